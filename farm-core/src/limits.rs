@@ -1,0 +1,68 @@
+//! Every bound of the farm, with its default and its arithmetic.
+
+use std::time::Duration;
+
+/// Bounds that a studio may change. Each default says where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A file name's worth.
+    pub job_name_bytes: u64,
+    /// 65,536 digests of 32 bytes are 2 MiB of a job's message.
+    pub blobs_per_job: u64,
+    /// 2^15: what GPUs accept as an image edge, and more than any cinema frame.
+    pub frame_edge_pixels: u32,
+    /// 2^28 pixels of 16 bytes are 4 GiB of finished film.
+    pub frame_pixels: u64,
+    /// A smaller tile is all overhead.
+    pub tile_size_min: u32,
+    /// 1024² pixels of 16 bytes are 16 MiB on the wire.
+    pub tile_size_max: u32,
+    /// 2^20: counts stay exact in an f32, and the tree has at most 16 levels.
+    pub samples_per_pixel: u32,
+    /// Roulette ends paths long before.
+    pub max_depth: u32,
+    /// An hour and more of film at 24 frames a second.
+    pub frames_per_job: u64,
+    /// Jobs that are neither delivered nor cancelled.
+    pub open_jobs: u64,
+    /// How many leases a lane holds: one rendering, one ready, one arriving.
+    pub leases_per_lane: u32,
+    /// The time that one lease should take on its node: long enough to hide
+    /// the wire, short enough to lose little with a node.
+    pub lease_target: Duration,
+    /// A lease's first deadline, before the node has reported any progress.
+    /// Loading a large scene on a slow disk comes before the first sample.
+    pub lease_timeout: Duration,
+    /// A node that says nothing for this long is gone.
+    pub node_timeout: Duration,
+    /// Distinct nodes that may fail a tile before its job fails.
+    pub strikes_per_tile: u32,
+    /// First pause after a failure of a node; doubles to `backoff_max`.
+    pub backoff_min: Duration,
+    /// Longest pause after repeated failures.
+    pub backoff_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            job_name_bytes: 255,
+            blobs_per_job: 65_536,
+            frame_edge_pixels: 32_768,
+            frame_pixels: 1 << 28,
+            tile_size_min: 8,
+            tile_size_max: 1024,
+            samples_per_pixel: 1 << 20,
+            max_depth: 256,
+            frames_per_job: 100_000,
+            open_jobs: 10_000,
+            leases_per_lane: 3,
+            lease_target: Duration::from_secs(2),
+            lease_timeout: Duration::from_secs(120),
+            node_timeout: Duration::from_secs(3),
+            strikes_per_tile: 3,
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The scene as the renderer sees it: flat, indexed, validated.
+//!
+//! Every index is in range, every number finite, every mesh non-empty; `load`
+//! and `unpack` uphold it, and nothing else makes a `Scene` from outside data.
+//! Lengths are metres, angles radians, +Y is up.
+
+use glam::{Affine3A, Vec2, Vec3, Vec4};
+use serde::{Deserialize, Serialize};
+
+/// A validated scene.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scene {
+    /// Triangle meshes, each of one material.
+    pub meshes: Vec<Mesh>,
+    /// Meshes placed in the world.
+    pub instances: Vec<Instance>,
+    /// Materials; meshes name them by index.
+    pub materials: Vec<Material>,
+    /// Textures: an image and how it is sampled.
+    pub textures: Vec<Texture>,
+    /// Decoded images.
+    pub images: Vec<Image>,
+    /// Point, spot and directional lights, in world space.
+    pub lights: Vec<Light>,
+    /// Cameras, in world space; at least one.
+    pub cameras: Vec<Camera>,
+    /// What surrounds the scene.
+    pub environment: Environment,
+}
+
+/// A triangle mesh in its own space. Attributes are empty or one per vertex.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mesh {
+    /// Vertex positions.
+    pub positions: Vec<Vec3>,
+    /// Unit shading normals; one per vertex (computed flat where the file has none).
+    pub normals: Vec<Vec3>,
+    /// Unit tangents, `w` = ±1 the bitangent's sign; present where the material
+    /// has a normal map.
+    pub tangents: Vec<Vec4>,
+    /// Texture coordinate sets 0 and 1, with (0, 0) the image's top left.
+    pub uvs: [Vec<Vec2>; 2],
+    /// Linear vertex colours, multiplied onto the base colour.
+    pub colors: Vec<Vec4>,
+    /// Triangles, counter-clockwise seen from the front.
+    pub triangles: Vec<[u32; 3]>,
+    /// Index of the material.
+    pub material: u32,
+}
+
+/// A mesh placed in the world.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Index of the mesh.
+    pub mesh: u32,
+    /// From mesh space to world space; invertible.
+    pub transform: Affine3A,
+}
+
+/// A reference to a texture with its coordinates.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TextureSlot {
+    /// Index of the texture.
+    pub texture: u32,
+    /// Texture coordinate set, 0 or 1.
+    pub uv_set: u32,
+    /// Rows of the affine map of (u, v, 1), from `KHR_texture_transform`.
+    pub transform: [Vec3; 2],
+}
+
+/// How alpha is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum AlphaMode {
+    /// Alpha is ignored.
+    #[default]
+    Opaque,
+    /// Alpha below the cutoff is a hole.
+    Mask {
+        /// The cutoff.
+        cutoff: f32,
+    },
+    /// Alpha is coverage.
+    Blend,
+}
+
+/// A metallic-roughness material (glTF 2.0, section 3.9).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Material {
+    /// Its name in the file, for people.
+    pub name: String,
+    /// Linear base colour and alpha.
+    pub base_color: Vec4,
+    /// sRGB texture multiplied onto `base_color`.
+    pub base_color_texture: Option<TextureSlot>,
+    /// 0 dielectric to 1 metal.
+    pub metallic: f32,
+    /// Perceptual roughness; α = roughness².
+    pub roughness: f32,
+    /// Linear texture: green multiplies roughness, blue metalness.
+    pub metallic_roughness_texture: Option<TextureSlot>,
+    /// Linear tangent-space normal map.
+    pub normal_texture: Option<TextureSlot>,
+    /// Scales the map's x and y.
+    pub normal_scale: f32,
+    /// Emitted radiance, strength included.
+    pub emissive: Vec3,
+    /// sRGB texture multiplied onto `emissive`.
+    pub emissive_texture: Option<TextureSlot>,
+    /// Index of refraction of the dielectric part.
+    pub ior: f32,
+    /// How alpha is used.
+    pub alpha: AlphaMode,
+    /// Whether back faces shade too; otherwise they are invisible to rays.
+    pub double_sided: bool,
+    /// `KHR_materials_unlit`: the base colour is emitted as seen and nothing
+    /// is reflected.
+    pub unlit: bool,
+}
+
+impl Default for Material {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            base_color: Vec4::ONE,
+            base_color_texture: None,
+            metallic: 1.0,
+            roughness: 1.0,
+            metallic_roughness_texture: None,
+            normal_texture: None,
+            normal_scale: 1.0,
+            emissive: Vec3::ZERO,
+            emissive_texture: None,
+            ior: 1.5,
+            alpha: AlphaMode::Opaque,
+            double_sided: false,
+            unlit: false,
+        }
+    }
+}
+
+/// How texture coordinates outside 0..1 are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wrap {
+    /// Tiled.
+    #[default]
+    Repeat,
+    /// Tiled, every other tile mirrored.
+    MirroredRepeat,
+    /// Held at the edge.
+    ClampToEdge,
+}
+
+/// How texels are interpolated; minification filters play no part in a path
+/// tracer, where samples average.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Filter {
+    /// The nearest texel.
+    Nearest,
+    /// Bilinear.
+    #[default]
+    Linear,
+}
+
+/// An image and how it is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Texture {
+    /// Index of the image.
+    pub image: u32,
+    /// Horizontal wrap.
+    pub wrap_u: Wrap,
+    /// Vertical wrap.
+    pub wrap_v: Wrap,
+    /// Magnification filter.
+    pub filter: Filter,
+}
+
+/// Stored texels. An image is decoded once, on the artist's machine, so that
+/// no two nodes can decode it differently.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Image {
+    /// Width in texels, at least 1.
+    pub width: u32,
+    /// Height in texels, at least 1.
+    pub height: u32,
+    /// Whether the colour channels are sRGB-encoded; alpha never is.
+    pub srgb: bool,
+    /// The texels, row by row from the top.
+    pub texels: Texels,
+}
+
+/// Texels of one of the stored formats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Texels {
+    /// Four bytes a texel: red, green, blue, alpha.
+    Rgba8(Vec<u8>),
+    /// Four 16-bit values a texel: red, green, blue, alpha; linear only.
+    Rgba16(Vec<u16>),
+}
+
+/// A punctual light (`KHR_lights_punctual`) in world space.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Light {
+    /// Linear colour times intensity: candela for point and spot lights, lux
+    /// for directional ones.
+    pub intensity: Vec3,
+    /// Where and how it shines.
+    pub kind: LightKind,
+}
+
+/// The shape of a punctual light's emission.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum LightKind {
+    /// In all directions from a point.
+    Point {
+        /// World position.
+        position: Vec3,
+        /// Cut-off distance of the extension; infinite without one.
+        range: f32,
+    },
+    /// In a cone from a point.
+    Spot {
+        /// World position.
+        position: Vec3,
+        /// Unit axis, away from the light.
+        direction: Vec3,
+        /// Cut-off distance; infinite without one.
+        range: f32,
+        /// Angle from the axis where the falloff begins.
+        inner_cone_angle: f32,
+        /// Angle from the axis where it ends.
+        outer_cone_angle: f32,
+    },
+    /// From infinitely far away.
+    Directional {
+        /// Unit direction in which the light travels.
+        direction: Vec3,
+    },
+}
+
+/// A camera in world space; it looks along its local −Z, +Y up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Camera {
+    /// Its name in the file, for `--camera`.
+    pub name: String,
+    /// From camera space to world space, without scale.
+    pub transform: Affine3A,
+    /// How it projects.
+    pub projection: Projection,
+}
+
+/// A camera's projection.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Projection {
+    /// Perspective; the horizontal field of view follows from the frame's shape.
+    Perspective {
+        /// Vertical field of view.
+        vertical_fov: f32,
+    },
+    /// Orthographic; the half width follows from the frame's shape.
+    Orthographic {
+        /// Half the height of the view volume.
+        half_height: f32,
+    },
+}
+
+/// What surrounds the scene.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Environment {
+    /// The same radiance from everywhere.
+    Constant(Vec3),
+    /// An equirectangular map: its centre looks along −Z, +Y is up, u grows to
+    /// the right.
+    Map(EnvironmentMap),
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self::Constant(Vec3::ZERO)
+    }
+}
+
+/// An equirectangular environment map.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentMap {
+    /// Width in texels, at least 1.
+    pub width: u32,
+    /// Height in texels, at least 1.
+    pub height: u32,
+    /// Linear radiance, finite and non-negative, row by row from the top.
+    pub radiance: Vec<Vec3>,
+    /// Factor on all radiance.
+    pub strength: f32,
+    /// Turn about +Y, counter-clockwise seen from above.
+    pub rotation: f32,
+}
