@@ -1,0 +1,296 @@
+//! Every message of the protocol `farm/1`.
+//!
+//! A connection is a node's or an artist's (its certificate says which).
+//! A node's first bidirectional stream is **control**: it sends [`FromNode`]
+//! and receives [`ToNode`], length-delimited, for the life of the connection.
+//! Each finished tile travels on a unidirectional stream of its own, a
+//! [`TileHeader`] and then the EXR; each blob on a bidirectional stream of its
+//! own, opened by [`Request::FetchBlob`] or [`Request::StoreBlob`].
+//! An artist opens one bidirectional stream for each [`Request`] and reads one
+//! [`Response`] (a sequence of them for [`Request::WatchJob`]).
+
+use farm_core::scheduler::{FailureKind, HeldLease, JobView, Lease, NodeView};
+use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, LeaseId, NodeId, TileId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A node's adapter as it describes it; claims, checked by the work itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaneDescription {
+    /// The adapter's name.
+    pub adapter: String,
+    /// Its graphics API.
+    pub backend: String,
+    /// Hash of all that decides its rounding.
+    pub numeric_class: BlobDigest,
+}
+
+/// From a node to the master, on the control stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum FromNode {
+    /// The first message of a connection.
+    Hello {
+        /// Version of the node's software.
+        version: String,
+        /// Digest of the shaders that it renders with.
+        shader_digest: BlobDigest,
+        /// Its lanes.
+        lanes: Vec<LaneDescription>,
+        /// What it still holds from an earlier connection.
+        holding: Vec<HeldLease>,
+    },
+    /// A lease got this far.
+    Progress {
+        /// The lease.
+        lease: LeaseId,
+        /// Samples done.
+        samples: u64,
+    },
+    /// A lease failed or is handed back.
+    Failed {
+        /// The lease.
+        lease: LeaseId,
+        /// The kind.
+        kind: FailureKind,
+        /// For people.
+        message: String,
+    },
+    /// The node takes nothing new.
+    Draining,
+}
+
+/// From the master to a node, on the control stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ToNode {
+    /// The answer to `Hello`.
+    Welcome {
+        /// Version of the master's software.
+        version: String,
+        /// The node's identity.
+        node: NodeId,
+    },
+    /// Describes a job, before its first lease on this connection.
+    Job {
+        /// The job.
+        job: JobId,
+        /// What it is.
+        spec: Box<JobSpec>,
+    },
+    /// A lease.
+    Granted {
+        /// The lease.
+        lease: Lease,
+    },
+    /// Drop a lease.
+    Revoked {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// A delivered tile was judged; the node may forget it.
+    Settled {
+        /// The lease.
+        lease: LeaseId,
+        /// How.
+        verdict: Verdict,
+    },
+}
+
+/// How a delivered tile was judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is the tile's result.
+    Accepted,
+    /// Another result came first.
+    Duplicate,
+    /// It did not pass the checks.
+    Rejected {
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+/// Opens a tile's stream; `length` bytes of EXR follow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TileHeader {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The tile.
+    pub tile: TileId,
+    /// BLAKE3 of the EXR.
+    pub digest: BlobDigest,
+    /// Bytes of EXR that follow.
+    pub length: u64,
+    /// Rays traced.
+    pub rays: u64,
+    /// Time on the adapter, in microseconds.
+    pub render_us: u64,
+}
+
+/// A request on a bidirectional stream of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// Which of these blobs does the master lack? Answered by `Missing`.
+    FindMissing {
+        /// Sorted digests.
+        digests: Vec<BlobDigest>,
+    },
+    /// Store a blob. Answered by `StoreFrom`; then the bytes from that offset
+    /// follow, then `Stored`.
+    StoreBlob {
+        /// Its digest.
+        digest: BlobDigest,
+        /// Its whole length in bytes.
+        length: u64,
+    },
+    /// Fetch a blob from an offset. Answered by `Blob`, then the bytes.
+    FetchBlob {
+        /// Its digest.
+        digest: BlobDigest,
+        /// Bytes that the asker already has.
+        offset: u64,
+    },
+    /// Submit a job. Answered by `Submitted`.
+    SubmitJob {
+        /// The job.
+        spec: Box<JobSpec>,
+    },
+    /// Every job. Answered by `Jobs`.
+    ListJobs,
+    /// Answered by a `Job` whenever it changes, at most ten a second, until it
+    /// ends.
+    WatchJob {
+        /// The job.
+        job: JobId,
+    },
+    /// Change a job. Answered by `Done`.
+    ChangeJob {
+        /// The job.
+        job: JobId,
+        /// How.
+        change: JobChange,
+    },
+    /// Fetch a delivered file of a frame. Answered by `Blob`, then the bytes.
+    FetchFrame {
+        /// The job.
+        job: JobId,
+        /// The frame.
+        frame: FrameNumber,
+        /// Which file.
+        file: FrameFile,
+        /// For EXR, how the channels are stored.
+        precision: Precision,
+    },
+    /// Every connected node. Answered by `Nodes`.
+    ListNodes,
+}
+
+/// What to do to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobChange {
+    /// Grant no further tiles.
+    Pause,
+    /// Grant tiles again.
+    Resume,
+    /// Give it up.
+    Cancel,
+    /// Forget its failures and go on.
+    Retry,
+}
+
+/// A file of a delivered frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FrameFile {
+    /// Scene-referred tiled EXR.
+    Exr,
+    /// Display-referred PNG.
+    Png,
+}
+
+/// How an EXR stores its channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 16-bit float.
+    Half,
+    /// 32-bit float: the very bits that were rendered.
+    #[default]
+    Float,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "kebab-case")]
+pub enum Response {
+    /// The blobs that the master lacks.
+    Missing {
+        /// Their digests.
+        digests: Vec<BlobDigest>,
+    },
+    /// Send the blob from this offset.
+    StoreFrom {
+        /// Bytes that are already here; the whole length when none is needed.
+        offset: u64,
+    },
+    /// The blob is stored.
+    Stored,
+    /// `length` bytes follow.
+    Blob {
+        /// Bytes that follow.
+        length: u64,
+    },
+    /// The job was accepted.
+    Submitted {
+        /// Its number.
+        job: JobId,
+    },
+    /// Every job.
+    Jobs {
+        /// They.
+        jobs: Vec<JobView>,
+        /// The master's clock, for ages.
+        now: Timestamp,
+    },
+    /// One job as it is now.
+    Job {
+        /// It.
+        job: Box<JobView>,
+        /// Nodes connected to the farm.
+        nodes: u32,
+        /// The adapters that work in the farm and their numeric classes.
+        lanes: Vec<LaneDescription>,
+    },
+    /// The change was made (or was already so).
+    Done,
+    /// Every connected node.
+    Nodes {
+        /// They, with what they said of themselves.
+        nodes: Vec<NodeListing>,
+    },
+    /// The request was refused.
+    Refused {
+        /// Why, for people.
+        reason: String,
+        /// What to do about it, if anything is known.
+        hint: Option<String>,
+    },
+}
+
+/// A connected node and what it said of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeListing {
+    /// Its name, as its certificate has it.
+    pub name: String,
+    /// What the scheduler knows.
+    pub view: NodeView,
+    /// What it said of its adapters.
+    pub lanes: Vec<LaneDescription>,
+    /// Its software's version.
+    pub version: String,
+    /// Where it connects from.
+    pub address: String,
+}
