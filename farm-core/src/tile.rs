@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn halves_split_samples_without_loss() {
-        for samples_per_pixel in [1, 15, 16, 17, 100, 4096] {
+        for samples_per_pixel in [1u32, 15, 16, 17, 100, 4096] {
             let root = BlockRange::root(samples_per_pixel.div_ceil(BASE_BLOCK_SAMPLES));
             assert_eq!(root.samples(samples_per_pixel), samples_per_pixel);
             if let Some(halves) = root.halves() {

@@ -1,0 +1,36 @@
+# The two commands: `make demo` and `make test`. Both set up all they need.
+
+CARGO ?= cargo
+DEMO_OUT ?= target/demo
+
+.PHONY: help demo test bench lint deny clean-demo setup
+
+help: ## List the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## Make sure that there is a Vulkan driver, installing a software one if not
+	@sh scripts/setup-vulkan.sh
+
+demo: setup ## A master and two nodes on loopback render a scene to EXR and PNG
+	$(CARGO) build --release --locked --bin farm --bin farm-master --bin farm-node
+	@sh scripts/demo.sh target/release $(DEMO_OUT)
+
+test: setup ## All tests
+	$(CARGO) build --workspace --bins --locked
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		echo '$(CARGO) nextest run --workspace --locked'; \
+		$(CARGO) nextest run --workspace --locked; \
+	else \
+		echo '$(CARGO) test --workspace --locked'; \
+		$(CARGO) test --workspace --locked; \
+	fi
+
+bench: setup ## Criterion benchmarks: kernel, scheduler, farm against bare kernel
+	$(CARGO) bench --workspace --locked --benches
+
+lint: ## Format and clippy, warnings as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+deny: ## Advisories, licences, bans and sources (needs cargo-deny and its database)
+	$(CARGO) deny --locked check
