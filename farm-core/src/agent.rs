@@ -37,6 +37,8 @@ pub enum AgentCommand {
     DropLease(LeaseId),
     /// A blob is in the cache.
     StoreBlob(BlobDigest),
+    /// The cache gave a blob up; never one that [`Agent::pinned`] names.
+    EvictBlob(BlobDigest),
     /// A blob could not be had.
     MissBlob {
         /// The blob.
@@ -77,7 +79,9 @@ pub enum AgentCommand {
     /// The master answered a delivered tile (accepted, duplicate or rejected):
     /// it need not be kept.
     SettleTile(LeaseId),
-    /// Finish what is rendering, hand back the rest, take nothing new.
+    /// Finish what is rendering, hand back the rest, take nothing new, and
+    /// leave when every tile is settled. Said a second time: hand back what is
+    /// rendering as well.
     Drain,
     /// Time passed.
     Tick,
@@ -110,7 +114,8 @@ pub enum AgentEffect {
     SendTile(LeaseId),
     /// Forget the encoded tile of a lease.
     ForgetTile(LeaseId),
-    /// Tell the master how far a lease is.
+    /// Tell the master how far a lease is; at most one each
+    /// [`Limits::progress_interval`] for a lease.
     SendProgress {
         /// The lease.
         lease: LeaseId,
@@ -126,6 +131,9 @@ pub enum AgentEffect {
         /// For people.
         message: String,
     },
+    /// Tell the master to grant nothing more (it says `DrainNode`); said again
+    /// on every new connection while the node drains.
+    SendDrain,
     /// The drain is over: close the connection and leave.
     Leave,
 }

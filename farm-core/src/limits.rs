@@ -25,8 +25,16 @@ pub struct Limits {
     pub frames_per_job: u64,
     /// Jobs that are neither delivered nor cancelled.
     pub open_jobs: u64,
-    /// How many leases a lane holds: one rendering, one ready, one arriving.
+    /// How many leases a lane holds at least: one rendering, one ready, one
+    /// arriving.
     pub leases_per_lane: u32,
+    /// How many leases a lane holds at most, when each is so short that
+    /// `leases_per_lane` of them would not hide the wire. 64 leases of 1 ms
+    /// cover a round trip of 60 ms.
+    pub leases_per_lane_max: u32,
+    /// Beyond `leases_per_lane`, a lane is given leases until their predicted
+    /// time reaches this: two round trips around the globe (2 × 250 ms).
+    pub queue_target: Duration,
     /// The time that one lease should take on its node: long enough to hide
     /// the wire, short enough to lose little with a node.
     pub lease_target: Duration,
@@ -37,10 +45,31 @@ pub struct Limits {
     pub node_timeout: Duration,
     /// Distinct nodes that may fail a tile before its job fails.
     pub strikes_per_tile: u32,
+    /// Attempts at a tile, on whichever nodes, before its job fails: a farm with
+    /// fewer nodes than `strikes_per_tile` gives up too. With one node and the
+    /// default pauses of 0.5, 1, 2 and 4 s, the fifth failure comes after 7.5 s.
+    pub attempts_per_tile: u32,
+    /// Messages of failures that are kept for each job, latest last.
+    pub failure_messages: usize,
+    /// Longest message of a failure that is kept, in bytes: a screenful.
+    pub failure_message_bytes: usize,
     /// First pause after a failure of a node; doubles to `backoff_max`.
     pub backoff_min: Duration,
     /// Longest pause after repeated failures.
     pub backoff_max: Duration,
+    /// Jobs whose measured speed is remembered for each node: 8 of 16 bytes.
+    pub speeds_per_node: usize,
+    /// Blobs that a node fetches at once: enough to fill the wire, few enough
+    /// that the first is soon complete.
+    pub blob_fetches: usize,
+    /// Rendered tiles that a node keeps until the master has answered: 64 of at
+    /// most 16 MiB are 1 GiB; of the usual 128² pixels, 16 MiB.
+    pub unsent_tiles: usize,
+    /// Job specs that a node remembers; 256 of at most 2 MiB are 512 MiB, but
+    /// usual ones are a few KiB.
+    pub specs_per_node: usize,
+    /// Shortest time between two reports of progress on one lease.
+    pub progress_interval: Duration,
 }
 
 impl Default for Limits {
@@ -57,12 +86,22 @@ impl Default for Limits {
             frames_per_job: 100_000,
             open_jobs: 10_000,
             leases_per_lane: 3,
+            leases_per_lane_max: 64,
+            queue_target: Duration::from_millis(500),
             lease_target: Duration::from_secs(2),
             lease_timeout: Duration::from_secs(120),
             node_timeout: Duration::from_secs(3),
             strikes_per_tile: 3,
+            attempts_per_tile: 5,
+            failure_messages: 8,
+            failure_message_bytes: 1024,
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(60),
+            speeds_per_node: 8,
+            blob_fetches: 4,
+            unsent_tiles: 64,
+            specs_per_node: 256,
+            progress_interval: Duration::from_millis(500),
         }
     }
 }

@@ -1,0 +1,167 @@
+//! Commands: what the world asks of the scheduler or tells it, in the imperative.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId};
+use crate::job::JobSpec;
+use crate::tile::TileId;
+
+/// What the world asks of the scheduler or tells it.
+///
+/// Commands with a `request` are answered by exactly one
+/// [`Effect::Answer`](super::Effect::Answer) with the same number; asking for
+/// what is already so is answered with success and changes nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// An artist submits a job whose blobs are all stored.
+    SubmitJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        spec: Box<JobSpec>,
+    },
+    /// Stop granting tiles of a job; leases in flight may finish.
+    PauseJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        job: JobId,
+    },
+    /// Grant tiles of a paused job again.
+    ResumeJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        job: JobId,
+    },
+    /// Give a job up for good.
+    CancelJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        job: JobId,
+    },
+    /// Forget the strikes of a failed job and which nodes ran out of memory on
+    /// it, and go on with it.
+    RetryJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        job: JobId,
+    },
+    /// A node connected (again); it holds the leases named here, of this or of
+    /// an earlier life of the scheduler. Joining again replaces the node's
+    /// earlier connection.
+    JoinNode {
+        /// The node.
+        node: NodeId,
+        /// Its lanes, one for each adapter.
+        lanes: u32,
+        /// What it is still working on.
+        holding: Vec<HeldLease>,
+    },
+    /// A node is gone: disconnected or silent for too long. The driver must not
+    /// say this of a connection that a later [`Command::JoinNode`] replaced.
+    LeaveNode(NodeId),
+    /// A node takes no further leases but finishes those it holds.
+    DrainNode(NodeId),
+    /// A node is alive and got this far with a lease.
+    ReportProgress {
+        /// The node.
+        node: NodeId,
+        /// The lease.
+        lease: LeaseId,
+        /// Samples done, of the whole task.
+        samples: u64,
+    },
+    /// A node delivered a tile; its blob is stored and passed every check.
+    /// Answered by [`Effect::Settle`](super::Effect::Settle).
+    ReportTile {
+        /// The node.
+        node: NodeId,
+        /// The lease that it was rendered under.
+        lease: LeaseId,
+        /// The tile, as its attributes name it.
+        tile: TileId,
+        /// The stored EXR.
+        blob: BlobDigest,
+        /// Rays traced.
+        rays: u64,
+        /// Time on the adapter, in microseconds.
+        render_us: u64,
+    },
+    /// A node delivered something that did not pass the checks.
+    /// Answered by [`Effect::Settle`](super::Effect::Settle).
+    RejectTile {
+        /// The node.
+        node: NodeId,
+        /// The lease.
+        lease: LeaseId,
+        /// What was wrong, for people.
+        reason: String,
+    },
+    /// A node could not render a tile.
+    ReportFailure {
+        /// The node.
+        node: NodeId,
+        /// The lease.
+        lease: LeaseId,
+        /// The kind decides who is to blame.
+        kind: FailureKind,
+        /// What went wrong, for people.
+        message: String,
+    },
+    /// The assembler wrote a frame's files.
+    ReportFrame {
+        /// The job.
+        job: JobId,
+        /// The frame.
+        frame: FrameNumber,
+        /// BLAKE3 of the final pixels: f32 RGBA little-endian, row by row.
+        pixel_digest: BlobDigest,
+    },
+    /// The assembler could not write a frame (disk full, say); tried again
+    /// after a pause.
+    ReportFrameFailure {
+        /// The job.
+        job: JobId,
+        /// The frame.
+        frame: FrameNumber,
+        /// What went wrong, for people.
+        message: String,
+    },
+    /// Time passed: call when
+    /// [`Scheduler::poll_timeout`](super::Scheduler::poll_timeout) says so.
+    Tick,
+}
+
+/// A lease that a node says it holds when it joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldLease {
+    /// Its number.
+    pub lease: LeaseId,
+    /// Its tile.
+    pub tile: TileId,
+}
+
+/// Why a node could not render a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The adapter or the machine has too little memory: the node's limit.
+    OutOfMemory,
+    /// The adapter went away: the node's trouble.
+    DeviceLost,
+    /// The node's disk is full: the node's trouble.
+    DiskFull,
+    /// A blob could not be had: the network's trouble.
+    BlobUnavailable,
+    /// The node is draining and hands the lease back: nobody's trouble.
+    HandedBack,
+    /// The scene is invalid or the renderer failed on it: after enough distinct
+    /// nodes, the job's fault.
+    Render,
+    /// The node began to render and then made no progress until the deadline.
+    /// Found by the scheduler itself; counts like [`FailureKind::Render`].
+    TimedOut,
+}

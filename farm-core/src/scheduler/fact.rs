@@ -1,0 +1,80 @@
+//! Facts: what happened, in the past tense, as the journal keeps it.
+
+use serde::{Deserialize, Serialize};
+
+use super::command::FailureKind;
+use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
+use crate::job::JobSpec;
+use crate::tile::TileId;
+use crate::time::Timestamp;
+
+/// What happened, in the past tense: the journal is a list of these.
+///
+/// A fact is only ever added to, never changed in meaning: an old journal must
+/// replay under new code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "kebab-case")]
+pub enum Fact {
+    /// A job was accepted.
+    JobSubmitted {
+        /// Its number.
+        job: JobId,
+        /// When.
+        at: Timestamp,
+        /// What it is.
+        spec: Box<JobSpec>,
+    },
+    /// A job was paused.
+    JobPaused {
+        /// The job.
+        job: JobId,
+    },
+    /// A paused job was resumed.
+    JobResumed {
+        /// The job.
+        job: JobId,
+    },
+    /// A job was cancelled.
+    JobCancelled {
+        /// The job.
+        job: JobId,
+    },
+    /// A failed job was given another chance: its strikes are forgotten.
+    JobRetried {
+        /// The job.
+        job: JobId,
+    },
+    /// A tile was accepted: this blob is its result, for ever.
+    TileAccepted {
+        /// The tile.
+        tile: TileId,
+        /// Who rendered it.
+        node: NodeId,
+        /// Its EXR.
+        blob: BlobDigest,
+        /// Rays traced.
+        rays: u64,
+        /// Time on the adapter, in microseconds.
+        render_us: u64,
+    },
+    /// A tile failed on a node in a way that may be the job's fault.
+    TileFailed {
+        /// The tile.
+        tile: TileId,
+        /// The node.
+        node: NodeId,
+        /// The kind.
+        kind: FailureKind,
+        /// What went wrong, for people.
+        message: String,
+    },
+    /// A frame's files were written.
+    FrameDelivered {
+        /// The job.
+        job: JobId,
+        /// The frame.
+        frame: FrameNumber,
+        /// BLAKE3 of the final pixels.
+        pixel_digest: BlobDigest,
+    },
+}
