@@ -25,6 +25,8 @@ pub struct Limits {
     pub frames_per_job: u64,
     /// Jobs that are neither delivered nor cancelled.
     pub open_jobs: u64,
+    /// Lanes of one node: more adapters than a board has slots.
+    pub lanes_per_node: u32,
     /// How many leases a lane holds at least: one rendering, one ready, one
     /// arriving.
     pub leases_per_lane: u32,
@@ -85,6 +87,7 @@ impl Default for Limits {
             max_depth: 256,
             frames_per_job: 100_000,
             open_jobs: 10_000,
+            lanes_per_node: 64,
             leases_per_lane: 3,
             leases_per_lane_max: 64,
             queue_target: Duration::from_millis(500),

@@ -5,84 +5,125 @@
 //! queued as [`Effect`]s. The driver commits every [`Effect::Record`] before it
 //! performs any effect that follows it: persist, then send.
 
+mod audit;
 mod command;
+mod decide;
 mod effect;
 mod fact;
+mod floor;
+mod follow;
+mod grant;
+mod pool;
+mod state;
+#[cfg(test)]
+mod tests;
 mod view;
+
+use std::collections::VecDeque;
 
 pub use command::{Command, FailureKind, HeldLease};
 pub use effect::{Answer, Effect, Lease, RefusedReason, Verdict};
 pub use fact::Fact;
+pub use state::State;
 pub use view::{AcceptedTile, JobStatus, JobView, NodeView};
 
 use crate::id::{FrameNumber, JobId};
 use crate::job::JobSpec;
 use crate::limits::Limits;
 use crate::time::Timestamp;
+use decide::{Reply, decide};
+use floor::Floor;
+use grant::Round;
 
 /// The scheduler; see the module's documentation.
 #[derive(Debug)]
 pub struct Scheduler {
-    _todo: (),
+    limits: Limits,
+    state: State,
+    floor: Floor,
+    effects: VecDeque<Effect>,
 }
 
 impl Scheduler {
     /// Builds the state that `facts` describe. Leases are volatile: nodes say
     /// on joining what they still hold. `epoch` is different in each life of
-    /// the master, so that lease numbers never repeat.
+    /// the master (only its lower 24 bits count), so that lease numbers never
+    /// repeat. Frames that are complete but not delivered are assembled again,
+    /// so poll effects at once.
     #[must_use]
     pub fn restore(facts: impl IntoIterator<Item = Fact>, limits: Limits, epoch: u32) -> Self {
-        let _ = (facts.into_iter().count(), limits, epoch);
-        todo!()
+        let mut state = State::new(&limits);
+        for fact in facts {
+            state.apply(&fact);
+        }
+        let floor = Floor::new(epoch);
+        let mut scheduler = Self { limits, state, floor, effects: VecDeque::new() };
+        scheduler.open_restored_jobs();
+        scheduler
     }
 
     /// Takes one command at the time `now`, which never goes back.
     pub fn handle(&mut self, now: Timestamp, command: Command) {
-        let _ = (now, command);
-        todo!()
+        let decision = decide(&self.state, &self.floor, &self.limits, now, &command);
+        for fact in &decision.facts {
+            self.state.apply(fact);
+            self.effects.push_back(Effect::Record(fact.clone()));
+        }
+        self.effects.extend(decision.reply.as_ref().map(Reply::effect));
+        for fact in &decision.facts {
+            self.follow_fact(fact);
+        }
+        self.follow_command(now, command, &decision);
+        let mut round = Round { state: &self.state, floor: &mut self.floor, limits: &self.limits, now };
+        round.grant(|effect| self.effects.push_back(effect));
     }
 
     /// The next effect to perform, until `None`.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        todo!()
+        self.effects.pop_front()
     }
 
     /// When to call [`Scheduler::handle`] with [`Command::Tick`] at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        todo!()
+        self.floor.next_timer()
+    }
+
+    /// What the recorded facts add up to, for comparison with a restored one.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// Every job, by number.
     pub fn jobs(&self) -> impl Iterator<Item = JobView> + '_ {
-        std::iter::empty()
+        self.state.jobs.iter().map(|(job, record)| view::job_view(&self.floor, *job, record))
     }
 
     /// One job.
     #[must_use]
     pub fn job(&self, job: JobId) -> Option<JobView> {
-        let _ = job;
-        todo!()
+        self.state.jobs.get(&job).map(|record| view::job_view(&self.floor, job, record))
     }
 
     /// The spec of a job.
     #[must_use]
     pub fn spec(&self, job: JobId) -> Option<&JobSpec> {
-        let _ = job;
-        todo!()
+        self.state.jobs.get(&job).map(|record| &*record.spec)
     }
 
     /// Every connected node, by number.
     pub fn nodes(&self) -> impl Iterator<Item = NodeView> + '_ {
-        std::iter::empty()
+        self.floor.nodes.iter().map(|(id, node)| view::node_view(*id, node))
     }
 
-    /// The accepted tiles of a frame, in plan order: what the assembler sums.
-    /// The ranges of each rectangle are disjoint; the frame is complete when
-    /// they cover it.
+    /// The accepted tiles of a frame, in plan order (by rectangle, then by
+    /// first block): what the assembler sums. The ranges of each rectangle are
+    /// disjoint; the frame is complete when they cover it. Empty once the frame
+    /// is delivered or the job cancelled.
     #[must_use]
     pub fn accepted(&self, job: JobId, frame: FrameNumber) -> Vec<AcceptedTile> {
-        let _ = (job, frame);
-        todo!()
+        let record = self.state.jobs.get(&job);
+        record.map_or_else(Vec::new, |record| view::accepted_tiles(job, record, frame))
     }
 }

@@ -71,7 +71,8 @@ pub enum Command {
         node: NodeId,
         /// The lease.
         lease: LeaseId,
-        /// Samples done, of the whole task.
+        /// Samples done, of the whole task: 0 while blobs are still fetched, at
+        /// least 1 once rendering has begun.
         samples: u64,
     },
     /// A node delivered a tile; its blob is stored and passed every check.
@@ -150,6 +151,9 @@ pub struct HeldLease {
 pub enum FailureKind {
     /// The adapter or the machine has too little memory: the node's limit.
     OutOfMemory,
+    /// The node's renderer is not the one that the job is pinned to: the node's
+    /// limit.
+    Incompatible,
     /// The adapter went away: the node's trouble.
     DeviceLost,
     /// The node's disk is full: the node's trouble.

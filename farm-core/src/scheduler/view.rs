@@ -1,9 +1,14 @@
 //! Read-only views, shared by the CLI, the API and the dashboard.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
+use super::floor::{Floor, JobFloor, Node};
+use super::state::{Accepted, JobRecord};
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
-use crate::tile::{Rect, TileId};
+use crate::plan;
+use crate::tile::{Rect, RectIndex, TileId};
 use crate::time::Timestamp;
 
 /// A tile and its result.
@@ -93,4 +98,147 @@ pub struct NodeView {
     pub tiles: u64,
     /// Failures since it joined.
     pub failures: u64,
+}
+
+/// The view of a job, from counters alone.
+pub(super) fn job_view(floor: &Floor, job: JobId, record: &JobRecord) -> JobView {
+    let frames = record.spec.frames.count();
+    JobView {
+        job,
+        name: record.spec.name.clone(),
+        status: status(floor.jobs.get(&job), record),
+        explanation: explain(floor, job, record),
+        priority: record.spec.priority,
+        submitted_at: record.submitted_at,
+        frames_done: record.delivered.len() as u64,
+        frames,
+        tiles_done: record.rects_done,
+        tiles: frames.saturating_mul(record.rects.into()),
+        samples_done: record.samples_done,
+        samples: record.samples(),
+        rays: record.rays,
+        render_us: record.render_us,
+        results: record.results,
+        delivered: record.delivered.iter().map(|(frame, digest)| (*frame, *digest)).collect(),
+        failures: record.failures.iter().cloned().collect(),
+    }
+}
+
+/// The view of a node.
+pub(super) fn node_view(id: NodeId, node: &Node) -> NodeView {
+    let speed = node.speeds.last().map_or(0, |(_, speed)| *speed);
+    #[expect(clippy::cast_precision_loss, reason = "a speed is for people to read")]
+    let samples_per_second = speed as f64 * f64::from(node.lanes);
+    NodeView {
+        node: id,
+        lanes: node.lanes,
+        leases: u32::try_from(node.leases.len()).unwrap_or(u32::MAX),
+        draining: node.draining,
+        samples_per_second,
+        tiles: node.tiles,
+        failures: node.failures,
+    }
+}
+
+/// The accepted tiles of a frame, in plan order.
+pub(super) fn accepted_tiles(job: JobId, record: &JobRecord, frame: FrameNumber) -> Vec<AcceptedTile> {
+    let tiles = record.frames.get(&frame).into_iter().flat_map(|frame| &frame.tiles);
+    let tile = |(&(index, _), accepted): (&(RectIndex, u32), &Accepted)| {
+        Some(AcceptedTile {
+            tile: TileId { job, frame, rect: index, range: accepted.range },
+            rect: plan::rect_at(record.spec.resolution, record.spec.tile_size, index)?,
+            blob: accepted.blob,
+            node: accepted.node,
+        })
+    };
+    tiles.filter_map(tile).collect()
+}
+
+fn status(floor: Option<&JobFloor>, record: &JobRecord) -> JobStatus {
+    if record.cancelled {
+        JobStatus::Cancelled
+    } else if record.is_delivered() {
+        JobStatus::Done
+    } else if record.is_failed() {
+        JobStatus::Failed
+    } else if record.paused {
+        JobStatus::Paused
+    } else if record.results > 0 || floor.is_some_and(|floor| floor.leases > 0) {
+        JobStatus::Running
+    } else {
+        JobStatus::Waiting
+    }
+}
+
+/// Why a job stands where it does.
+fn explain(floor: &Floor, job: JobId, record: &JobRecord) -> String {
+    let Some(job_floor) = floor.jobs.get(&job).filter(|_| !record.is_over()) else {
+        return if record.cancelled { "cancelled" } else { "done: every frame is delivered" }.into();
+    };
+    if let Some((frame, rect)) = record.struck_out.first() {
+        return explain_failure(record, *frame, *rect);
+    }
+    if record.paused {
+        return match job_floor.leases {
+            0 => "paused".into(),
+            leases => format!("paused; {} still to finish", count(leases.into(), "lease")),
+        };
+    }
+    if job_floor.busy_nodes > 0 {
+        return format!("running on {}", count(job_floor.busy_nodes.into(), "node"));
+    }
+    if !job_floor.assembling.is_empty() && job_floor.ready.is_none() {
+        let waiting = job_floor.assembling.values().any(|assembling| assembling.waiting);
+        return match job_floor.trouble.as_ref().filter(|_| waiting) {
+            Some(trouble) => format!("waiting to try again: {trouble}"),
+            None => format!("writing {}", count(job_floor.assembling.len() as u64, "frame")),
+        };
+    }
+    explain_waiting(floor, job_floor, job, record)
+}
+
+fn explain_failure(record: &JobRecord, frame: FrameNumber, rect: RectIndex) -> String {
+    let strikes = record.strikes.get(&(frame, rect)).cloned().unwrap_or_default();
+    format!(
+        "failed: tile {} of frame {frame} failed {} on {}; the last message is from {}",
+        rect.0,
+        count(strikes.attempts.into(), "time"),
+        count(strikes.nodes.len() as u64, "node"),
+        record.failures.back().map_or("nobody", String::as_str),
+    )
+}
+
+/// Why no node works on a job that could be worked on.
+fn explain_waiting(floor: &Floor, job_floor: &JobFloor, job: JobId, record: &JobRecord) -> String {
+    let trouble = job_floor.trouble.as_deref();
+    if floor.nodes.is_empty() {
+        return "waiting: no node is connected".into();
+    }
+    if floor.active_nodes == 0 {
+        return "waiting: every connected node is draining".into();
+    }
+    if job_floor.excluded.len() >= floor.nodes.len() {
+        let why = trouble.unwrap_or("it ran out of memory");
+        return format!("waiting: no connected node can take it: {why}");
+    }
+    let other = floor.busy.iter().find(|(_, busy)| *busy != job);
+    if let Some((priority, other)) = other {
+        let nodes = floor.jobs.get(other).map_or(0, |floor| floor.busy_nodes);
+        let verb = if nodes == 1 { "is" } else { "are" };
+        let why = match priority.0.cmp(&record.spec.priority) {
+            Ordering::Greater => "which has a higher priority",
+            Ordering::Equal if *other < job => "which was submitted earlier",
+            Ordering::Equal | Ordering::Less => "which they took up before",
+        };
+        return format!("waiting: {} {verb} busy with job {other}, {why}", count(nodes.into(), "node"));
+    }
+    match trouble.or(record.failures.back().map(String::as_str)) {
+        Some(trouble) => format!("waiting: the free nodes pause after a failure: {trouble}"),
+        None => "waiting: for a node to become free".into(),
+    }
+}
+
+/// A number with its noun.
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

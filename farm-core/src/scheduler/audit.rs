@@ -1,0 +1,107 @@
+//! An audit of the scheduler's books, for simulators and tests.
+
+use super::Scheduler;
+use super::pool::Pool;
+use super::state::JobRecord;
+use crate::id::{FrameNumber, JobId};
+use crate::tile::RectIndex;
+
+impl Scheduler {
+    /// Checks that the books agree with each other: of every frame that was
+    /// begun, each base block of each rectangle is free, lent or accepted, and
+    /// one of them only; every lease is in its node's book and in its frame's;
+    /// every counter is what it counts. Walks everything: not for production.
+    ///
+    /// # Errors
+    /// Says in words what does not agree.
+    pub fn audit(&self) -> Result<(), String> {
+        let mut lent = 0;
+        for (job, floor) in &self.floor.jobs {
+            let record = self.state.jobs.get(job).ok_or(format!("job {job} has books but no record"))?;
+            let mut leases = 0;
+            for (frame, pool) in &floor.pools {
+                pool.audit()?;
+                audit_partition(record, *frame, pool)
+                    .map_err(|error| format!("job {job}, frame {frame}: {error}"))?;
+                if pool.is_exhausted() == floor.free_frames.contains(frame) {
+                    return Err(format!("job {job}, frame {frame} is listed as free wrongly"));
+                }
+                leases += self.audit_lent(*job, *frame, pool)?;
+            }
+            if leases != floor.leases as usize {
+                return Err(format!("job {job} has {leases} leases but counts {}", floor.leases));
+            }
+            if record.is_over() {
+                return Err(format!("job {job} is over but has books"));
+            }
+            lent += leases;
+        }
+        let held: usize = self.floor.nodes.values().map(|node| node.leases.len()).sum();
+        if held != lent {
+            return Err(format!("nodes hold {held} leases but {lent} are lent"));
+        }
+        self.audit_nodes()
+    }
+
+    /// Checks that every lent range is in its node's book; their number.
+    fn audit_lent(&self, job: JobId, frame: FrameNumber, pool: &Pool) -> Result<usize, String> {
+        for (rect, lent) in pool.lent() {
+            let tile = self.floor.tile_of(lent.node, lent.lease);
+            let matches = tile.is_some_and(|tile| {
+                (tile.job, tile.frame, tile.rect, tile.range) == (job, frame, rect, lent.range)
+            });
+            if !matches {
+                return Err(format!("lease {} of node {} is lent but not held", lent.lease, lent.node));
+            }
+        }
+        Ok(pool.lent().count())
+    }
+
+    fn audit_nodes(&self) -> Result<(), String> {
+        let active = self.floor.nodes.values().filter(|node| !node.draining);
+        if active.clone().count() != self.floor.active_nodes as usize {
+            return Err("the number of active nodes is wrong".into());
+        }
+        if active.map(|node| u64::from(node.lanes)).sum::<u64>() != self.floor.active_lanes {
+            return Err("the number of active lanes is wrong".into());
+        }
+        for (id, node) in &self.floor.nodes {
+            let queued: u64 = node.leases.values().map(|held| held.predicted_us).sum();
+            if queued != node.queued_us {
+                return Err(format!("node {id} has {queued} µs queued but counts {}", node.queued_us));
+            }
+            if node.hunger.is_some_and(|load| !self.floor.hungry.contains(&(load, *id))) {
+                return Err(format!("node {id} is hungry but not listed"));
+            }
+        }
+        for (job, floor) in &self.floor.jobs {
+            let assigned = self.floor.nodes.values().filter(|node| node.job == Some(*job)).count();
+            let busy =
+                self.floor.nodes.values().filter(|node| node.held_jobs.iter().any(|(held, _)| held == job));
+            if assigned != floor.assigned as usize || busy.count() != floor.busy_nodes as usize {
+                return Err(format!("job {job} counts its nodes wrongly"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks that free, lent and accepted ranges cover each rectangle once.
+fn audit_partition(record: &JobRecord, frame: FrameNumber, pool: &Pool) -> Result<(), String> {
+    let blocks = record.blocks as usize;
+    let mut seen = vec![0u8; record.rects as usize * blocks];
+    let accepted = record.frames.get(&frame).into_iter().flat_map(|frame| &frame.tiles);
+    let accepted = accepted.map(|((rect, _), accepted)| (*rect, accepted.range));
+    let lent = pool.lent().map(|(rect, lent)| (rect, lent.range));
+    for (RectIndex(rect), range) in pool.free().chain(lent).chain(accepted) {
+        for block in range.start()..range.end(record.blocks) {
+            seen[rect as usize * blocks + block as usize] += 1;
+        }
+    }
+    match seen.iter().position(|count| *count != 1) {
+        Some(at) => {
+            Err(format!("block {} of rectangle {} is held {} times", at % blocks, at / blocks, seen[at]))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,217 @@
+//! The choices that are recorded: which facts a command makes, and the reply.
+//!
+//! Nothing is changed here. The scheduler applies the facts to the state and
+//! then lets the floor follow.
+
+use super::command::{Command, FailureKind};
+use super::effect::{Answer, Effect, RefusedReason, Verdict};
+use super::fact::Fact;
+use super::floor::Floor;
+use super::state::{JobRecord, State};
+use crate::id::{JobId, LeaseId, NodeId};
+use crate::job::JobSpec;
+use crate::limits::Limits;
+use crate::tile::TileId;
+use crate::time::Timestamp;
+
+/// What was chosen.
+#[derive(Debug, Default)]
+pub(super) struct Decision {
+    /// What happened, in order.
+    pub(super) facts: Vec<Fact>,
+    /// What to say to whoever sent the command.
+    pub(super) reply: Option<Reply>,
+}
+
+/// A reply to be given once the facts are recorded.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// To a person.
+    Answer(u64, Result<Answer, RefusedReason>),
+    /// To a node that delivered a tile.
+    Verdict(NodeId, LeaseId, Verdict),
+}
+
+impl Reply {
+    /// The effect that gives it.
+    pub(super) fn effect(&self) -> Effect {
+        match self {
+            Self::Answer(request, answer) => Effect::Answer { request: *request, answer: answer.clone() },
+            Self::Verdict(node, lease, verdict) => {
+                Effect::Settle { node: *node, lease: *lease, verdict: verdict.clone() }
+            }
+        }
+    }
+}
+
+/// Chooses what a command makes happen.
+pub(super) fn decide(
+    state: &State,
+    floor: &Floor,
+    limits: &Limits,
+    now: Timestamp,
+    command: &Command,
+) -> Decision {
+    match command {
+        Command::SubmitJob { request, spec } => answer(*request, submit(state, limits, now, spec)),
+        Command::PauseJob { request, job } => {
+            let fact = |record: &JobRecord| (!record.paused).then_some(Fact::JobPaused { job: *job });
+            answer(*request, change_open(state, *job, fact))
+        }
+        Command::ResumeJob { request, job } => {
+            let fact = |record: &JobRecord| record.paused.then_some(Fact::JobResumed { job: *job });
+            answer(*request, change_open(state, *job, fact))
+        }
+        Command::RetryJob { request, job } => {
+            let struck = |record: &JobRecord| !record.strikes.is_empty() || record.is_failed();
+            let fact = |record: &JobRecord| struck(record).then_some(Fact::JobRetried { job: *job });
+            answer(*request, change_open(state, *job, fact))
+        }
+        Command::CancelJob { request, job } => answer(*request, cancel(state, *job)),
+        Command::ReportTile { node, lease, tile, blob, rays, render_us } => {
+            let verdict = judge(state, floor, *node, *lease, tile);
+            let accepted = Fact::TileAccepted {
+                tile: *tile,
+                node: *node,
+                blob: *blob,
+                rays: *rays,
+                render_us: *render_us,
+            };
+            let facts = match &verdict {
+                Verdict::Accepted => vec![accepted],
+                Verdict::Duplicate => Vec::new(),
+                Verdict::Rejected { reason } => {
+                    failed(floor, limits, *node, *lease, FailureKind::Render, reason)
+                }
+            };
+            Decision { facts, reply: Some(Reply::Verdict(*node, *lease, verdict)) }
+        }
+        Command::RejectTile { node, lease, reason } => {
+            let verdict = Verdict::Rejected { reason: reason.clone() };
+            let facts = failed(floor, limits, *node, *lease, FailureKind::Render, reason);
+            Decision { facts, reply: Some(Reply::Verdict(*node, *lease, verdict)) }
+        }
+        Command::ReportFailure { node, lease, kind, message } => {
+            let facts = failed(floor, limits, *node, *lease, *kind, message);
+            Decision { facts, reply: None }
+        }
+        Command::ReportFrame { job, frame, pixel_digest } => {
+            let awaited = state.jobs.get(job).is_some_and(|record| {
+                !record.is_over() && record.is_complete(*frame) && !record.delivered.contains_key(frame)
+            });
+            let fact = Fact::FrameDelivered { job: *job, frame: *frame, pixel_digest: *pixel_digest };
+            Decision { facts: awaited.then_some(fact).into_iter().collect(), reply: None }
+        }
+        Command::Tick => {
+            let message = "made no progress until its lease's deadline";
+            let expired = floor.expired(now).filter(|expired| expired.started);
+            let facts = expired.flat_map(|expired| {
+                failed(floor, limits, expired.node, expired.lease, FailureKind::TimedOut, message)
+            });
+            Decision { facts: facts.collect(), reply: None }
+        }
+        Command::JoinNode { .. }
+        | Command::LeaveNode(_)
+        | Command::DrainNode(_)
+        | Command::ReportProgress { .. }
+        | Command::ReportFrameFailure { .. } => Decision::default(),
+    }
+}
+
+/// The facts of a person's command with its answer, or why it is refused.
+type Outcome = Result<(Vec<Fact>, Answer), RefusedReason>;
+
+fn answer(request: u64, outcome: Outcome) -> Decision {
+    let (facts, answer) = match outcome {
+        Ok((facts, answer)) => (facts, Ok(answer)),
+        Err(reason) => (Vec::new(), Err(reason)),
+    };
+    Decision { facts, reply: Some(Reply::Answer(request, answer)) }
+}
+
+fn submit(state: &State, limits: &Limits, now: Timestamp, spec: &JobSpec) -> Outcome {
+    spec.validate(limits)?;
+    if state.open_jobs >= limits.open_jobs {
+        return Err(RefusedReason::TooManyJobs(state.open_jobs));
+    }
+    let job = state.next_job();
+    let fact = Fact::JobSubmitted { job, at: now, spec: Box::new(spec.clone()) };
+    Ok((vec![fact], Answer::Submitted(job)))
+}
+
+fn change_open(state: &State, job: JobId, fact: impl FnOnce(&JobRecord) -> Option<Fact>) -> Outcome {
+    let record = state.jobs.get(&job).ok_or(RefusedReason::UnknownJob(job))?;
+    if record.is_over() {
+        return Err(RefusedReason::JobOver(job));
+    }
+    Ok((fact(record).into_iter().collect(), Answer::Done))
+}
+
+fn cancel(state: &State, job: JobId) -> Outcome {
+    let record = state.jobs.get(&job).ok_or(RefusedReason::UnknownJob(job))?;
+    if record.cancelled {
+        return Ok((Vec::new(), Answer::Done));
+    }
+    change_open(state, job, |_| Some(Fact::JobCancelled { job }))
+}
+
+/// What becomes of a delivered tile. Results are accepted per tile and not per
+/// lease: the first valid one wins, whoever holds the lease by now.
+fn judge(state: &State, floor: &Floor, node: NodeId, lease: LeaseId, tile: &TileId) -> Verdict {
+    if floor.tile_of(node, lease).is_some_and(|leased| leased != *tile) {
+        return Verdict::Rejected { reason: "the tile is not the one that was leased".into() };
+    }
+    let Some(record) = state.jobs.get(&tile.job) else {
+        return Verdict::Rejected { reason: format!("there is no job {}", tile.job) };
+    };
+    if !record.plans(tile) {
+        return Verdict::Rejected { reason: "the tile is not in the job's plan".into() };
+    }
+    if record.cancelled || record.has_part_of(tile) { Verdict::Duplicate } else { Verdict::Accepted }
+}
+
+/// A failure's fact, if the kind may be the job's fault and the node holds the
+/// lease.
+fn failed(
+    floor: &Floor,
+    limits: &Limits,
+    node: NodeId,
+    lease: LeaseId,
+    kind: FailureKind,
+    message: &str,
+) -> Vec<Fact> {
+    match kind {
+        FailureKind::Render | FailureKind::TimedOut => {
+            let message = cut(message, limits.failure_message_bytes);
+            let fact = |tile| Fact::TileFailed { tile, node, kind, message };
+            floor.tile_of(node, lease).map(fact).into_iter().collect()
+        }
+        FailureKind::OutOfMemory
+        | FailureKind::Incompatible
+        | FailureKind::DeviceLost
+        | FailureKind::DiskFull
+        | FailureKind::BlobUnavailable
+        | FailureKind::HandedBack => Vec::new(),
+    }
+}
+
+/// At most `bytes` of a text, cut between characters.
+pub(super) fn cut(text: &str, bytes: usize) -> String {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        assert_eq!(cut("aé", 2), "a");
+        assert_eq!(cut("aé", 3), "aé");
+        assert_eq!(cut("aé", 9), "aé");
+    }
+}

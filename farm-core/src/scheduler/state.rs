@@ -1,0 +1,283 @@
+//! The recorded state: what the journal's facts add up to, and nothing else.
+//!
+//! [`State::apply`] only records and never chooses, and is the one path by
+//! which the state changes, live and on restore alike; so a restored state
+//! equals the recorded one. Where a job stands is computed from this, never
+//! stored.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::fact::Fact;
+use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
+use crate::job::JobSpec;
+use crate::limits::Limits;
+use crate::plan;
+use crate::tile::{BlockRange, RectIndex, TileId};
+use crate::time::Timestamp;
+
+/// Everything that survives the scheduler's life.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    strikes_per_tile: usize,
+    attempts_per_tile: u32,
+    failure_messages: usize,
+    pub(super) jobs: BTreeMap<JobId, JobRecord>,
+    /// Jobs that are neither done nor cancelled.
+    pub(super) open_jobs: u64,
+}
+
+/// What is recorded of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct JobRecord {
+    pub(super) spec: Box<JobSpec>,
+    pub(super) submitted_at: Timestamp,
+    pub(super) paused: bool,
+    pub(super) cancelled: bool,
+    /// Rectangles of a frame.
+    pub(super) rects: u32,
+    /// Base blocks of a pixel.
+    pub(super) blocks: u32,
+    /// Frames of which a tile was accepted and that are not delivered yet.
+    pub(super) frames: BTreeMap<FrameNumber, FrameRecord>,
+    pub(super) delivered: BTreeMap<FrameNumber, BlobDigest>,
+    /// Rectangles that failed somewhere and are not complete yet.
+    pub(super) strikes: BTreeMap<(FrameNumber, RectIndex), Strikes>,
+    /// Those of them that failed too often: while there is one, the job failed.
+    pub(super) struck_out: BTreeSet<(FrameNumber, RectIndex)>,
+    pub(super) failures: VecDeque<String>,
+    pub(super) rects_done: u64,
+    pub(super) samples_done: u64,
+    pub(super) rays: u64,
+    pub(super) render_us: u64,
+    pub(super) results: u64,
+}
+
+/// What is recorded of a frame that is not delivered.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct FrameRecord {
+    /// Accepted ranges, disjoint, by rectangle and first block.
+    pub(super) tiles: BTreeMap<(RectIndex, u32), Accepted>,
+    /// Accepted base blocks of each rectangle.
+    blocks_done: Vec<u32>,
+    pub(super) rects_done: u32,
+}
+
+/// A range's result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Accepted {
+    pub(super) range: BlockRange,
+    pub(super) blob: BlobDigest,
+    pub(super) node: NodeId,
+}
+
+/// Where a rectangle failed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Strikes {
+    /// The distinct nodes; never more than `strikes_per_tile`.
+    pub(super) nodes: BTreeSet<NodeId>,
+    /// How often in all.
+    pub(super) attempts: u32,
+}
+
+impl State {
+    /// The state before the first fact.
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            strikes_per_tile: usize::try_from(limits.strikes_per_tile.max(1)).unwrap_or(usize::MAX),
+            attempts_per_tile: limits.attempts_per_tile.max(1),
+            failure_messages: limits.failure_messages,
+            jobs: BTreeMap::new(),
+            open_jobs: 0,
+        }
+    }
+
+    /// The number that the next job will have.
+    pub(super) fn next_job(&self) -> JobId {
+        JobId(self.jobs.last_key_value().map_or(0, |(job, _)| job.0) + 1)
+    }
+
+    /// Records a fact. One about a job that no fact introduced is passed over:
+    /// a journal that lost its head still yields what it can.
+    pub(super) fn apply(&mut self, fact: &Fact) {
+        match fact {
+            Fact::JobSubmitted { job, at, spec } => {
+                self.jobs.insert(*job, JobRecord::new(spec.clone(), *at));
+                self.open_jobs += 1;
+            }
+            Fact::JobPaused { job } => self.change(*job, |record| record.paused = true),
+            Fact::JobResumed { job } => self.change(*job, |record| record.paused = false),
+            Fact::JobCancelled { job } => self.change(*job, JobRecord::cancel),
+            Fact::JobRetried { job } => self.change(*job, JobRecord::forget_strikes),
+            Fact::TileAccepted { tile, node, blob, rays, render_us } => {
+                let accepted = Accepted { range: tile.range, blob: *blob, node: *node };
+                self.change(tile.job, |record| record.accept(tile, accepted, *rays, *render_us));
+            }
+            Fact::TileFailed { tile, node, message, .. } => {
+                let (strikes, attempts) = (self.strikes_per_tile, self.attempts_per_tile);
+                let messages = self.failure_messages;
+                self.change(tile.job, |record| {
+                    record.strike(tile, *node, strikes, attempts);
+                    record.failures.push_back(format!("node {node}: {message}"));
+                    while record.failures.len() > messages {
+                        record.failures.pop_front();
+                    }
+                });
+            }
+            Fact::FrameDelivered { job, frame, pixel_digest } => {
+                self.change(*job, |record| record.deliver(*frame, *pixel_digest));
+            }
+        }
+    }
+
+    fn change(&mut self, job: JobId, change: impl FnOnce(&mut JobRecord)) {
+        let Some(record) = self.jobs.get_mut(&job) else { return };
+        let was_over = record.is_over();
+        change(record);
+        if !was_over && record.is_over() {
+            self.open_jobs -= 1;
+        }
+    }
+}
+
+impl JobRecord {
+    fn new(spec: Box<JobSpec>, submitted_at: Timestamp) -> Self {
+        Self {
+            rects: plan::rect_count(spec.resolution, spec.tile_size),
+            blocks: spec.settings.blocks(),
+            spec,
+            submitted_at,
+            paused: false,
+            cancelled: false,
+            frames: BTreeMap::new(),
+            delivered: BTreeMap::new(),
+            strikes: BTreeMap::new(),
+            struck_out: BTreeSet::new(),
+            failures: VecDeque::new(),
+            rects_done: 0,
+            samples_done: 0,
+            rays: 0,
+            render_us: 0,
+            results: 0,
+        }
+    }
+
+    /// Whether nothing will ever be granted again.
+    pub(super) fn is_over(&self) -> bool {
+        self.cancelled || self.is_delivered()
+    }
+
+    /// Whether every frame is delivered.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.delivered.len() as u64 >= self.spec.frames.count()
+    }
+
+    /// Whether a tile failed too often.
+    pub(super) fn is_failed(&self) -> bool {
+        !self.struck_out.is_empty()
+    }
+
+    /// Whether its tiles may be granted now.
+    pub(super) fn is_grantable(&self) -> bool {
+        !self.paused && !self.is_failed() && !self.is_over()
+    }
+
+    /// Samples of the whole job.
+    pub(super) fn samples(&self) -> u64 {
+        let frame = self.spec.resolution.area() * u64::from(self.spec.settings.samples_per_pixel);
+        frame.saturating_mul(self.spec.frames.count())
+    }
+
+    /// Whether nothing is left to render of a frame.
+    pub(super) fn is_complete(&self, frame: FrameNumber) -> bool {
+        self.delivered.contains_key(&frame)
+            || self.frames.get(&frame).is_some_and(|record| record.rects_done == self.rects)
+    }
+
+    /// Whether a tile is one of this job's plan.
+    pub(super) fn plans(&self, tile: &TileId) -> bool {
+        let frames = self.spec.frames;
+        (frames.first..=frames.last).contains(&tile.frame)
+            && tile.rect.0 < self.rects
+            && tile.range.level < 32
+            && BlockRange::root(self.blocks).contains(&tile.range)
+            && !tile.range.is_empty(self.blocks)
+    }
+
+    /// Whether some samples of a tile are accepted.
+    pub(super) fn has_part_of(&self, tile: &TileId) -> bool {
+        if self.delivered.contains_key(&tile.frame) {
+            return true;
+        }
+        let Some(frame) = self.frames.get(&tile.frame) else { return false };
+        let end = tile.range.end(self.blocks);
+        let before_end = frame.tiles.range(..(tile.rect, end)).next_back();
+        before_end.is_some_and(|((rect, _), accepted)| {
+            *rect == tile.rect && accepted.range.end(self.blocks) > tile.range.start()
+        })
+    }
+
+    /// Samples of a tile of this job's plan, over all its pixels.
+    pub(super) fn samples_of(&self, tile: &TileId) -> u64 {
+        let rect = plan::rect_at(self.spec.resolution, self.spec.tile_size, tile.rect);
+        let per_pixel = tile.range.samples(self.spec.settings.samples_per_pixel);
+        rect.map_or(0, |rect| rect.area() * u64::from(per_pixel))
+    }
+
+    fn cancel(&mut self) {
+        self.cancelled = true;
+        self.frames.clear();
+        self.forget_strikes();
+    }
+
+    fn forget_strikes(&mut self) {
+        self.strikes.clear();
+        self.struck_out.clear();
+    }
+
+    fn accept(&mut self, tile: &TileId, accepted: Accepted, rays: u64, render_us: u64) {
+        self.results += 1;
+        self.samples_done = self.samples_done.saturating_add(self.samples_of(tile));
+        self.rays = self.rays.saturating_add(rays);
+        self.render_us = self.render_us.saturating_add(render_us);
+        let (rects, blocks) = (self.rects, self.blocks);
+        let frame = self.frames.entry(tile.frame).or_insert_with(|| FrameRecord::new(rects));
+        if frame.accept(tile, accepted, blocks) {
+            self.rects_done += 1;
+            self.strikes.remove(&(tile.frame, tile.rect));
+            self.struck_out.remove(&(tile.frame, tile.rect));
+        }
+    }
+
+    fn strike(&mut self, tile: &TileId, node: NodeId, strikes: usize, attempts: u32) {
+        let place = (tile.frame, tile.rect);
+        let struck = self.strikes.entry(place).or_default();
+        struck.attempts = struck.attempts.saturating_add(1);
+        if struck.nodes.len() < strikes {
+            struck.nodes.insert(node);
+        }
+        if struck.nodes.len() >= strikes || struck.attempts >= attempts {
+            self.struck_out.insert(place);
+        }
+    }
+
+    fn deliver(&mut self, frame: FrameNumber, pixel_digest: BlobDigest) {
+        self.delivered.insert(frame, pixel_digest);
+        self.frames.remove(&frame);
+    }
+}
+
+impl FrameRecord {
+    fn new(rects: u32) -> Self {
+        Self { tiles: BTreeMap::new(), blocks_done: vec![0; rects as usize], rects_done: 0 }
+    }
+
+    /// Records a result; whether it completed its rectangle.
+    fn accept(&mut self, tile: &TileId, accepted: Accepted, blocks: u32) -> bool {
+        self.tiles.insert((tile.rect, tile.range.start()), accepted);
+        let Some(done) = self.blocks_done.get_mut(tile.rect.0 as usize) else { return false };
+        *done += tile.range.end(blocks) - tile.range.start();
+        let complete = *done == blocks;
+        self.rects_done += u32::from(complete);
+        complete
+    }
+}
