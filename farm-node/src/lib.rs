@@ -1,1 +1,27 @@
-//! Placeholder.
+//! A node of the farm: it joins a master, fetches the blobs of leased tiles
+//! into a cache on disk, renders the tiles on its adapters and sends them back.
+//!
+//! Nothing that comes from the master is trusted: jobs and leases are checked
+//! against limits and plan, blobs against their digests, scenes are validated
+//! data. A hostile master costs a node time, and disk up to the cache's limit.
+//!
+//! [`Node::start`] opens the adapters and keeps the node connected;
+//! [`Node::drain`] and [`Node::wait`] end it in order.
+
+mod adapters;
+pub mod cache;
+mod driver;
+mod error;
+mod fetch;
+mod job;
+mod lane;
+mod limits;
+mod link;
+mod node;
+mod scene;
+
+pub use adapters::{AdapterChoice, list_adapters, shader_digest};
+pub use error::NodeError;
+pub use farm_render::AdapterInfo;
+pub use limits::NodeLimits;
+pub use node::{Node, NodeConfig};

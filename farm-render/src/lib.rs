@@ -117,3 +117,9 @@ impl Renderer {
         todo!()
     }
 }
+
+/// The digest of the shaders that this build renders with; a job is pinned to it.
+#[must_use]
+pub fn shader_digest() -> BlobDigest {
+    BlobDigest(shaders::DIGEST)
+}

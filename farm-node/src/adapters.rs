@@ -1,0 +1,153 @@
+//! Which adapters a node renders on.
+
+use std::ops::ControlFlow;
+
+use farm_core::{BlobDigest, RenderTask, TileImage};
+use farm_render::{AdapterInfo, DeviceScene, Progress, RenderError, Renderer};
+use farm_scene::Scene;
+use farm_wire::message::LaneDescription;
+
+use crate::error::NodeError;
+use crate::lane::Adapter;
+
+/// Which adapters a node renders on, one lane each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AdapterChoice {
+    /// The best one alone.
+    Best,
+    /// Every hardware adapter; where there is none, the best software adapter.
+    #[default]
+    All,
+    /// The one at this place of [`list_adapters`].
+    Index(usize),
+    /// The first whose name contains this, letter case aside.
+    Name(String),
+    /// The best software adapter. One alone, since they share the processor.
+    Cpu,
+}
+
+/// Every adapter of this machine that can render, best first. Asks the drivers,
+/// which takes a while: not for an async task.
+#[must_use]
+pub fn list_adapters() -> Vec<AdapterInfo> {
+    farm_render::adapters()
+}
+
+/// The digest of the shaders that this node renders with.
+#[must_use]
+pub fn shader_digest() -> BlobDigest {
+    farm_render::shader_digest()
+}
+
+/// Whether an adapter is a program on the processor.
+fn is_software(adapter: &AdapterInfo) -> bool {
+    adapter.kind == "cpu"
+}
+
+/// Picks from `adapters`, which are ordered best first.
+///
+/// # Errors
+/// When there is none, or not the one that was asked for.
+pub(crate) fn choose(
+    adapters: &[AdapterInfo],
+    choice: &AdapterChoice,
+) -> Result<Vec<AdapterInfo>, NodeError> {
+    let best = adapters.first().ok_or(NodeError::NoAdapter)?;
+    let unknown = |asked: String| NodeError::UnknownAdapter { asked, known: describe_known(adapters) };
+    let one = |found: Option<&AdapterInfo>, asked: String| match found {
+        Some(adapter) => Ok(vec![adapter.clone()]),
+        None => Err(unknown(asked)),
+    };
+    match choice {
+        AdapterChoice::Best => Ok(vec![best.clone()]),
+        AdapterChoice::All => {
+            let hardware: Vec<_> = adapters.iter().filter(|a| !is_software(a)).cloned().collect();
+            Ok(if hardware.is_empty() { vec![best.clone()] } else { hardware })
+        }
+        AdapterChoice::Index(index) => one(adapters.iter().find(|a| a.index == *index), index.to_string()),
+        AdapterChoice::Name(name) => {
+            let wanted = name.to_lowercase();
+            let found = adapters.iter().find(|a| a.name.to_lowercase().contains(&wanted));
+            one(found, format!("named `{name}`"))
+        }
+        AdapterChoice::Cpu => {
+            one(adapters.iter().find(|a| is_software(a)), "that runs on the processor".into())
+        }
+    }
+}
+
+fn describe_known(adapters: &[AdapterInfo]) -> String {
+    let names: Vec<_> = adapters.iter().map(|a| format!("{} `{}`", a.index, a.name)).collect();
+    format!("there are: {}", names.join(", "))
+}
+
+impl Adapter for Renderer {
+    type Scene = DeviceScene;
+
+    fn describe(&self) -> Result<LaneDescription, RenderError> {
+        let info = self.adapter();
+        Ok(LaneDescription {
+            adapter: info.name.clone(),
+            backend: info.backend.clone(),
+            numeric_class: self.numeric_class()?,
+        })
+    }
+
+    fn upload(&self, scene: &Scene) -> Result<DeviceScene, RenderError> {
+        Self::upload(self, scene)
+    }
+
+    fn render(
+        &self,
+        scene: &DeviceScene,
+        task: &RenderTask,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<TileImage, RenderError> {
+        Self::render(self, scene, task, progress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapter(index: usize, name: &str, kind: &str) -> AdapterInfo {
+        AdapterInfo {
+            index,
+            name: name.into(),
+            backend: "vulkan".into(),
+            kind: kind.into(),
+            driver: String::new(),
+            max_binding_bytes: 1 << 30,
+        }
+    }
+
+    fn check(kinds: &[&str], choice: &AdapterChoice, expected: &[usize]) {
+        let adapters: Vec<_> =
+            kinds.iter().enumerate().map(|(i, kind)| adapter(i, &format!("Maker {kind} {i}"), kind)).collect();
+        let chosen = choose(&adapters, choice).map(|chosen| chosen.iter().map(|a| a.index).collect());
+        assert_eq!(chosen.unwrap_or_else(|_| Vec::new()), expected, "{choice:?} of {kinds:?}");
+    }
+
+    #[test]
+    fn choices_pick_the_adapters_that_they_promise() {
+        let mixed = ["discrete-gpu", "integrated-gpu", "cpu"];
+        check(&mixed, &AdapterChoice::All, &[0, 1]);
+        check(&mixed, &AdapterChoice::Best, &[0]);
+        check(&mixed, &AdapterChoice::Cpu, &[2]);
+        check(&mixed, &AdapterChoice::Index(1), &[1]);
+        check(&mixed, &AdapterChoice::Index(3), &[]);
+        check(&mixed, &AdapterChoice::Name("maker INTEGRATED".into()), &[1]);
+        check(&mixed, &AdapterChoice::Name("radeon".into()), &[]);
+        check(&["cpu", "cpu"], &AdapterChoice::All, &[0]);
+        check(&["discrete-gpu"], &AdapterChoice::Cpu, &[]);
+        check(&[], &AdapterChoice::All, &[]);
+    }
+
+    #[test]
+    fn unknown_adapter_error_names_those_that_there_are() {
+        let error = choose(&[adapter(0, "llvmpipe", "cpu")], &AdapterChoice::Index(7));
+        let text = error.expect_err("there is no adapter 7").to_string();
+        assert!(text.contains('7') && text.contains("llvmpipe"), "{text}");
+    }
+}

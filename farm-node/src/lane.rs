@@ -1,0 +1,414 @@
+//! A lane: one adapter, a thread that renders on it, and a thread that encodes
+//! what it rendered, so that the adapter is not idle meanwhile.
+//!
+//! A lane answers every [`Order`] with exactly one [`LaneEvent::Rendered`] or
+//! [`LaneEvent::Failed`], whatever happens: a lost adapter is opened again, a
+//! panic costs the lane its adapter and scenes but not its thread. A rendered
+//! tile is followed by one [`LaneEvent::Encoded`].
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc as sync_mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use farm_core::agent::LaneIndex;
+use farm_core::scheduler::FailureKind;
+use farm_core::{BlobDigest, LeaseId, RenderTask, TileImage};
+use farm_render::{Progress, RenderError};
+use farm_scene::Scene;
+use farm_wire::message::{LaneDescription, TileHeader};
+use farm_wire::tile::{TileAttributes, encode_tile};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::limits::NodeLimits;
+
+/// An open adapter, as a lane needs it. The tests put a false one here.
+pub(crate) trait Adapter {
+    /// A scene in its memory.
+    type Scene;
+
+    /// What the master is told of it.
+    fn describe(&self) -> Result<LaneDescription, RenderError>;
+
+    /// Uploads a scene.
+    fn upload(&self, scene: &Scene) -> Result<Self::Scene, RenderError>;
+
+    /// Renders a task; `progress` may stop it.
+    fn render(
+        &self,
+        scene: &Self::Scene,
+        task: &RenderTask,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<TileImage, RenderError>;
+}
+
+/// What a lane is asked to render.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    /// The lease.
+    pub(crate) lease: LeaseId,
+    /// What to render.
+    pub(crate) task: RenderTask,
+    /// What the tile will say of itself; names the scene.
+    pub(crate) attributes: TileAttributes,
+    /// Edge of the job's rectangles.
+    pub(crate) tile_size: u32,
+    /// Set when nobody wants it any more.
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+/// A tile as it travels.
+#[derive(Debug)]
+pub(crate) struct EncodedTile {
+    /// Goes first.
+    pub(crate) header: TileHeader,
+    /// The EXR.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Why a lane could not render an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LaneFailure {
+    /// Why it matters to the scheduler.
+    pub(crate) kind: FailureKind,
+    /// For people.
+    pub(crate) message: String,
+    /// The blob that turned out not to be in the cache, if that is why.
+    pub(crate) missing: Option<BlobDigest>,
+}
+
+impl LaneFailure {
+    /// A failure that no missing blob explains.
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), missing: None }
+    }
+}
+
+/// What a lane tells the driver.
+#[derive(Debug)]
+pub(crate) enum LaneEvent {
+    /// It got this far.
+    Progressed { lane: LaneIndex, lease: LeaseId, samples: u64 },
+    /// It is done with a lease and free again; the encoded tile follows.
+    Rendered { lane: LaneIndex, lease: LeaseId },
+    /// The tile of a lease that it rendered.
+    Encoded { lease: LeaseId, tile: EncodedTile },
+    /// It could not render a lease and is free again, or could not encode it.
+    Failed { lane: LaneIndex, lease: LeaseId, failure: LaneFailure },
+}
+
+/// Builds the scene of a digest from the cache.
+pub(crate) type LoadScene = Box<dyn Fn(BlobDigest) -> Result<Scene, LaneFailure> + Send>;
+
+/// A running lane.
+pub(crate) struct Lane {
+    /// What the master is told of it.
+    pub(crate) description: LaneDescription,
+    orders: sync_mpsc::SyncSender<Order>,
+    threads: [JoinHandle<()>; 2],
+}
+
+impl Lane {
+    /// Starts a lane and waits until its adapter is open. `open` is called
+    /// again whenever the adapter was lost.
+    ///
+    /// # Errors
+    /// When the adapter cannot be opened or probed.
+    pub(crate) async fn start<A: Adapter>(
+        lane: LaneIndex,
+        open: impl Fn() -> Result<A, RenderError> + Send + 'static,
+        load: LoadScene,
+        limits: &NodeLimits,
+        events: mpsc::Sender<LaneEvent>,
+    ) -> Result<Self, RenderError> {
+        let (orders, inbox) = sync_mpsc::sync_channel(limits.orders_per_lane);
+        // One image waits while another is encoded: enough to keep the adapter
+        // busy, and a slow processor then slows the lane and fills no memory.
+        let (images, encoder_inbox) = sync_mpsc::sync_channel(1);
+        let encoder_events = events.clone();
+        let encoder = spawn_thread(format!("encode-{}", lane.0), move || {
+            encode_all(lane, &encoder_inbox, &encoder_events);
+        });
+        let (ready, opened) = oneshot::channel();
+        let limits = limits.clone();
+        let renderer = spawn_thread(format!("lane-{}", lane.0), move || {
+            let bench = Bench { lane, open, load, limits, events, images, adapter: None, scenes: VecDeque::new() };
+            bench.run(&inbox, ready);
+        });
+        let description = opened.await.unwrap_or_else(|_| {
+            Err(RenderError::DeviceLost("opening the adapter ended in a panic".into()))
+        })?;
+        Ok(Self { description, orders, threads: [renderer, encoder] })
+    }
+
+    /// Gives the lane an order.
+    ///
+    /// # Errors
+    /// Hands the order back when too many wait or the lane is gone.
+    pub(crate) fn order(&self, order: Order) -> Result<(), Order> {
+        self.orders.try_send(order).map_err(|error| match error {
+            sync_mpsc::TrySendError::Full(order) | sync_mpsc::TrySendError::Disconnected(order) => order,
+        })
+    }
+
+    /// Takes no further order and returns the threads, to be joined after the
+    /// stop flag of the last order was set.
+    pub(crate) fn close(self) -> [JoinHandle<()>; 2] {
+        self.threads
+    }
+}
+
+fn spawn_thread(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .expect("a process that cannot start its few threads at the beginning cannot work")
+}
+
+/// A rendered image on its way to the encoder.
+struct Rendered {
+    order: Order,
+    image: TileImage,
+    render_us: u64,
+}
+
+/// What the lane's thread works with.
+struct Bench<A: Adapter, O> {
+    lane: LaneIndex,
+    open: O,
+    load: LoadScene,
+    limits: NodeLimits,
+    events: mpsc::Sender<LaneEvent>,
+    images: sync_mpsc::SyncSender<Rendered>,
+    /// `None` after it was lost.
+    adapter: Option<A>,
+    /// Most recently used last; empty while there is no adapter.
+    scenes: VecDeque<(BlobDigest, LoadedScene<A::Scene>)>,
+}
+
+struct LoadedScene<S> {
+    device: S,
+    cameras: usize,
+}
+
+impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
+    fn run(mut self, inbox: &sync_mpsc::Receiver<Order>, ready: oneshot::Sender<Result<LaneDescription, RenderError>>) {
+        let described = (self.open)().and_then(|adapter| {
+            let description = adapter.describe()?;
+            self.adapter = Some(adapter);
+            Ok(description)
+        });
+        let opened = described.is_ok();
+        if ready.send(described).is_err() || !opened {
+            return;
+        }
+        for order in inbox {
+            if !self.answer(order) {
+                return;
+            }
+        }
+    }
+
+    /// Renders one order and says how it went; `false` when nobody listens.
+    fn answer(&mut self, order: Order) -> bool {
+        let (lane, lease) = (self.lane, order.lease);
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.render(&order)));
+        let outcome = outcome.unwrap_or_else(|panic| {
+            self.forget_adapter();
+            let message = format!("the renderer panicked: {}", panic_message(&*panic));
+            Err(LaneFailure::new(FailureKind::Render, message))
+        });
+        match outcome {
+            Ok((image, render_us)) => {
+                // The driver hears of it first and finds the lane new work
+                // while the encoder is at this image.
+                self.events.blocking_send(LaneEvent::Rendered { lane, lease }).is_ok()
+                    && self.images.send(Rendered { order, image, render_us }).is_ok()
+            }
+            Err(failure) => self.events.blocking_send(LaneEvent::Failed { lane, lease, failure }).is_ok(),
+        }
+    }
+
+    fn render(&mut self, order: &Order) -> Result<(TileImage, u64), LaneFailure> {
+        if order.stop.load(Ordering::Relaxed) {
+            return Err(stopped());
+        }
+        self.open_adapter(&order.stop)?;
+        self.load_scene(order.attributes.scene)?;
+        let (Some(adapter), Some((_, scene))) = (&self.adapter, self.scenes.back()) else {
+            unreachable!("the two calls above put them there");
+        };
+        check_camera(&order.task, scene.cameras)?;
+        let started = Instant::now();
+        let mut reported = started;
+        let outcome = adapter.render(&scene.device, &order.task, &mut |progress| {
+            if order.stop.load(Ordering::Relaxed) {
+                return ControlFlow::Break(());
+            }
+            if reported.elapsed() >= self.limits.lane_progress_interval {
+                reported = Instant::now();
+                let (lane, lease, samples) = (self.lane, order.lease, progress.samples);
+                // Progress may be lost; it is said again soon.
+                let _ = self.events.try_send(LaneEvent::Progressed { lane, lease, samples });
+            }
+            ControlFlow::Continue(())
+        });
+        match outcome {
+            Ok(image) => Ok((image, micros(started.elapsed()))),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Opens the adapter if it was lost, with growing pauses between tries.
+    fn open_adapter(&mut self, stop: &AtomicBool) -> Result<(), LaneFailure> {
+        if self.adapter.is_some() {
+            return Ok(());
+        }
+        let mut pause = self.limits.reopen_pause;
+        for attempt in 1.. {
+            match (self.open)() {
+                Ok(adapter) => {
+                    tracing::info!("lane {}: the adapter is open again", self.lane.0);
+                    self.adapter = Some(adapter);
+                    break;
+                }
+                Err(error) if attempt >= self.limits.reopen_tries || stop.load(Ordering::Relaxed) => {
+                    let message = format!("the adapter was lost and could not be opened again: {error}");
+                    return Err(LaneFailure::new(FailureKind::DeviceLost, message));
+                }
+                Err(error) => tracing::warn!("lane {}: {error}; trying again in {pause:?}", self.lane.0),
+            }
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+        Ok(())
+    }
+
+    /// Makes the scene the last of `scenes`.
+    fn load_scene(&mut self, digest: BlobDigest) -> Result<(), LaneFailure> {
+        if let Some(place) = self.scenes.iter().position(|(loaded, _)| *loaded == digest) {
+            let scene = self.scenes.remove(place).expect("the place was just found");
+            self.scenes.push_back(scene);
+            return Ok(());
+        }
+        let started = Instant::now();
+        let scene = (self.load)(digest)?;
+        let loaded = started.elapsed();
+        // Room is made before and not after, so that no more scenes than the
+        // limit are ever in the adapter's memory.
+        while self.scenes.len() >= self.limits.scenes_per_lane.max(1) {
+            self.scenes.pop_front();
+        }
+        let device = self.upload(&scene)?;
+        let uploaded = started.elapsed() - loaded;
+        tracing::info!("lane {}: scene {digest} read in {loaded:.1?}, on the adapter in {uploaded:.1?}", self.lane.0);
+        self.scenes.push_back((digest, LoadedScene { device, cameras: scene.cameras.len() }));
+        Ok(())
+    }
+
+    /// Uploads a scene; where it does not fit, once more without the others.
+    fn upload(&mut self, scene: &Scene) -> Result<A::Scene, LaneFailure> {
+        let adapter = self.adapter.as_ref().expect("the caller opened it");
+        let error = match adapter.upload(scene) {
+            Err(RenderError::OutOfMemory { .. }) if !self.scenes.is_empty() => {
+                self.scenes.clear();
+                adapter.upload(scene)
+            }
+            outcome => outcome,
+        };
+        error.map_err(|error| self.fail(error))
+    }
+
+    /// Says what a renderer's error means to the scheduler, and gives up what
+    /// the adapter holds where the error calls for it.
+    fn fail(&mut self, error: RenderError) -> LaneFailure {
+        match error {
+            RenderError::OutOfMemory { .. } => {
+                self.scenes.clear();
+                LaneFailure::new(FailureKind::OutOfMemory, error.to_string())
+            }
+            RenderError::DeviceLost(_) | RenderError::NoAdapter => {
+                self.forget_adapter();
+                LaneFailure::new(FailureKind::DeviceLost, error.to_string())
+            }
+            RenderError::Stopped => stopped(),
+            other => LaneFailure::new(FailureKind::Render, other.to_string()),
+        }
+    }
+
+    /// Drops what a lost or doubtful adapter holds. A driver may break down
+    /// while it cleans up, and that must not end the lane.
+    fn forget_adapter(&mut self) {
+        let scenes = std::mem::take(&mut self.scenes);
+        let adapter = self.adapter.take();
+        let dropped = catch_unwind(AssertUnwindSafe(move || {
+            drop(scenes);
+            drop(adapter);
+        }));
+        if dropped.is_err() {
+            tracing::warn!("lane {}: closing the adapter panicked", self.lane.0);
+        }
+    }
+}
+
+fn stopped() -> LaneFailure {
+    LaneFailure::new(FailureKind::HandedBack, "stopped")
+}
+
+/// The scene decides how many cameras there are, and only a node reads it.
+fn check_camera(task: &RenderTask, cameras: usize) -> Result<(), LaneFailure> {
+    let camera = task.settings.camera;
+    if usize::try_from(camera).is_ok_and(|camera| camera < cameras) {
+        return Ok(());
+    }
+    let message = format!("the job asks for camera {camera} and the scene has {cameras}");
+    Err(LaneFailure::new(FailureKind::Render, message))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The text that a panic carries, if it carries one.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "without a message",
+    }
+}
+
+/// The encoder's thread: turns images into tiles until the lane closes.
+fn encode_all(lane: LaneIndex, inbox: &sync_mpsc::Receiver<Rendered>, events: &mpsc::Sender<LaneEvent>) {
+    for rendered in inbox {
+        let lease = rendered.order.lease;
+        let event = match catch_unwind(AssertUnwindSafe(|| encode(&rendered))) {
+            Ok(tile) => LaneEvent::Encoded { lease, tile },
+            Err(panic) => {
+                let message = format!("encoding the tile panicked: {}", panic_message(&*panic));
+                LaneEvent::Failed { lane, lease, failure: LaneFailure::new(FailureKind::Render, message) }
+            }
+        };
+        if events.blocking_send(event).is_err() {
+            return;
+        }
+    }
+}
+
+fn encode(rendered: &Rendered) -> EncodedTile {
+    let Rendered { order, image, render_us } = rendered;
+    let bytes = encode_tile(image, &order.attributes, order.task.resolution, order.tile_size);
+    let header = TileHeader {
+        lease: order.lease,
+        tile: order.attributes.tile,
+        digest: BlobDigest(*blake3::hash(&bytes).as_bytes()),
+        length: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        rays: image.rays,
+        render_us: *render_us,
+    };
+    EncodedTile { header, bytes }
+}

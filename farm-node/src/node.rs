@@ -1,0 +1,196 @@
+//! A running node, as its embedder sees it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use farm_core::agent::LaneIndex;
+use farm_core::{BlobDigest, Limits, NodeId};
+use farm_render::{AdapterInfo, RenderError, Renderer};
+use farm_wire::Credentials;
+use farm_wire::message::LaneDescription;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::adapters::{AdapterChoice, choose, list_adapters, shader_digest};
+use crate::cache::Cache;
+use crate::driver::{Driver, Leaving, Setup};
+use crate::error::NodeError;
+use crate::lane::{Lane, LaneEvent};
+use crate::limits::NodeLimits;
+use crate::{link, scene};
+
+/// What a node needs to know.
+pub struct NodeConfig {
+    /// Who it is and where its master is.
+    pub credentials: Credentials,
+    /// Folder of its cache; several nodes may share one.
+    pub cache: PathBuf,
+    /// Bytes that the cache may hold.
+    pub cache_bytes: u64,
+    /// The adapters to render on.
+    pub adapter: AdapterChoice,
+    /// The farm's bounds.
+    pub limits: Limits,
+    /// The node's own bounds.
+    pub node_limits: NodeLimits,
+}
+
+impl NodeConfig {
+    /// 20 GB: several film shots' worth of scenes, and what a workstation's
+    /// disk can spare.
+    pub const CACHE_BYTES: u64 = 20_000_000_000;
+
+    /// A node with the usual bounds, on every hardware adapter.
+    #[must_use]
+    pub fn new(credentials: Credentials, cache: PathBuf) -> Self {
+        Self {
+            credentials,
+            cache,
+            cache_bytes: Self::CACHE_BYTES,
+            adapter: AdapterChoice::default(),
+            limits: Limits::default(),
+            node_limits: NodeLimits::default(),
+        }
+    }
+}
+
+/// A running node. Dropping it stops it without handing anything back; see
+/// [`Node::drain`] and [`Node::wait`].
+pub struct Node {
+    lanes: Vec<LaneDescription>,
+    leaving: watch::Sender<Leaving>,
+    driver: JoinHandle<Result<(), NodeError>>,
+}
+
+impl Node {
+    /// Opens the adapters and starts to connect. From then on the node
+    /// connects by itself whenever it is disconnected, for ever.
+    ///
+    /// # Errors
+    /// No adapter could be opened, or the cache could not.
+    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let cache = open_cache(config.cache.clone(), config.cache_bytes).await?;
+        let (events, lane_events) = mpsc::channel(config.node_limits.lane_events);
+        let lanes = open_lanes(&config.adapter, &cache, &config.node_limits, &events).await?;
+        drop(events);
+        Ok(Self::start_with(config, shader_digest(), cache, lanes, lane_events))
+    }
+
+    /// Starts a node on lanes that are already open.
+    pub(crate) fn start_with(
+        config: NodeConfig,
+        shader_digest: BlobDigest,
+        cache: Arc<Cache>,
+        lanes: Vec<Lane>,
+        lane_events: mpsc::Receiver<LaneEvent>,
+    ) -> Self {
+        let NodeConfig { credentials, limits, node_limits, .. } = config;
+        let credentials = Arc::new(credentials);
+        let descriptions = lanes.iter().map(|lane| lane.description.clone()).collect();
+        let (link_sender, link_events) = mpsc::channel(node_limits.incoming_messages);
+        let (leaving, asked) = watch::channel(Leaving::Not);
+        let setup = Setup {
+            node: NodeId(credentials.identity().id),
+            shader_digest,
+            cache,
+            lanes,
+            lane_events,
+            link_events,
+            leaving: asked,
+            limits,
+            node_limits: node_limits.clone(),
+        };
+        tokio::spawn(link::keep(credentials, node_limits, link_sender));
+        let driver = tokio::spawn(Driver::new(setup).run());
+        Self { lanes: descriptions, leaving, driver }
+    }
+
+    /// Its lanes, one for each adapter.
+    #[must_use]
+    pub fn lanes(&self) -> &[LaneDescription] {
+        &self.lanes
+    }
+
+    /// Makes the node finish what is rendering, hand back the rest and leave
+    /// when the master has answered every tile.
+    pub fn drain(&self) {
+        self.ask(Leaving::Drained);
+    }
+
+    /// Makes the node hand back everything and leave without waiting for more
+    /// than finished tiles on their way, and for these only shortly.
+    pub fn leave_at_once(&self) {
+        self.ask(Leaving::AtOnce);
+    }
+
+    fn ask(&self, leaving: Leaving) {
+        self.leaving.send_if_modified(|asked| {
+            let is_more = leaving > *asked;
+            *asked = leaving.max(*asked);
+            is_more
+        });
+    }
+
+    /// Waits until the node has left.
+    ///
+    /// # Errors
+    /// The master refuses the node for good, or the node broke down.
+    pub async fn wait(&mut self) -> Result<(), NodeError> {
+        (&mut self.driver).await.unwrap_or(Err(NodeError::Panicked("driver")))
+    }
+}
+
+/// Opens the cache and brings it within its limit while nothing is in use.
+async fn open_cache(folder: PathBuf, limit_bytes: u64) -> Result<Arc<Cache>, NodeError> {
+    let opening = tokio::task::spawn_blocking(move || {
+        let cache = Cache::open(&folder, limit_bytes)?;
+        cache.evict(&BTreeSet::new());
+        Ok(Arc::new(cache))
+    });
+    opening.await.unwrap_or(Err(NodeError::Panicked("cache")))
+}
+
+async fn open_lanes(
+    choice: &AdapterChoice,
+    cache: &Arc<Cache>,
+    limits: &NodeLimits,
+    events: &mpsc::Sender<LaneEvent>,
+) -> Result<Vec<Lane>, NodeError> {
+    let listing = tokio::task::spawn_blocking(list_adapters);
+    let adapters = listing.await.map_err(|_| NodeError::Panicked("list of adapters"))?;
+    let mut lanes = Vec::new();
+    let mut trouble = None;
+    for adapter in choose(&adapters, choice)? {
+        // A lane is numbered by its place among those that opened.
+        let index = u32::try_from(lanes.len()).expect("a machine has a handful of adapters");
+        match open_lane(LaneIndex(index), &adapter, cache, limits, events).await {
+            Ok(lane) => {
+                let LaneDescription { adapter, backend, .. } = &lane.description;
+                tracing::info!("lane {index}: {adapter} ({backend})");
+                lanes.push(lane);
+            }
+            Err(source) => {
+                tracing::warn!("adapter {} `{}` is left out: {source}", adapter.index, adapter.name);
+                trouble.get_or_insert(NodeError::Open { name: adapter.name, source });
+            }
+        }
+    }
+    match (lanes.is_empty(), trouble) {
+        (true, Some(trouble)) => Err(trouble),
+        (true, None) => Err(NodeError::NoAdapter),
+        (false, _) => Ok(lanes),
+    }
+}
+
+async fn open_lane(
+    lane: LaneIndex,
+    adapter: &AdapterInfo,
+    cache: &Arc<Cache>,
+    limits: &NodeLimits,
+    events: &mpsc::Sender<LaneEvent>,
+) -> Result<Lane, RenderError> {
+    let index = adapter.index;
+    let open = move || Renderer::open(Some(index));
+    Lane::start(lane, open, scene::loader(Arc::clone(cache)), limits, events.clone()).await
+}
