@@ -123,8 +123,11 @@ mod tests {
     }
 
     fn check(kinds: &[&str], choice: &AdapterChoice, expected: &[usize]) {
-        let adapters: Vec<_> =
-            kinds.iter().enumerate().map(|(i, kind)| adapter(i, &format!("Maker {kind} {i}"), kind)).collect();
+        let adapters: Vec<_> = kinds
+            .iter()
+            .enumerate()
+            .map(|(i, kind)| adapter(i, &format!("Maker {kind} {i}"), kind))
+            .collect();
         let chosen = choose(&adapters, choice).map(|chosen| chosen.iter().map(|a| a.index).collect());
         assert_eq!(chosen.unwrap_or_else(|_| Vec::new()), expected, "{choice:?} of {kinds:?}");
     }

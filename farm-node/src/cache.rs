@@ -296,7 +296,10 @@ fn find_blobs(folder: &Path) -> Result<Vec<FoundBlob>, CacheError> {
 
 fn read_folder(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
     let entries = fs::read_dir(folder).map_err(CacheError::file(folder))?;
-    entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(CacheError::file(folder))
+    entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(CacheError::file(folder))
 }
 
 fn as_blob(shelf: &Path, path: &Path) -> Option<FoundBlob> {
@@ -312,7 +315,8 @@ fn as_blob(shelf: &Path, path: &Path) -> Option<FoundBlob> {
 
 /// A file system that keeps no times only loses the order of eviction.
 fn remember_use(path: &Path) {
-    let touched = File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    let touched =
+        File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
     if let Err(error) = touched {
         tracing::debug!("could not note the use of {}: {error}", path.display());
     }

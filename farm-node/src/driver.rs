@@ -83,7 +83,6 @@ pub(crate) struct Driver {
     origin: Instant,
     node: NodeId,
     shader_digest: BlobDigest,
-    limits: Limits,
     node_limits: NodeLimits,
     cache: Arc<Cache>,
     lanes: Vec<Lane>,
@@ -113,13 +112,12 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(setup: Setup) -> Self {
         let lane_count = u32::try_from(setup.lanes.len()).expect("a machine has a handful of adapters");
-        let agent = Agent::new(lane_count, setup.cache.digests(), setup.limits.clone());
+        let agent = Agent::new(lane_count, setup.cache.digests(), setup.limits);
         Self {
             agent,
             origin: Instant::now(),
             node: setup.node,
             shader_digest: setup.shader_digest,
-            limits: setup.limits,
             node_limits: setup.node_limits,
             cache: setup.cache,
             lanes: setup.lanes,
@@ -268,7 +266,8 @@ impl Driver {
             link.close(node_limits.leave_timeout).await;
         }
         let threads: Vec<_> = lanes.into_iter().flat_map(Lane::close).collect();
-        let joining = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+        let joining =
+            tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
         if !matches!(joining.await, Ok(true)) {
             tracing::warn!("a lane's thread ended by a panic");
         }
@@ -342,13 +341,14 @@ impl Driver {
                 }
             }
             ToNode::Job { job, spec } => {
-                let known = KnownJob::new(&spec, self.shader_digest, &self.limits);
-                let is_good = known.trouble().is_none();
-                tracing::info!("job {job} `{}`: scene {} in {} blobs", spec.name, spec.scene, spec.blobs.len() + 1);
-                self.remember_job(job, known);
-                if is_good {
-                    self.tell(AgentCommand::OpenJob { job, spec });
-                }
+                tracing::info!(
+                    "job {job} `{}`: scene {} in {} blobs",
+                    spec.name,
+                    spec.scene,
+                    spec.blobs.len() + 1
+                );
+                self.remember_job(job, KnownJob::new(&spec));
+                self.tell(AgentCommand::OpenJob { job, spec });
             }
             ToNode::Granted { lease } => self.take_lease(lease),
             ToNode::Revoked { lease } => self.tell(AgentCommand::DropLease(lease)),
@@ -369,13 +369,11 @@ impl Driver {
         self.jobs.insert(job, known);
     }
 
-    /// The master is not trusted to have leased something that makes sense.
+    /// Passes a lease on to the agent, which compares it with the job's plan,
+    /// unless its job is pinned to other shaders.
     fn take_lease(&mut self, lease: Lease) {
-        let checked = match self.jobs.get(&lease.tile.job) {
-            Some(known) => known.check(&lease),
-            None => Err("the master did not describe its job".to_owned()),
-        };
-        match checked {
+        let known = self.jobs.get(&lease.tile.job);
+        match known.map_or(Ok(()), |known| known.check_shaders(self.shader_digest)) {
             Ok(()) => self.tell(AgentCommand::TakeLease(lease)),
             Err(message) => {
                 tracing::warn!("lease {} of job {}: {message}", lease.id, lease.tile.job);
@@ -392,7 +390,8 @@ impl Driver {
             self.unconnected.insert(digest);
             return;
         };
-        let (client, cache, limits) = (link.client.clone(), Arc::clone(&self.cache), self.node_limits.clone());
+        let (client, cache, limits) =
+            (link.client.clone(), Arc::clone(&self.cache), self.node_limits.clone());
         let connection = self.connection;
         self.fetches.spawn(async move {
             let outcome = fetch(client, cache, digest, limits).await;
@@ -471,14 +470,21 @@ impl Driver {
 
     fn take_failure(&mut self, lane: LaneIndex, lease: LeaseId, failure: LaneFailure) {
         self.stops.remove(&lease);
-        self.tiles.remove(&lease);
         let LaneFailure { kind, message, missing } = failure;
         if kind != FailureKind::HandedBack {
             tracing::warn!("lane {}, lease {lease}: {message}", lane.0);
         }
-        self.tell(AgentCommand::FailRender { lane, lease, kind, message: message.clone() });
+        if self.tiles.remove(&lease).is_some() {
+            // Rendered but not encoded: for the agent it is finished, so the
+            // lease is given up as a settled one and the master told here.
+            self.tell(AgentCommand::SettleTile(lease));
+            self.send(FromNode::Failed { lease, kind, message });
+            return;
+        }
+        self.tell(AgentCommand::FailRender { lane, lease, kind, message });
         if let Some(digest) = missing {
-            self.tell(AgentCommand::MissBlob { digest, kind, message });
+            // The agent fetches it again for the next lease that needs it.
+            self.tell(AgentCommand::EvictBlob(digest));
         }
     }
 
@@ -504,13 +510,13 @@ impl Driver {
         let attributes = TileAttributes {
             tile: held.tile,
             node: self.node,
-            scene: known.scene(),
+            scene: known.scene,
             shader_digest: self.shader_digest,
             samples_per_pixel: task.range.samples(task.settings.samples_per_pixel),
             finished: task.is_whole(),
         };
         let stop = Arc::new(AtomicBool::new(false));
-        Some(Order { lease, task, attributes, tile_size: known.tile_size(), stop })
+        Some(Order { lease, task, attributes, tile_size: known.tile_size, stop })
     }
 
     // Tiles.

@@ -136,7 +136,8 @@ impl Lane {
         let (ready, opened) = oneshot::channel();
         let limits = limits.clone();
         let renderer = spawn_thread(format!("lane-{}", lane.0), move || {
-            let bench = Bench { lane, open, load, limits, events, images, adapter: None, scenes: VecDeque::new() };
+            let bench =
+                Bench { lane, open, load, limits, events, images, adapter: None, scenes: VecDeque::new() };
             bench.run(&inbox, ready);
         });
         let description = opened.await.unwrap_or_else(|_| {
@@ -196,7 +197,11 @@ struct LoadedScene<S> {
 }
 
 impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
-    fn run(mut self, inbox: &sync_mpsc::Receiver<Order>, ready: oneshot::Sender<Result<LaneDescription, RenderError>>) {
+    fn run(
+        mut self,
+        inbox: &sync_mpsc::Receiver<Order>,
+        ready: oneshot::Sender<Result<LaneDescription, RenderError>>,
+    ) {
         let described = (self.open)().and_then(|adapter| {
             let description = adapter.describe()?;
             self.adapter = Some(adapter);
@@ -305,7 +310,10 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
         }
         let device = self.upload(&scene)?;
         let uploaded = started.elapsed() - loaded;
-        tracing::info!("lane {}: scene {digest} read in {loaded:.1?}, on the adapter in {uploaded:.1?}", self.lane.0);
+        tracing::info!(
+            "lane {}: scene {digest} read in {loaded:.1?}, on the adapter in {uploaded:.1?}",
+            self.lane.0
+        );
         self.scenes.push_back((digest, LoadedScene { device, cameras: scene.cameras.len() }));
         Ok(())
     }
@@ -336,7 +344,6 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
                 LaneFailure::new(FailureKind::DeviceLost, error.to_string())
             }
             RenderError::Stopped => stopped(),
-            other => LaneFailure::new(FailureKind::Render, other.to_string()),
         }
     }
 

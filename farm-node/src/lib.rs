@@ -24,4 +24,4 @@ pub use adapters::{AdapterChoice, list_adapters, shader_digest};
 pub use error::NodeError;
 pub use farm_render::AdapterInfo;
 pub use limits::NodeLimits;
-pub use node::{Node, NodeConfig};
+pub use node::{Door, Node, NodeConfig};

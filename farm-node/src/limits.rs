@@ -43,7 +43,8 @@ pub struct NodeLimits {
     /// than 10³ attempts a second at a master that is down.
     pub reconnect_max: Duration,
     /// Refusals in a row after which a node gives up: a revoked certificate
-    /// stays revoked, but a restart under way may refuse once or twice.
+    /// stays revoked, but a busy master refuses too. 30 pauses of at most 10 s
+    /// outlast a rush of some minutes.
     pub refusals: u32,
     /// Longest wait for the master's answers when leaving at once.
     pub leave_timeout: Duration,
@@ -67,7 +68,7 @@ impl Default for NodeLimits {
             greeting_timeout: Duration::from_secs(10),
             reconnect_min: Duration::from_millis(250),
             reconnect_max: Duration::from_secs(10),
-            refusals: 5,
+            refusals: 30,
             leave_timeout: Duration::from_secs(2),
             jobs: 4096,
         }

@@ -60,9 +60,6 @@ pub(crate) enum LinkEvent {
     Refused(String),
 }
 
-/// Nobody listens to the link any more.
-struct DriverGone;
-
 /// Keeps a connection for as long as anybody listens to `events`.
 pub(crate) async fn keep(credentials: Arc<Credentials>, limits: NodeLimits, events: mpsc::Sender<LinkEvent>) {
     let jitter = credentials.identity().id;

@@ -55,11 +55,11 @@ impl NodeConfig {
     }
 }
 
-/// A running node. Dropping it stops it without handing anything back; see
-/// [`Node::drain`] and [`Node::wait`].
+/// A running node. Dropping it (and every [`Door`] of it) stops it without
+/// handing anything back; see [`Node::drain`] and [`Node::wait`].
 pub struct Node {
     lanes: Vec<LaneDescription>,
-    leaving: watch::Sender<Leaving>,
+    door: Door,
     driver: JoinHandle<Result<(), NodeError>>,
 }
 
@@ -72,7 +72,7 @@ impl Node {
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let cache = open_cache(config.cache.clone(), config.cache_bytes).await?;
         let (events, lane_events) = mpsc::channel(config.node_limits.lane_events);
-        let lanes = open_lanes(&config.adapter, &cache, &config.node_limits, &events).await?;
+        let lanes = open_lanes(&config, &cache, &events).await?;
         drop(events);
         Ok(Self::start_with(config, shader_digest(), cache, lanes, lane_events))
     }
@@ -103,7 +103,7 @@ impl Node {
         };
         tokio::spawn(link::keep(credentials, node_limits, link_sender));
         let driver = tokio::spawn(Driver::new(setup).run());
-        Self { lanes: descriptions, leaving, driver }
+        Self { lanes: descriptions, door: Door { leaving }, driver }
     }
 
     /// Its lanes, one for each adapter.
@@ -115,11 +115,47 @@ impl Node {
     /// Makes the node finish what is rendering, hand back the rest and leave
     /// when the master has answered every tile.
     pub fn drain(&self) {
+        self.door.drain();
+    }
+
+    /// Makes the node leave without finishing; see [`Door::leave_at_once`].
+    pub fn leave_at_once(&self) {
+        self.door.leave_at_once();
+    }
+
+    /// What makes the node leave while somebody waits for it.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
+    /// Waits until the node has left.
+    ///
+    /// # Errors
+    /// The master refuses the node for good, or the node broke down.
+    pub async fn wait(self) -> Result<(), NodeError> {
+        let Self { driver, door, .. } = self;
+        let outcome = driver.await.unwrap_or(Err(NodeError::Panicked("driver")));
+        drop(door);
+        outcome
+    }
+}
+
+/// The way out of a [`Node`]. Cheap to clone; the node stops when it and all
+/// of its doors are dropped.
+#[derive(Clone, Debug)]
+pub struct Door {
+    leaving: watch::Sender<Leaving>,
+}
+
+impl Door {
+    /// See [`Node::drain`].
+    pub fn drain(&self) {
         self.ask(Leaving::Drained);
     }
 
-    /// Makes the node hand back everything and leave without waiting for more
-    /// than finished tiles on their way, and for these only shortly.
+    /// Makes the node hand back everything and leave, waiting for no more than
+    /// the finished tiles on their way, and for these only shortly.
     pub fn leave_at_once(&self) {
         self.ask(Leaving::AtOnce);
     }
@@ -130,14 +166,6 @@ impl Node {
             *asked = leaving.max(*asked);
             is_more
         });
-    }
-
-    /// Waits until the node has left.
-    ///
-    /// # Errors
-    /// The master refuses the node for good, or the node broke down.
-    pub async fn wait(&mut self) -> Result<(), NodeError> {
-        (&mut self.driver).await.unwrap_or(Err(NodeError::Panicked("driver")))
     }
 }
 
@@ -152,19 +180,19 @@ async fn open_cache(folder: PathBuf, limit_bytes: u64) -> Result<Arc<Cache>, Nod
 }
 
 async fn open_lanes(
-    choice: &AdapterChoice,
+    config: &NodeConfig,
     cache: &Arc<Cache>,
-    limits: &NodeLimits,
     events: &mpsc::Sender<LaneEvent>,
 ) -> Result<Vec<Lane>, NodeError> {
     let listing = tokio::task::spawn_blocking(list_adapters);
     let adapters = listing.await.map_err(|_| NodeError::Panicked("list of adapters"))?;
     let mut lanes = Vec::new();
     let mut trouble = None;
-    for adapter in choose(&adapters, choice)? {
+    let most = usize::try_from(config.limits.lanes_per_node).unwrap_or(usize::MAX);
+    for adapter in choose(&adapters, &config.adapter)?.into_iter().take(most) {
         // A lane is numbered by its place among those that opened.
         let index = u32::try_from(lanes.len()).expect("a machine has a handful of adapters");
-        match open_lane(LaneIndex(index), &adapter, cache, limits, events).await {
+        match open_lane(LaneIndex(index), &adapter, cache, &config.node_limits, events).await {
             Ok(lane) => {
                 let LaneDescription { adapter, backend, .. } = &lane.description;
                 tracing::info!("lane {index}: {adapter} ({backend})");

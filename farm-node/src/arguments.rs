@@ -1,0 +1,164 @@
+//! What can be said to `farm-node`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use farm_node::AdapterChoice;
+
+/// Makes this machine a node of a render farm.
+///
+/// Exit codes: 0 done, 1 the node broke down, 2 wrong use or bad input, 3 no
+/// adapter, or the master out of reach.
+#[derive(Parser)]
+#[command(version, about)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Join a farm with a ticket, then render for it until told to stop.
+    Join(JoinOptions),
+    /// Render for the farm that this machine has joined.
+    Run(RunOptions),
+    /// List the adapters that could render, best first.
+    Adapters,
+}
+
+#[derive(Args)]
+pub(crate) struct JoinOptions {
+    /// The node ticket that the master printed.
+    ///
+    /// It can be in the environment instead, where other users of this machine
+    /// do not see it.
+    #[arg(env = "FARM_TICKET", hide_env_values = true)]
+    pub(crate) ticket: String,
+    /// The node's name in the farm [default: this machine's name].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Leave the farm that this machine belongs to for this one.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    /// Render on one adapter alone, named by its place in `farm-node adapters`
+    /// or by part of its name [default: every GPU; where there is none, the
+    /// processor].
+    #[arg(long, value_name = "INDEX|NAME", conflicts_with = "cpu")]
+    adapter: Option<String>,
+    /// Render on the processor alone.
+    #[arg(long)]
+    cpu: bool,
+    /// The folder of scenes that were fetched; nodes may share one [default: in
+    /// this user's cache folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// How large that folder may grow, like 500MB or 1.5TB.
+    #[arg(long, value_name = "SIZE", default_value = "20GB")]
+    pub(crate) cache_size: ByteSize,
+    /// The folder of the node's key; each node on a machine needs its own
+    /// [default: in this user's data folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+impl RunOptions {
+    /// The adapters that were asked for.
+    pub(crate) fn choice(&self) -> AdapterChoice {
+        match (&self.adapter, self.cpu) {
+            (Some(adapter), _) => match adapter.parse() {
+                Ok(index) => AdapterChoice::Index(index),
+                Err(_) => AdapterChoice::Name(adapter.clone()),
+            },
+            (None, true) => AdapterChoice::Cpu,
+            (None, false) => AdapterChoice::All,
+        }
+    }
+}
+
+/// A number of bytes, written with a decimal or binary unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ByteSize(pub(crate) u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a size; write it like 500MB, 20GB or 1.5TiB");
+        let text = text.trim();
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let unit: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1.0,
+            "k" | "kb" => 1e3,
+            "m" | "mb" => 1e6,
+            "g" | "gb" => 1e9,
+            "t" | "tb" => 1e12,
+            "kib" => 1024.0,
+            "mib" => 1024.0 * 1024.0,
+            "gib" => 1024.0 * 1024.0 * 1024.0,
+            "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+            _ => return Err(wrong()),
+        };
+        let bytes = (number * unit).round();
+        // An exabyte is more than any disk, and still exact enough in an f64.
+        if !(1.0..=1e18).contains(&bytes) {
+            return Err(wrong());
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 1e18")]
+        let bytes = bytes as u64;
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        let sizes = [
+            ("20GB", 20_000_000_000),
+            ("1.5 TiB", 1_649_267_441_664),
+            ("512", 512),
+            ("3k", 3000),
+            ("7MiB", 7_340_032),
+        ];
+        for (text, bytes) in sizes {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+        for text in ["", "GB", "-1GB", "1.2.3MB", "5 apples", "0", "9e99", "10000000TB", "infinity"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn adapter_is_an_index_or_a_name() {
+        let choice = |words: &[&str]| {
+            let words = ["farm-node", "run"].iter().chain(words);
+            match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+                Ok(Command::Run(options)) => Some(options.choice()),
+                _ => None,
+            }
+        };
+        assert_eq!(choice(&[]), Some(AdapterChoice::All));
+        assert_eq!(choice(&["--adapter", "1"]), Some(AdapterChoice::Index(1)));
+        assert_eq!(choice(&["--adapter", "rtx"]), Some(AdapterChoice::Name("rtx".into())));
+        assert_eq!(choice(&["--cpu"]), Some(AdapterChoice::Cpu));
+        assert_eq!(choice(&["--cpu", "--adapter", "1"]), None);
+    }
+}

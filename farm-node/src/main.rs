@@ -1,0 +1,239 @@
+//! `farm-node`: makes this machine a node of a render farm.
+//!
+//! The log and errors go to stderr, data to stdout. Exit codes: 0 done,
+//! 1 the node broke down, 2 wrong use or bad input, 3 no adapter, or the
+//! master out of reach.
+
+mod arguments;
+mod home;
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser;
+use farm_node::{AdapterInfo, Door, Node, NodeConfig, NodeError, list_adapters};
+use farm_wire::ticket::ParseTicketError;
+use farm_wire::{Credentials, Role, Ticket, WireError};
+
+use crate::arguments::{Arguments, Command, JoinOptions, RunOptions};
+use crate::home::{Home, HomeError};
+
+/// Everything that can end the program early.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Ticket(#[from] ParseTicketError),
+    #[error("this ticket is for artists")]
+    ArtistTicket,
+    #[error("this machine already belongs to a farm, as node `{0}`")]
+    AlreadyJoined(String),
+    #[error("this machine does not belong to a farm yet")]
+    NotJoined,
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error("the program could not start: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Wire(WireError::Unreachable { .. } | WireError::Lost(_))
+            | Self::Node(NodeError::NoAdapter | NodeError::Open { .. }) => 3,
+            Self::Node(NodeError::Panicked(_)) | Self::Runtime(_) => 1,
+            Self::Ticket(_)
+            | Self::ArtistTicket
+            | Self::AlreadyJoined(_)
+            | Self::NotJoined
+            | Self::Home(_)
+            | Self::Wire(_)
+            | Self::Node(_) => 2,
+        })
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Ticket(_) => Some("copy the whole line that the master printed".into()),
+            Self::ArtistTicket => Some(
+                "a node joins with a node ticket: `farm-master ticket create --role node` makes one".into(),
+            ),
+            Self::AlreadyJoined(_) => {
+                Some("`farm-node run` starts it; to leave that farm for this one, pass `--force`".into())
+            }
+            Self::NotJoined => Some("`farm-node join TICKET` with a node ticket from the master".into()),
+            Self::Wire(WireError::Unreachable { .. } | WireError::Lost(_)) => {
+                Some("is the master running, and does its UDP port pass every firewall between?".into())
+            }
+            Self::Wire(WireError::Refused(_)) => {
+                Some("ask for a new ticket: `farm-master ticket create --role node` makes one".into())
+            }
+            Self::Home(error) => error.hint(),
+            Self::Node(error) => error.hint(),
+            Self::Wire(_) | Self::Runtime(_) => None,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log();
+    let outcome = match arguments.command {
+        Command::Join(options) => with_runtime(join(options)),
+        Command::Run(options) => with_runtime(run(options)),
+        Command::Adapters => print_adapters(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn start_log() {
+    use tracing_subscriber::EnvFilter;
+    let usual = "warn,farm_node=info,farm_wire=info,farm_render=info";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+}
+
+#[expect(clippy::print_stderr, reason = "a binary says why it ends")]
+fn say(failure: &Failure) {
+    let mut text = format!("error: {failure}");
+    let mut cause = std::error::Error::source(failure);
+    while let Some(error) = cause {
+        let message = error.to_string();
+        // Some errors already quote their cause.
+        if !text.contains(&message) {
+            write!(text, ": {message}").expect("writing to a string cannot fail");
+        }
+        cause = error.source();
+    }
+    eprintln!("{text}");
+    if let Some(hint) = failure.hint() {
+        eprintln!("hint: {hint}");
+    }
+}
+
+fn with_runtime(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
+    runtime.block_on(task)
+}
+
+/// Exchanges a ticket for credentials, keeps them and runs.
+async fn join(options: JoinOptions) -> Result<(), Failure> {
+    let ticket: Ticket = options.ticket.trim().parse()?;
+    if ticket.role != Role::Node {
+        return Err(Failure::ArtistTicket);
+    }
+    let home = Home::open(options.run.data.as_deref())?;
+    if home.credentials().exists() && !options.force {
+        let earlier = Credentials::load(&home.credentials())?;
+        return Err(Failure::AlreadyJoined(earlier.identity().name.clone()));
+    }
+    let name = options.name.unwrap_or_else(home::machine_name);
+    let credentials = Credentials::join(&ticket, &name).await?;
+    credentials.save(&home.credentials())?;
+    tracing::info!("joined as node `{name}`; from now on `farm-node run` is enough");
+    render(credentials, &home, &options.run).await
+}
+
+/// Runs with the credentials of an earlier join.
+async fn run(options: RunOptions) -> Result<(), Failure> {
+    let home = Home::open(options.data.as_deref())?;
+    if !home.credentials().exists() {
+        return Err(Failure::NotJoined);
+    }
+    let credentials = Credentials::load(&home.credentials())?;
+    render(credentials, &home, &options).await
+}
+
+async fn render(credentials: Credentials, home: &Home, options: &RunOptions) -> Result<(), Failure> {
+    let cache = options.cache.clone().unwrap_or_else(|| home.cache());
+    let config = NodeConfig {
+        cache_bytes: options.cache_size.0,
+        adapter: options.choice(),
+        ..NodeConfig::new(credentials, cache)
+    };
+    let node = Node::start(config).await?;
+    let signals = tokio::spawn(leave_on_signals(node.door()));
+    let outcome = node.wait().await;
+    signals.abort();
+    outcome?;
+    tracing::info!("left the farm");
+    Ok(())
+}
+
+/// The first signal drains the node, the second one makes it leave at once.
+async fn leave_on_signals(door: Door) {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::warn!("signals cannot be heard, a kill will end the node unprepared: {error}");
+            return std::future::pending().await;
+        }
+    };
+    signals.next().await;
+    tracing::info!("finishing what is rendering; once more to leave at once");
+    door.drain();
+    loop {
+        signals.next().await;
+        door.leave_at_once();
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// One line for each adapter, best first, on stdout.
+#[expect(clippy::print_stdout, reason = "the list is what was asked for")]
+fn print_adapters() -> Result<(), Failure> {
+    let adapters = list_adapters();
+    if adapters.is_empty() {
+        return Err(NodeError::NoAdapter.into());
+    }
+    for AdapterInfo { index, name, backend, kind, driver, .. } in &adapters {
+        println!("{index}  {name}  {backend}, {kind}, {driver}");
+    }
+    Ok(())
+}
