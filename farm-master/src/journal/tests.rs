@@ -1,0 +1,133 @@
+use farm_core::{BlobDigest, FrameNumber, JobId};
+
+use super::*;
+
+fn fact(number: u64) -> Fact {
+    Fact::FrameDelivered {
+        job: JobId(number),
+        frame: FrameNumber(7),
+        pixel_digest: BlobDigest([u8::try_from(number % 256).expect("below 256"); 32]),
+    }
+}
+
+fn facts(numbers: std::ops::Range<u64>) -> Vec<Fact> {
+    numbers.map(fact).collect()
+}
+
+async fn replayed(path: &Path) -> Result<Vec<Fact>, JournalError> {
+    let (sender, mut receiver) = mpsc::channel(4);
+    let mut journal = SqliteJournal::open(path).await?;
+    let reading = tokio::spawn(async move { journal.replay(sender).await });
+    let mut facts = Vec::new();
+    while let Some(fact) = receiver.recv().await {
+        facts.push(fact);
+    }
+    reading.await.expect("replay does not panic").map(|()| facts)
+}
+
+/// A journal of 600 facts on which `damage` was executed.
+async fn damaged(damage: &'static str) -> JournalError {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = SqliteJournal::open(&path).await.expect("it opens");
+    journal.append(&facts(0..600)).await.expect("there is room");
+    let connection = journal.connection().await.expect("it is open");
+    sqlx::query(damage).execute(connection).await.expect("the statement is right");
+    drop(journal);
+    replayed(&path).await.expect_err("damage is found")
+}
+
+#[tokio::test]
+async fn appended_facts_are_replayed_in_order() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = SqliteJournal::open(&path).await.expect("it opens");
+    journal.append(&facts(0..1000)).await.expect("there is room");
+    journal.append(&facts(1000..1001)).await.expect("there is room");
+    drop(journal);
+    let mut journal = SqliteJournal::open(&path).await.expect("it opens again");
+    journal.append(&facts(1001..1003)).await.expect("there is room");
+    drop(journal);
+    assert_eq!(replayed(&path).await.expect("it is undamaged"), facts(0..1003));
+}
+
+#[tokio::test]
+async fn flipped_bit_is_reported_with_its_record() {
+    let error = damaged("UPDATE facts SET payload = zeroblob(3) WHERE sequence = 437").await;
+    assert!(matches!(error, JournalError::Damaged { sequence: 437, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn missing_record_is_reported() {
+    let error = damaged("DELETE FROM facts WHERE sequence = 5").await;
+    assert!(matches!(error, JournalError::Missing { sequence: 5 }), "{error}");
+}
+
+#[tokio::test]
+async fn later_version_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = SqliteJournal::open(&path).await.expect("it opens");
+    let connection = journal.connection().await.expect("it is open");
+    sqlx::query("INSERT INTO facts (sequence, version, checksum, payload) VALUES (1, 9, $1, $2)")
+        .bind(checksum(1, 9, b"from the future"))
+        .bind(&b"from the future"[..])
+        .execute(connection)
+        .await
+        .expect("the statement is right");
+    drop(journal);
+    let error = replayed(&path).await.expect_err("the version is unknown");
+    let JournalError::UnknownVersion { sequence: 1, version: 9 } = error else {
+        panic!("{error}");
+    };
+}
+
+#[tokio::test]
+async fn file_that_is_not_a_journal_is_an_error() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    std::fs::write(&path, vec![7; 8192]).expect("it is written");
+    let error = SqliteJournal::open(&path).await.expect_err("it is no database").to_string();
+    assert!(error.contains("journal.sqlite"), "{error}");
+}
+
+#[tokio::test]
+async fn locked_database_fails_and_the_same_facts_may_be_tried_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = SqliteJournal::open(&path).await.expect("it opens");
+    journal.append(&facts(0..3)).await.expect("there is room");
+    let mut other = connect(&path).await.expect("another process opens it");
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.expect("nobody writes");
+    let error = journal.append(&facts(3..6)).await.expect_err("it is locked");
+    assert!(matches!(error, JournalError::Write(_)), "{error}");
+    lock.rollback().await.expect("the lock goes");
+    journal.append(&facts(3..6)).await.expect("the lock is gone");
+    drop(journal);
+    assert_eq!(replayed(&path).await.expect("it is undamaged"), facts(0..6));
+}
+
+#[tokio::test]
+async fn append_that_went_through_unnoticed_is_not_doubled() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = SqliteJournal::open(&path).await.expect("it opens");
+    journal.append(&facts(0..3)).await.expect("there is room");
+    // As if the commit's answer had been lost.
+    journal.next_sequence = 1;
+    journal.connection = None;
+    journal.append(&facts(0..3)).await.expect("they are there");
+    journal.append(&facts(3..4)).await.expect("there is room");
+    drop(journal);
+    assert_eq!(replayed(&path).await.expect("it is undamaged"), facts(0..4));
+}
+
+#[tokio::test]
+async fn every_life_has_its_own_number() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    for expected in 1..4 {
+        let mut journal = SqliteJournal::open(&path).await.expect("it opens");
+        assert_eq!(journal.begin_life().await.expect("there is room"), expected);
+    }
+}
