@@ -1,0 +1,258 @@
+//! `farm-master`: runs a master and looks after its tickets.
+//!
+//! Data goes to stdout, the log and errors to stderr. Exit codes: 0 done,
+//! 1 the master failed, 2 wrong use or bad input.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use farm_master::config::{ConfigFile, default_data_folder, default_listen};
+use farm_master::folder::DataFolder;
+use farm_master::tickets::{TicketEntry, Tickets, role_name};
+use farm_master::{Master, MasterConfig, MasterError};
+use farm_wire::Role;
+
+/// The tickets of a first start are good for a week.
+const FIRST_TICKETS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The master of a render farm.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the master until it is told to stop.
+    Serve {
+        /// The data folder [default: in this user's data folder].
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        /// The UDP address to listen on [default: 0.0.0.0:7400].
+        #[arg(long, value_name = "ADDR:PORT")]
+        listen: Option<SocketAddr>,
+        /// The address that tickets name; may be repeated [default: this
+        /// machine's own addresses].
+        #[arg(long, value_name = "HOST:PORT")]
+        advertise: Vec<String>,
+        /// A file with the same options (data, listen, advertise) and bounds,
+        /// in TOML.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Make, list and revoke tickets; works beside a running master.
+    Ticket {
+        /// The data folder [default: in this user's data folder].
+        #[arg(long, value_name = "DIR", global = true)]
+        data: Option<PathBuf>,
+        #[command(subcommand)]
+        command: TicketCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum TicketCommand {
+    /// Make a ticket and print it.
+    Create {
+        /// What its holder becomes.
+        #[arg(long, value_enum)]
+        role: RoleArgument,
+        /// A name to know it by.
+        #[arg(long, default_value = "ticket")]
+        name: String,
+        /// How long it is good, like 30m, 12h or 7d.
+        #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_duration)]
+        valid_for: Duration,
+        /// How many may join with it [default: any number].
+        #[arg(long, value_name = "N")]
+        uses: Option<u32>,
+        /// The address that it names; may be repeated [default: those of the
+        /// running master].
+        #[arg(long, value_name = "HOST:PORT")]
+        advertise: Vec<String>,
+    },
+    /// Print every ticket: number, role, name, state.
+    List,
+    /// Void a ticket by name or number.
+    Revoke {
+        /// Its name or number.
+        ticket: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RoleArgument {
+    /// Renders.
+    Node,
+    /// Submits jobs and fetches pictures.
+    Artist,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log();
+    let outcome = match arguments.command {
+        Command::Serve { data, listen, advertise, config } => {
+            configure(data, listen, advertise, config).and_then(serve)
+        }
+        Command::Ticket { data, command } => tickets(&data.unwrap_or_else(default_data_folder), command),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+fn start_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[expect(clippy::print_stderr, reason = "a binary says why it ends")]
+fn fail(error: &MasterError) -> ExitCode {
+    eprintln!("error: {error}");
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(if error.is_bad_input() { 2 } else { 1 })
+}
+
+/// What was typed goes before the file, the file before the defaults.
+fn configure(
+    data: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    advertise: Vec<String>,
+    config: Option<PathBuf>,
+) -> Result<MasterConfig, MasterError> {
+    let file = config.map_or_else(|| Ok(ConfigFile::default()), |path| ConfigFile::load(&path))?;
+    let data = data.or(file.data).unwrap_or_else(default_data_folder);
+    let mut config = MasterConfig::new(data, listen.or(file.listen).unwrap_or_else(default_listen));
+    config.advertise = if advertise.is_empty() { file.advertise.unwrap_or_default() } else { advertise };
+    config.bounds = file.bounds.unwrap_or_default();
+    Ok(config)
+}
+
+fn serve(config: MasterConfig) -> Result<ExitCode, MasterError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| MasterError::Runtime { source })?;
+    runtime.block_on(async {
+        let data = config.data.clone();
+        let mut master = Master::start(config).await?;
+        tracing::info!(address = %master.local_address(), data = %data.display(), "serving");
+        if master.has_no_tickets()? {
+            print_first_tickets(&master)?;
+        }
+        let broken = tokio::select! {
+            () = master.broken() => true,
+            () = told_to_stop() => false,
+        };
+        tracing::info!("stopping");
+        master.shutdown().await;
+        Ok(ExitCode::from(u8::from(broken)))
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "tickets are the data of a first start")]
+fn print_first_tickets(master: &Master) -> Result<(), MasterError> {
+    tracing::info!("first start: join a node and log an artist in with these, within 7 days");
+    let node = master.create_ticket("first-node", Role::Node, FIRST_TICKETS, None)?;
+    let artist = master.create_ticket("first-artist", Role::Artist, FIRST_TICKETS, None)?;
+    println!("farm-node join {node}\nfarm login {artist}");
+    Ok(())
+}
+
+/// Resolves on SIGINT or SIGTERM.
+async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "tickets and their list are data")]
+fn tickets(data: &std::path::Path, command: TicketCommand) -> Result<ExitCode, MasterError> {
+    let book = Tickets::open(&DataFolder::open(data)?.tickets())?;
+    match command {
+        TicketCommand::Create { role, name, valid_for, uses, advertise } => {
+            let role = match role {
+                RoleArgument::Node => Role::Node,
+                RoleArgument::Artist => Role::Artist,
+            };
+            let ticket = farm_master::create_ticket(data, &advertise, &name, role, valid_for, uses)?;
+            println!("{ticket}");
+        }
+        TicketCommand::List => book.list()?.iter().for_each(|entry| println!("{}", line(entry))),
+        TicketCommand::Revoke { ticket } => println!("{}", book.revoke(&ticket)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Number, role, name and state, apart by tabs.
+fn line(entry: &TicketEntry) -> String {
+    let now = std::time::SystemTime::now();
+    let expires = std::time::UNIX_EPOCH + Duration::from_millis(entry.expires_at_ms);
+    let state = match (entry.revoked, entry.uses_left, expires.duration_since(now)) {
+        (true, _, _) => "revoked".to_owned(),
+        (_, Some(0), _) => "used up".to_owned(),
+        (_, _, Err(_)) => "expired".to_owned(),
+        (_, uses, Ok(left)) => {
+            let uses = uses.map_or("any number of uses".to_owned(), |uses| format!("{uses} uses"));
+            format!("{uses}, {} min left", left.as_secs() / 60)
+        }
+    };
+    format!("{:x}\t{}\t{}\t{state}", entry.id, role_name(entry.role), entry.name)
+}
+
+/// A number and a unit: s, m, h or d.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time like 90s, 30m, 12h or 7d");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let count: u32 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(u64::from(count) * seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_a_number_and_a_unit() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "d", "7", "-1d", "1.5h", "7 d", "7é", "99999999999s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}
