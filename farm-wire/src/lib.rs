@@ -5,18 +5,29 @@
 //! every message is bounded, a slow bulk transfer never delays control.
 //! Not goals: relaying between nodes, anonymous peers, datagrams.
 
+mod admission;
+mod authority;
 pub mod client;
 pub mod codec;
+mod credentials;
+mod endpoint;
 pub mod error;
 pub mod identity;
 pub mod message;
+mod part_file;
+mod secret_file;
 pub mod server;
+pub mod stream;
 pub mod ticket;
 pub mod tile;
+mod tls;
 pub mod transfer;
 
+pub use authority::CertificateAuthority;
 pub use client::{Client, Credentials};
 pub use error::WireError;
-pub use identity::{CertificateAuthority, Identity, Role};
-pub use server::{Peer, Server};
+pub use identity::{Identity, Role};
+pub use part_file::PartFile;
+pub use server::{Peer, Server, TicketBook};
+pub use stream::{RecvStream, SendStream};
 pub use ticket::Ticket;

@@ -26,7 +26,7 @@ pub struct LaneDescription {
 
 /// From a node to the master, on the control stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum FromNode {
     /// The first message of a connection.
     Hello {
@@ -61,7 +61,7 @@ pub enum FromNode {
 
 /// From the master to a node, on the control stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum ToNode {
     /// The answer to `Hello`.
     Welcome {
@@ -98,7 +98,7 @@ pub enum ToNode {
 
 /// How a delivered tile was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// It is the tile's result.
     Accepted,
@@ -130,7 +130,7 @@ pub struct TileHeader {
 
 /// A request on a bidirectional stream of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// Which of these blobs does the master lack? Answered by `Missing`.
     FindMissing {
@@ -224,7 +224,7 @@ pub enum Precision {
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "response", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Response {
     /// The blobs that the master lacks.
     Missing {

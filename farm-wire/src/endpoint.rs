@@ -1,0 +1,104 @@
+//! QUIC's settings and sockets, the same on both ends.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Longest time for a handshake and for each exchange before a peer is known.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A peer that says nothing for this long is gone. The scheduler's
+/// `node_timeout` is the same 3 s.
+const IDLE_TIMEOUT_MS: u32 = 3000;
+/// Six chances to be heard before the idle timeout, also on a machine whose
+/// every core renders.
+const KEEP_ALIVE: Duration = Duration::from_millis(500);
+
+/// Bytes in flight on one stream: 10 Gbit/s at 3 ms, 1 Gbit/s at 30 ms.
+const STREAM_WINDOW: u32 = 4 << 20;
+/// Bytes in flight on one connection, and so what a peer may make us hold: two
+/// streams' worth, as several tiles and a blob travel at once.
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// Streams that a peer may have open at once, of each kind: leases in flight of
+/// a machine with many adapters, and its blobs.
+const STREAMS_OF_PEER: u32 = 64;
+/// Streams that the master may have open at once towards a member: its
+/// greeting.
+const STREAMS_OF_MASTER: u32 = 1;
+
+/// Enough for the 4 ms for which a busy machine may not read the socket at
+/// 14 Gbit/s. The system may grant less.
+const SOCKET_BUFFER_BYTES: usize = 7 << 20;
+
+/// The master's transport: peers open streams.
+pub(crate) fn master_transport() -> Arc<TransportConfig> {
+    let mut transport = transport();
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_OF_PEER));
+    transport.max_concurrent_uni_streams(VarInt::from_u32(STREAMS_OF_PEER));
+    Arc::new(transport)
+}
+
+/// A member's transport: the master opens the greeting alone.
+pub(crate) fn member_transport() -> Arc<TransportConfig> {
+    let mut transport = transport();
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
+    transport.max_concurrent_uni_streams(VarInt::from_u32(STREAMS_OF_MASTER));
+    Arc::new(transport)
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(CONNECTION_WINDOW.into())
+        .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(quinn::congestion::CubicConfig::default()));
+    transport
+}
+
+/// Binds a listening endpoint. Must be called inside a tokio runtime.
+pub(crate) fn listen(address: SocketAddr, config: ServerConfig) -> io::Result<quinn::Endpoint> {
+    endpoint(address, Some(config))
+}
+
+/// An endpoint that can reach `remote`, on a port of the system's choice. Must
+/// be called inside a tokio runtime.
+pub(crate) fn towards(remote: SocketAddr) -> io::Result<quinn::Endpoint> {
+    let local = match remote {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    endpoint(local, None)
+}
+
+fn endpoint(local: SocketAddr, config: Option<ServerConfig>) -> io::Result<quinn::Endpoint> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(io::Error::other("no tokio runtime is running"));
+    }
+    quinn::Endpoint::new(EndpointConfig::default(), config, socket(local)?, Arc::new(TokioRuntime))
+}
+
+fn socket(local: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    if local.is_ipv6() {
+        // One socket for both families where the system allows it.
+        socket.set_only_v6(false)?;
+    }
+    // Larger buffers are a wish: without them a burst costs retransmissions.
+    let enlarged = socket
+        .set_recv_buffer_size(SOCKET_BUFFER_BYTES)
+        .and(socket.set_send_buffer_size(SOCKET_BUFFER_BYTES));
+    if let Err(error) = enlarged {
+        tracing::debug!(%error, "the UDP socket keeps its usual buffers");
+    }
+    socket.bind(&local.into())?;
+    Ok(socket.into())
+}
