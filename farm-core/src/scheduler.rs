@@ -8,11 +8,13 @@
 mod audit;
 mod command;
 mod decide;
+mod desk;
 mod effect;
 mod fact;
 mod floor;
 mod follow;
 mod grant;
+mod node;
 mod pool;
 mod state;
 #[cfg(test)]

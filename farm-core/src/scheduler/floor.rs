@@ -8,8 +8,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::desk::Desk;
+use super::node::{Held, Node};
 use super::pool::{Lent, Pool};
-use super::state::{JobRecord, State};
+use super::state::State;
 use crate::id::{FrameNumber, JobId, LeaseId, NodeId};
 use crate::limits::Limits;
 use crate::tile::TileId;
@@ -20,7 +22,7 @@ use crate::time::Timestamp;
 pub(super) struct Floor {
     pub(super) nodes: BTreeMap<NodeId, Node>,
     /// The jobs that are not over.
-    pub(super) jobs: BTreeMap<JobId, JobFloor>,
+    pub(super) jobs: BTreeMap<JobId, Desk>,
     /// Jobs with something to grant, in the order in which a node asks them.
     pub(super) ready: BTreeSet<ReadyKey>,
     /// Jobs that nodes hold leases of, by priority.
@@ -52,83 +54,12 @@ pub(super) enum Timer {
     Assemble(JobId, FrameNumber),
 }
 
-/// A connected node.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) lanes: u32,
-    pub(super) draining: bool,
-    pub(super) paused_until: Option<Timestamp>,
-    /// Failures in a row.
-    pub(super) setbacks: u32,
-    pub(super) leases: BTreeMap<LeaseId, Held>,
-    /// How many of them are of which job.
-    pub(super) held_jobs: Vec<(JobId, u32)>,
-    /// The predicted time of all its leases, in microseconds of one lane.
-    pub(super) queued_us: u64,
-    /// The job that it works on, for the fair share.
-    pub(super) job: Option<JobId>,
-    /// Samples per second of one lane, by job; the latest last, a few.
-    pub(super) speeds: Vec<(JobId, u64)>,
-    /// Jobs that it cannot take.
-    pub(super) excluded: BTreeSet<JobId>,
-    pub(super) tiles: u64,
-    pub(super) failures: u64,
-    /// Its key in `Floor::hungry`.
-    pub(super) hunger: Option<u32>,
-    /// Its entry in the timers, not after its first deadline.
-    deadline_timer: Option<Timestamp>,
-}
-
-/// A lease that a node holds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
-    pub(super) tile: TileId,
-    pub(super) samples: u64,
-    pub(super) predicted_us: u64,
-    pub(super) deadline: Timestamp,
-    /// Whether rendering began.
-    pub(super) started: bool,
-}
-
 /// A lease past its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expired {
     pub(super) node: NodeId,
     pub(super) lease: LeaseId,
     pub(super) started: bool,
-}
-
-/// The volatile half of a job that is not over.
-#[derive(Debug)]
-pub(super) struct JobFloor {
-    /// Its key in `Floor::ready`.
-    pub(super) ready: Option<ReadyKey>,
-    /// Nodes that work on it, for the fair share.
-    pub(super) assigned: u32,
-    /// Nodes that hold leases of it.
-    pub(super) busy_nodes: u32,
-    pub(super) leases: u32,
-    pub(super) leased_samples: u64,
-    /// Frames that were begun and are not complete.
-    pub(super) pools: BTreeMap<FrameNumber, Pool>,
-    /// Those of them in which something is free.
-    pub(super) free_frames: BTreeSet<FrameNumber>,
-    /// No frame from this one on was begun in order; beyond the last, none is left.
-    pub(super) next_frame: u64,
-    /// Nodes that cannot take it.
-    pub(super) excluded: BTreeSet<NodeId>,
-    /// Complete frames whose files are not written yet.
-    pub(super) assembling: BTreeMap<FrameNumber, Assembling>,
-    /// The last failure that was not the job's fault, for people.
-    pub(super) trouble: Option<String>,
-}
-
-/// A complete frame whose files are not written yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Assembling {
-    pub(super) failures: u32,
-    /// Whether it waits for another attempt.
-    pub(super) waiting: bool,
 }
 
 impl Floor {
@@ -158,7 +89,7 @@ impl Floor {
     /// Opens a job's books.
     pub(super) fn open_job(&mut self, state: &State, job: JobId) {
         let Some(record) = state.jobs.get(&job) else { return };
-        self.jobs.insert(job, JobFloor::new(record));
+        self.jobs.insert(job, Desk::new(record));
         self.refresh(state, job);
         self.offer = true;
     }
@@ -488,129 +419,3 @@ impl State {
         Reverse(self.jobs.get(&job).map_or(0, |record| record.spec.priority))
     }
 }
-
-impl JobFloor {
-    fn new(record: &JobRecord) -> Self {
-        Self {
-            ready: None,
-            assigned: 0,
-            busy_nodes: 0,
-            leases: 0,
-            leased_samples: 0,
-            pools: BTreeMap::new(),
-            free_frames: BTreeSet::new(),
-            next_frame: record.spec.frames.first.0.into(),
-            excluded: BTreeSet::new(),
-            assembling: BTreeMap::new(),
-            trouble: None,
-        }
-    }
-
-    /// Moves `next_frame` past the frames that are begun or complete. Each
-    /// frame is passed once in the scheduler's life.
-    fn pass_begun_frames(&mut self, record: &JobRecord) {
-        while self.next_frame <= record.spec.frames.last.0.into() {
-            let frame =
-                FrameNumber(u32::try_from(self.next_frame).expect("not beyond the last frame, a u32"));
-            if !self.pools.contains_key(&frame) && !record.is_complete(frame) {
-                return;
-            }
-            self.next_frame += 1;
-        }
-    }
-
-    /// The next frame in order that was not begun yet, begun.
-    pub(super) fn begin_next_frame(&mut self, record: &JobRecord) -> Option<FrameNumber> {
-        self.pass_begun_frames(record);
-        let frame = FrameNumber(u32::try_from(self.next_frame).ok()?);
-        if frame > record.spec.frames.last {
-            return None;
-        }
-        self.begin_frame(record, frame)?;
-        self.next_frame += 1;
-        Some(frame)
-    }
-
-    /// The pool of a frame; made from what is recorded if there is none yet,
-    /// `None` if the frame is complete.
-    fn begin_frame(&mut self, record: &JobRecord, frame: FrameNumber) -> Option<&mut Pool> {
-        if record.is_complete(frame) {
-            return self.pools.get_mut(&frame);
-        }
-        let free_frames = &mut self.free_frames;
-        Some(self.pools.entry(frame).or_insert_with(|| {
-            let mut pool = Pool::new(record.rects, record.blocks);
-            for ((rect, _), accepted) in record.frames.get(&frame).into_iter().flat_map(|frame| &frame.tiles)
-            {
-                pool.carve(*rect, accepted.range);
-            }
-            free_frames.insert(frame);
-            pool
-        }))
-    }
-}
-
-impl Node {
-    fn new(lanes: u32) -> Self {
-        Self {
-            lanes,
-            draining: false,
-            paused_until: None,
-            setbacks: 0,
-            leases: BTreeMap::new(),
-            held_jobs: Vec::new(),
-            queued_us: 0,
-            job: None,
-            speeds: Vec::new(),
-            excluded: BTreeSet::new(),
-            tiles: 0,
-            failures: 0,
-            hunger: None,
-            deadline_timer: None,
-        }
-    }
-
-    /// Counts a lease of a job; whether it is the only one.
-    fn count_lease(&mut self, job: JobId) -> bool {
-        if let Some((_, count)) = self.held_jobs.iter_mut().find(|(held, _)| *held == job) {
-            *count += 1;
-            return false;
-        }
-        self.held_jobs.push((job, 1));
-        true
-    }
-
-    /// Counts a lease of a job no longer; whether it was the last.
-    fn discount_lease(&mut self, job: JobId) -> bool {
-        let Some(at) = self.held_jobs.iter().position(|(held, _)| *held == job) else { return false };
-        self.held_jobs[at].1 -= 1;
-        let last = self.held_jobs[at].1 == 0;
-        if last {
-            self.held_jobs.swap_remove(at);
-        }
-        last
-    }
-
-    /// Samples per second of one lane on a job, if measured.
-    pub(super) fn speed(&self, job: JobId) -> Option<u64> {
-        self.speeds.iter().rev().find(|(measured, _)| *measured == job).map(|(_, speed)| *speed)
-    }
-
-    /// Takes a measurement into the job's speed: an exponential average of
-    /// weight 1/4, begun with the first.
-    pub(super) fn measure(&mut self, job: JobId, samples: u64, render_us: u64, limits: &Limits) {
-        let measured = u128::from(samples) * 1_000_000 / u128::from(render_us.max(1));
-        let measured = u64::try_from(measured).unwrap_or(u64::MAX).clamp(1, MAX_SPEED);
-        if let Some((_, speed)) = self.speeds.iter_mut().find(|(other, _)| *other == job) {
-            *speed = (*speed * 3 + measured) / 4;
-            return;
-        }
-        if self.speeds.len() >= limits.speeds_per_node.max(1) {
-            self.speeds.remove(0);
-        }
-        self.speeds.push((job, measured));
-    }
-}
-
-/// A petasample per second: sums and products of speeds stay far from 2^64.
-const MAX_SPEED: u64 = 1 << 50;

@@ -3,9 +3,10 @@
 
 use super::command::{Command, FailureKind, HeldLease};
 use super::decide::{Decision, Reply, cut};
+use super::desk::Assembling;
 use super::effect::{Effect, Verdict};
 use super::fact::Fact;
-use super::floor::{Assembling, Timer, backoff};
+use super::floor::{Timer, backoff};
 use super::{Round, Scheduler};
 use crate::id::{FrameNumber, JobId, LeaseId, NodeId};
 use crate::tile::TileId;

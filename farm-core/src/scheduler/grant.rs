@@ -22,8 +22,10 @@
 
 use std::ops::Bound;
 
+use super::desk::Desk;
 use super::effect::{Effect, Lease};
-use super::floor::{Floor, Held, JobFloor, Node};
+use super::floor::Floor;
+use super::node::{Held, Node};
 use super::pool::Appetite;
 use super::state::{JobRecord, State};
 use crate::id::{FrameNumber, JobId, LeaseId, NodeId};
@@ -202,7 +204,7 @@ impl Round<'_> {
         appetite: Appetite,
     ) -> Option<(RectIndex, BlockRange)> {
         let Floor { nodes, jobs, active_nodes, .. } = &mut *self.floor;
-        let JobFloor { pools, excluded, .. } = jobs.get_mut(&job)?;
+        let Desk { pools, excluded, .. } = jobs.get_mut(&job)?;
         let takers = (*active_nodes as usize).saturating_sub(excluded.len());
         let could_take =
             |id: &NodeId| nodes.get(id).is_some_and(|node| !node.draining && !excluded.contains(id));
@@ -223,7 +225,7 @@ fn appetite(
     node: &Node,
     job: JobId,
     record: &JobRecord,
-    floor: &JobFloor,
+    floor: &Desk,
     lanes: u64,
     limits: &Limits,
 ) -> Appetite {

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::floor::{Floor, JobFloor, Node};
+use super::desk::Desk;
+use super::floor::Floor;
+use super::node::Node;
 use super::state::{Accepted, JobRecord};
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
 use crate::plan;
@@ -154,7 +156,7 @@ pub(super) fn accepted_tiles(job: JobId, record: &JobRecord, frame: FrameNumber)
     tiles.filter_map(tile).collect()
 }
 
-fn status(floor: Option<&JobFloor>, record: &JobRecord) -> JobStatus {
+fn status(floor: Option<&Desk>, record: &JobRecord) -> JobStatus {
     if record.cancelled {
         JobStatus::Cancelled
     } else if record.is_delivered() {
@@ -209,7 +211,7 @@ fn explain_failure(record: &JobRecord, frame: FrameNumber, rect: RectIndex) -> S
 }
 
 /// Why no node works on a job that could be worked on.
-fn explain_waiting(floor: &Floor, job_floor: &JobFloor, job: JobId, record: &JobRecord) -> String {
+fn explain_waiting(floor: &Floor, job_floor: &Desk, job: JobId, record: &JobRecord) -> String {
     let trouble = job_floor.trouble.as_deref();
     if floor.nodes.is_empty() {
         return "waiting: no node is connected".into();

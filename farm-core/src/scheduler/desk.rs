@@ -1,0 +1,102 @@
+//! What the floor keeps of an open job: its begun frames and what is lent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::floor::ReadyKey;
+use super::pool::Pool;
+use super::state::JobRecord;
+use crate::id::{FrameNumber, NodeId};
+
+/// The volatile half of a job that is not over.
+#[derive(Debug)]
+pub(super) struct Desk {
+    /// Its key in `Floor::ready`.
+    pub(super) ready: Option<ReadyKey>,
+    /// Nodes that work on it, for the fair share.
+    pub(super) assigned: u32,
+    /// Nodes that hold leases of it.
+    pub(super) busy_nodes: u32,
+    pub(super) leases: u32,
+    pub(super) leased_samples: u64,
+    /// Frames that were begun and are not complete.
+    pub(super) pools: BTreeMap<FrameNumber, Pool>,
+    /// Those of them in which something is free.
+    pub(super) free_frames: BTreeSet<FrameNumber>,
+    /// No frame from this one on was begun in order; beyond the last, none is left.
+    pub(super) next_frame: u64,
+    /// Nodes that cannot take it.
+    pub(super) excluded: BTreeSet<NodeId>,
+    /// Complete frames whose files are not written yet.
+    pub(super) assembling: BTreeMap<FrameNumber, Assembling>,
+    /// The last failure that was not the job's fault, for people.
+    pub(super) trouble: Option<String>,
+}
+
+/// A complete frame whose files are not written yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Assembling {
+    pub(super) failures: u32,
+    /// Whether it waits for another attempt.
+    pub(super) waiting: bool,
+}
+
+impl Desk {
+    pub(super) fn new(record: &JobRecord) -> Self {
+        Self {
+            ready: None,
+            assigned: 0,
+            busy_nodes: 0,
+            leases: 0,
+            leased_samples: 0,
+            pools: BTreeMap::new(),
+            free_frames: BTreeSet::new(),
+            next_frame: record.spec.frames.first.0.into(),
+            excluded: BTreeSet::new(),
+            assembling: BTreeMap::new(),
+            trouble: None,
+        }
+    }
+
+    /// Moves `next_frame` past the frames that are begun or complete. Each
+    /// frame is passed once in the scheduler's life.
+    pub(super) fn pass_begun_frames(&mut self, record: &JobRecord) {
+        while self.next_frame <= record.spec.frames.last.0.into() {
+            let frame =
+                FrameNumber(u32::try_from(self.next_frame).expect("not beyond the last frame, a u32"));
+            if !self.pools.contains_key(&frame) && !record.is_complete(frame) {
+                return;
+            }
+            self.next_frame += 1;
+        }
+    }
+
+    /// The next frame in order that was not begun yet, begun.
+    pub(super) fn begin_next_frame(&mut self, record: &JobRecord) -> Option<FrameNumber> {
+        self.pass_begun_frames(record);
+        let frame = FrameNumber(u32::try_from(self.next_frame).ok()?);
+        if frame > record.spec.frames.last {
+            return None;
+        }
+        self.begin_frame(record, frame)?;
+        self.next_frame += 1;
+        Some(frame)
+    }
+
+    /// The pool of a frame; made from what is recorded if there is none yet,
+    /// `None` if the frame is complete.
+    pub(super) fn begin_frame(&mut self, record: &JobRecord, frame: FrameNumber) -> Option<&mut Pool> {
+        if record.is_complete(frame) {
+            return self.pools.get_mut(&frame);
+        }
+        let free_frames = &mut self.free_frames;
+        Some(self.pools.entry(frame).or_insert_with(|| {
+            let mut pool = Pool::new(record.rects, record.blocks);
+            for ((rect, _), accepted) in record.frames.get(&frame).into_iter().flat_map(|frame| &frame.tiles)
+            {
+                pool.carve(*rect, accepted.range);
+            }
+            free_frames.insert(frame);
+            pool
+        }))
+    }
+}

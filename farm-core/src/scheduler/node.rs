@@ -1,0 +1,111 @@
+//! What the floor keeps of a connected node: its leases and its measured speed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{JobId, LeaseId};
+use crate::limits::Limits;
+use crate::tile::TileId;
+use crate::time::Timestamp;
+
+/// A connected node.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) lanes: u32,
+    pub(super) draining: bool,
+    pub(super) paused_until: Option<Timestamp>,
+    /// Failures in a row.
+    pub(super) setbacks: u32,
+    pub(super) leases: BTreeMap<LeaseId, Held>,
+    /// How many of them are of which job.
+    pub(super) held_jobs: Vec<(JobId, u32)>,
+    /// The predicted time of all its leases, in microseconds of one lane.
+    pub(super) queued_us: u64,
+    /// The job that it works on, for the fair share.
+    pub(super) job: Option<JobId>,
+    /// Samples per second of one lane, by job; the latest last, a few.
+    pub(super) speeds: Vec<(JobId, u64)>,
+    /// Jobs that it cannot take.
+    pub(super) excluded: BTreeSet<JobId>,
+    pub(super) tiles: u64,
+    pub(super) failures: u64,
+    /// Its key in `Floor::hungry`.
+    pub(super) hunger: Option<u32>,
+    /// Its entry in the timers, not after its first deadline.
+    pub(super) deadline_timer: Option<Timestamp>,
+}
+
+/// A lease that a node holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) tile: TileId,
+    pub(super) samples: u64,
+    pub(super) predicted_us: u64,
+    pub(super) deadline: Timestamp,
+    /// Whether rendering began.
+    pub(super) started: bool,
+}
+
+impl Node {
+    pub(super) fn new(lanes: u32) -> Self {
+        Self {
+            lanes,
+            draining: false,
+            paused_until: None,
+            setbacks: 0,
+            leases: BTreeMap::new(),
+            held_jobs: Vec::new(),
+            queued_us: 0,
+            job: None,
+            speeds: Vec::new(),
+            excluded: BTreeSet::new(),
+            tiles: 0,
+            failures: 0,
+            hunger: None,
+            deadline_timer: None,
+        }
+    }
+
+    /// Counts a lease of a job; whether it is the only one.
+    pub(super) fn count_lease(&mut self, job: JobId) -> bool {
+        if let Some((_, count)) = self.held_jobs.iter_mut().find(|(held, _)| *held == job) {
+            *count += 1;
+            return false;
+        }
+        self.held_jobs.push((job, 1));
+        true
+    }
+
+    /// Counts a lease of a job no longer; whether it was the last.
+    pub(super) fn discount_lease(&mut self, job: JobId) -> bool {
+        let Some(at) = self.held_jobs.iter().position(|(held, _)| *held == job) else { return false };
+        self.held_jobs[at].1 -= 1;
+        let last = self.held_jobs[at].1 == 0;
+        if last {
+            self.held_jobs.swap_remove(at);
+        }
+        last
+    }
+
+    /// Samples per second of one lane on a job, if measured.
+    pub(super) fn speed(&self, job: JobId) -> Option<u64> {
+        self.speeds.iter().rev().find(|(measured, _)| *measured == job).map(|(_, speed)| *speed)
+    }
+
+    /// Takes a measurement into the job's speed: an exponential average of
+    /// weight 1/4, begun with the first.
+    pub(super) fn measure(&mut self, job: JobId, samples: u64, render_us: u64, limits: &Limits) {
+        let measured = u128::from(samples) * 1_000_000 / u128::from(render_us.max(1));
+        let measured = u64::try_from(measured).unwrap_or(u64::MAX).clamp(1, MAX_SPEED);
+        if let Some((_, speed)) = self.speeds.iter_mut().find(|(other, _)| *other == job) {
+            *speed = (*speed * 3 + measured) / 4;
+            return;
+        }
+        if self.speeds.len() >= limits.speeds_per_node.max(1) {
+            self.speeds.remove(0);
+        }
+        self.speeds.push((job, measured));
+    }
+}
+
+/// A petasample per second: sums and products of speeds stay far from 2^64.
+const MAX_SPEED: u64 = 1 << 50;
