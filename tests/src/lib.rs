@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What crosses crates: the deterministic simulator of a whole farm.
+
+pub mod simulation;

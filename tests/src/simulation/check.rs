@@ -1,0 +1,199 @@
+//! One checker for each property, in its own words and from its own books.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use farm_core::scheduler::{Fact, Lease};
+use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, NodeId, RectIndex, TileId, plan};
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{property}: {what}")]
+pub struct Violation {
+    /// The property.
+    pub property: &'static str,
+    /// What was seen instead.
+    pub what: String,
+}
+
+pub(super) type Checked = Result<(), Violation>;
+
+pub(super) fn ensure(holds: bool, property: &'static str, what: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Violation { property, what: what() }) }
+}
+
+/// The blob that an honest node delivers for a tile: names it exactly.
+pub(super) fn honest_blob(tile: &TileId) -> BlobDigest {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&tile.job.0.to_le_bytes());
+    bytes[8..12].copy_from_slice(&tile.frame.0.to_le_bytes());
+    bytes[12..16].copy_from_slice(&tile.rect.0.to_le_bytes());
+    bytes[16..20].copy_from_slice(&tile.range.index.to_le_bytes());
+    bytes[20] = tile.range.level;
+    BlobDigest(bytes)
+}
+
+/// Samples of a tile, over all its pixels.
+pub(super) fn samples_of(spec: &JobSpec, tile: &TileId) -> u64 {
+    let rect = plan::rect_at(spec.resolution, spec.tile_size, tile.rect).expect("the tile is in the plan");
+    rect.area() * u64::from(tile.range.samples(spec.settings.samples_per_pixel))
+}
+
+/// What a journal proves, kept fact by fact as they are committed.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) specs: BTreeMap<JobId, Box<JobSpec>>,
+    /// How often each base block of a rectangle was accepted.
+    blocks: BTreeMap<(JobId, FrameNumber, RectIndex), Vec<u8>>,
+    tiles: BTreeSet<TileId>,
+    accepted_samples: u64,
+    delivered: BTreeSet<(JobId, FrameNumber)>,
+    cancelled: BTreeSet<JobId>,
+}
+
+impl Ledger {
+    /// Property: each block of each rectangle is accepted at most once, with
+    /// the result that was rendered for it, in a job that was submitted.
+    pub(super) fn commit(&mut self, fact: &Fact) -> Checked {
+        match fact {
+            Fact::JobSubmitted { job, spec, .. } => {
+                ensure(!self.specs.contains_key(job), "job numbers are unique", || format!("{job} twice"))?;
+                self.specs.insert(*job, spec.clone());
+            }
+            Fact::TileAccepted { tile, blob, .. } => return self.accept(tile, *blob),
+            Fact::FrameDelivered { job, frame, .. } => {
+                ensure(self.is_covered(*job, *frame), "only complete frames are delivered", || {
+                    format!("job {job}, frame {frame}")
+                })?;
+                let first = self.delivered.insert((*job, *frame));
+                ensure(first, "a frame is delivered once", || format!("job {job}, frame {frame}"))?;
+            }
+            Fact::JobCancelled { job } => {
+                self.cancelled.insert(*job);
+            }
+            Fact::JobPaused { .. }
+            | Fact::JobResumed { .. }
+            | Fact::JobRetried { .. }
+            | Fact::TileFailed { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, tile: &TileId, blob: BlobDigest) -> Checked {
+        let property = "each block is accepted at most once";
+        let spec = self.specs.get(&tile.job);
+        let spec = spec.ok_or_else(|| Violation { property, what: format!("{tile:?} of no job") })?;
+        ensure(blob == honest_blob(tile), "only honest results are accepted", || format!("{tile:?}"))?;
+        let blocks = spec.settings.blocks();
+        let place = (tile.job, tile.frame, tile.rect);
+        let counts = self.blocks.entry(place).or_insert_with(|| vec![0; blocks as usize]);
+        for block in tile.range.start()..tile.range.end(blocks) {
+            let count = &mut counts[block as usize];
+            *count += 1;
+            ensure(*count == 1, property, || format!("block {block} of {tile:?}"))?;
+        }
+        self.accepted_samples += samples_of(spec, tile);
+        self.tiles.insert(*tile);
+        Ok(())
+    }
+
+    /// Whether every block of every rectangle of a frame was accepted.
+    fn is_covered(&self, job: JobId, frame: FrameNumber) -> bool {
+        let Some(spec) = self.specs.get(&job) else { return false };
+        let rects = plan::rect_count(spec.resolution, spec.tile_size);
+        (0..rects).all(|rect| {
+            let counts = self.blocks.get(&(job, frame, RectIndex(rect)));
+            counts.is_some_and(|counts| counts.iter().all(|count| *count == 1))
+        })
+    }
+
+    /// Property: a node is told that its tile was accepted only after that was
+    /// committed.
+    pub(super) fn check_settled(&self, tile: &TileId) -> Checked {
+        let covered = self.tiles.contains(tile);
+        ensure(covered, "accepted is said only of what is committed", || format!("{tile:?}"))
+    }
+
+    /// Property: a lease is sent only after its job was committed.
+    pub(super) fn check_grant(&self, lease: &Lease) -> Checked {
+        let known = self.specs.contains_key(&lease.tile.job);
+        ensure(known, "a lease is sent only of a committed job", || format!("{lease:?}"))
+    }
+
+    /// Property: every job ends with each block of each frame accepted and each
+    /// frame delivered, or cancelled.
+    pub(super) fn check_end(&self) -> Checked {
+        for (job, spec) in self.specs.iter().filter(|(job, _)| !self.cancelled.contains(job)) {
+            for frame in spec.frames.iter() {
+                let done = self.is_covered(*job, frame) && self.delivered.contains(&(*job, frame));
+                ensure(done, "every job ends", || format!("job {job}, frame {frame} is not delivered"))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_cancelled(&self, job: JobId) -> bool {
+        self.cancelled.contains(&job)
+    }
+
+    pub(super) fn accepted_samples(&self) -> u64 {
+        self.accepted_samples
+    }
+}
+
+/// Property: nothing is granted to a node that is gone or leaving.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    present: BTreeSet<NodeId>,
+}
+
+impl Presence {
+    pub(super) fn join(&mut self, node: NodeId) {
+        self.present.insert(node);
+    }
+
+    pub(super) fn leave(&mut self, node: NodeId) {
+        self.present.remove(&node);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.present.clear();
+    }
+
+    pub(super) fn check_grant(&self, node: NodeId, lease: &Lease) -> Checked {
+        let present = self.present.contains(&node);
+        ensure(present, "nothing is granted to departed nodes", || format!("{lease:?} to {node}"))
+    }
+}
+
+/// Property: samples that were rendered in vain are bounded by the faults: for
+/// each lease that a fault touches, at most its whole rectangle, be it that the
+/// lease's result comes too late or that the one which replaced it does.
+#[derive(Debug, Default)]
+pub(super) struct Waste {
+    rendered: u64,
+    excused: u64,
+}
+
+impl Waste {
+    pub(super) fn render(&mut self, samples: u64) {
+        self.rendered += samples;
+    }
+
+    /// A fault touched a lease.
+    pub(super) fn excuse(&mut self, spec: &JobSpec, tile: &TileId) {
+        let rect =
+            plan::rect_at(spec.resolution, spec.tile_size, tile.rect).expect("the tile is in the plan");
+        self.excused += rect.area() * u64::from(spec.settings.samples_per_pixel);
+    }
+
+    pub(super) fn wasted(&self, accepted: u64) -> u64 {
+        self.rendered.saturating_sub(accepted)
+    }
+
+    pub(super) fn check_end(&self, accepted: u64) -> Checked {
+        let wasted = self.wasted(accepted);
+        ensure(wasted <= self.excused, "wasted samples are bounded by the faults", || {
+            format!("{wasted} samples wasted of {} rendered, {} excused", self.rendered, self.excused)
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! The simulated master: a real scheduler and a driver that commits facts
+//! before it performs what follows them, and that can be killed in between.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use farm_core::scheduler::{Answer, Command, Effect, Fact, Verdict};
+use farm_core::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId, Scheduler, TileId, Timestamp};
+
+use super::check::{Checked, ensure, honest_blob};
+use super::world::{ConnectionId, Event, ToMaster, ToNode, World};
+
+/// What survives the master's death.
+#[derive(Debug, Default)]
+pub(super) struct Safe {
+    pub(super) journal: Vec<Fact>,
+    pub(super) lives: u32,
+}
+
+/// What dies with it.
+#[derive(Debug)]
+pub(super) struct Master {
+    pub(super) scheduler: Scheduler,
+    life: u32,
+    /// Effects that wait for the next commit, in order.
+    pending: VecDeque<Effect>,
+    commit_scheduled: bool,
+    tick_at: Option<Timestamp>,
+    /// The connection of each node that joined.
+    connections: BTreeMap<NodeId, ConnectionId>,
+    specs_sent: BTreeSet<(ConnectionId, JobId)>,
+    /// Tiles that were delivered and not settled.
+    delivered: BTreeMap<(NodeId, LeaseId), TileId>,
+    /// The plan's job of each submission.
+    requests: BTreeMap<u64, usize>,
+}
+
+impl World {
+    pub(super) fn master_up(&mut self) -> Checked {
+        if self.master.is_some() {
+            return Ok(());
+        }
+        self.safe.lives += 1;
+        let journal = self.safe.journal.iter().cloned();
+        let scheduler = Scheduler::restore(journal, self.plan.limits.clone(), self.safe.lives);
+        self.presence.clear();
+        self.master = Some(Master {
+            scheduler,
+            life: self.safe.lives,
+            pending: VecDeque::new(),
+            commit_scheduled: false,
+            tick_at: None,
+            connections: BTreeMap::new(),
+            specs_sent: BTreeSet::new(),
+            delivered: BTreeMap::new(),
+            requests: BTreeMap::new(),
+        });
+        self.collect_effects()
+    }
+
+    /// Gives the scheduler a command and keeps what it wants done for the next
+    /// commit.
+    pub(super) fn command(&mut self, command: Command) -> Checked {
+        let Some(master) = &mut self.master else { return Ok(()) };
+        match &command {
+            Command::JoinNode { node, .. } => self.presence.join(*node),
+            Command::LeaveNode(node) | Command::DrainNode(node) => self.presence.leave(*node),
+            _ => {}
+        }
+        self.commands += 1;
+        master.scheduler.handle(self.now, command);
+        self.collect_effects()?;
+        // An audit walks everything.
+        let is_small = self.safe.journal.len() < 10_000;
+        if is_small && self.commands.is_multiple_of(16) { self.check_books() } else { Ok(()) }
+    }
+
+    fn collect_effects(&mut self) -> Checked {
+        let Some(master) = &mut self.master else { return Ok(()) };
+        while let Some(effect) = master.scheduler.poll_effect() {
+            if let Effect::Grant { node, lease } = &effect {
+                self.presence.check_grant(*node, lease)?;
+            }
+            master.pending.push_back(effect);
+        }
+        let life = master.life;
+        let due = master.scheduler.poll_timeout().filter(|at| master.tick_at.is_none_or(|tick| *at < tick));
+        let commits = !master.pending.is_empty() && !std::mem::replace(&mut master.commit_scheduled, true);
+        if let Some(at) = due {
+            master.tick_at = Some(at);
+            self.schedule_at(at, Event::MasterTick { life });
+        }
+        if commits {
+            self.schedule_within(self.plan.commit_ms, Event::Commit { life });
+        } else if let Some(master) = &mut self.master
+            && master.pending.is_empty()
+        {
+            master.commit_scheduled = false;
+        }
+        Ok(())
+    }
+
+    pub(super) fn master_tick(&mut self, life: u32) -> Checked {
+        let Some(master) = self.master.as_mut().filter(|master| master.life == life) else { return Ok(()) };
+        master.tick_at = None;
+        self.command(Command::Tick)
+    }
+
+    pub(super) fn commit(&mut self, life: u32) -> Checked {
+        let Some(master) = self.master.as_mut().filter(|master| master.life == life) else { return Ok(()) };
+        master.commit_scheduled = false;
+        let pending = std::mem::take(&mut master.pending);
+        let effects = self.commit_records(pending)?;
+        for effect in effects {
+            self.perform(effect)?;
+        }
+        Ok(())
+    }
+
+    /// Commits the facts in one transaction; the other effects, in order.
+    fn commit_records(&mut self, pending: VecDeque<Effect>) -> Result<Vec<Effect>, super::Violation> {
+        let mut effects = Vec::new();
+        for effect in pending {
+            if let Effect::Record(fact) = effect {
+                self.ledger.commit(&fact)?;
+                self.safe.journal.push(fact);
+            } else {
+                effects.push(effect);
+            }
+        }
+        Ok(effects)
+    }
+
+    fn perform(&mut self, effect: Effect) -> Checked {
+        let Some(master) = &mut self.master else { return Ok(()) };
+        match effect {
+            Effect::Record(_) => {}
+            Effect::Answer { request, answer } => {
+                if let (Some(job), Ok(Answer::Submitted(_))) = (master.requests.get(&request), &answer) {
+                    self.submitted[*job] = true;
+                }
+            }
+            Effect::Settle { node, lease, verdict } => {
+                let tile = master.delivered.remove(&(node, lease));
+                if let (Verdict::Accepted, Some(tile)) = (&verdict, tile) {
+                    self.ledger.check_settled(&tile)?;
+                }
+                self.granted.remove(&(node, lease));
+                self.send_current(node, ToNode::Settled(lease));
+            }
+            Effect::Grant { node, lease } => {
+                self.ledger.check_grant(&lease)?;
+                let job = lease.tile.job;
+                if let Some(connection) = master.connections.get(&node).copied() {
+                    self.granted.insert((node, lease.id), lease.tile);
+                    let spec = master.scheduler.spec(job).cloned();
+                    if let Some(spec) = spec.filter(|_| master.specs_sent.insert((connection, job))) {
+                        self.send_to_node(connection, ToNode::Job { job, spec: Box::new(spec) });
+                    }
+                    self.send_to_node(connection, ToNode::Granted(lease));
+                }
+            }
+            Effect::Revoke { node, lease } => {
+                self.excuse_revoked(node, lease);
+                self.send_current(node, ToNode::Revoked(lease));
+            }
+            Effect::Assemble { job, frame } => {
+                let life = master.life;
+                self.schedule_within(2_000, Event::AssemblyDone { life, job, frame });
+            }
+        }
+        Ok(())
+    }
+
+    /// What was rendered of a cancelled job was rendered in vain.
+    fn excuse_revoked(&mut self, node: NodeId, lease: LeaseId) {
+        if let Some(tile) = self.granted.get(&(node, lease))
+            && self.ledger.is_cancelled(tile.job)
+            && let Some(spec) = self.ledger.specs.get(&tile.job)
+        {
+            self.waste.excuse(spec, tile);
+        }
+    }
+
+    fn send_current(&mut self, node: NodeId, message: ToNode) {
+        let Some(master) = &self.master else { return };
+        if let Some(connection) = master.connections.get(&node).copied() {
+            self.send_to_node(connection, message);
+        }
+    }
+
+    pub(super) fn master_receives(&mut self, id: ConnectionId, message: ToMaster) -> Checked {
+        let connection = &self.connections[id.0];
+        let Some(master) = self.master.as_mut().filter(|_| connection.alive) else { return Ok(()) };
+        let node = self.nodes[connection.node].id;
+        let command = match message {
+            ToMaster::Hello { lanes, holding } => {
+                master.connections.insert(node, id);
+                Command::JoinNode { node, lanes, holding }
+            }
+            ToMaster::Progress { lease, samples } => Command::ReportProgress { node, lease, samples },
+            ToMaster::Failed { lease, kind, message } => {
+                Command::ReportFailure { node, lease, kind, message }
+            }
+            ToMaster::Draining => Command::DrainNode(node),
+            ToMaster::Tile { lease, kept } => {
+                let (tile, blob, render_us) = (kept.tile, kept.blob, kept.render_us);
+                master.delivered.insert((node, lease), tile);
+                if blob == honest_blob(&tile) {
+                    Command::ReportTile { node, lease, tile, blob, rays: 0, render_us }
+                } else {
+                    Command::RejectTile { node, lease, reason: "not an honest result".into() }
+                }
+            }
+        };
+        self.command(command)
+    }
+
+    pub(super) fn master_sees_down(&mut self, id: ConnectionId) -> Checked {
+        let node = self.nodes[self.connections[id.0].node].id;
+        let Some(master) = &mut self.master else { return Ok(()) };
+        if master.connections.get(&node) != Some(&id) {
+            return Ok(());
+        }
+        master.connections.remove(&node);
+        self.command(Command::LeaveNode(node))
+    }
+
+    pub(super) fn assembly_done(&mut self, life: u32, job: JobId, frame: FrameNumber) -> Checked {
+        if self.master.as_ref().is_none_or(|master| master.life != life) {
+            return Ok(());
+        }
+        let fails = !self.is_healed() && self.random.chance(self.plan.faults.fail_assembly_per_mille);
+        self.command(if fails {
+            Command::ReportFrameFailure { job, frame, message: "disk full".into() }
+        } else {
+            Command::ReportFrame { job, frame, pixel_digest: BlobDigest([0; 32]) }
+        })
+    }
+
+    /// Submits a job of the plan, again and again until that is answered.
+    pub(super) fn submit(&mut self, job: usize) -> Checked {
+        if self.submitted[job] {
+            return Ok(());
+        }
+        self.schedule(5_000, Event::Submit(job));
+        let request = self.now.0 * 64 + job as u64;
+        let Some(master) = &mut self.master else { return Ok(()) };
+        master.requests.insert(request, job);
+        let spec = Box::new(self.plan.jobs[job].clone());
+        self.command(Command::SubmitJob { request, spec })
+    }
+
+    /// Kills the master: before its commit, between the commit and what follows
+    /// it, or in the middle of that.
+    pub(super) fn kill_master(&mut self) -> Checked {
+        self.check_restored()?;
+        self.check_books()?;
+        let Some(master) = &mut self.master else { return Ok(()) };
+        let pending = std::mem::take(&mut master.pending);
+        if self.random.chance(500) {
+            let effects = self.commit_records(pending)?;
+            let performed = self.random.index(effects.len() + 1);
+            for effect in effects.into_iter().take(performed) {
+                self.perform(effect)?;
+            }
+        }
+        self.master = None;
+        for node in 0..self.nodes.len() {
+            self.excuse_holdings(node);
+        }
+        for id in (0..self.connections.len()).map(ConnectionId) {
+            self.cut(id);
+        }
+        self.schedule_within(10_000, Event::MasterUp);
+        Ok(())
+    }
+
+    /// Property: what the journal restores is what the scheduler has recorded.
+    pub(super) fn check_restored(&self) -> Checked {
+        let Some(master) = &self.master else { return Ok(()) };
+        let pending = master.pending.iter().filter_map(|effect| match effect {
+            Effect::Record(fact) => Some(fact),
+            _ => None,
+        });
+        let facts = self.safe.journal.iter().chain(pending).cloned();
+        let restored = Scheduler::restore(facts, self.plan.limits.clone(), u32::MAX);
+        ensure(restored.state() == master.scheduler.state(), "restored state equals recorded state", || {
+            format!("after {} facts", self.safe.journal.len())
+        })
+    }
+
+    /// Property: the scheduler's books balance.
+    pub(super) fn check_books(&self) -> Checked {
+        let Some(master) = &self.master else { return Ok(()) };
+        let audit = master.scheduler.audit();
+        ensure(audit.is_ok(), "the books balance", || audit.err().unwrap_or_default())
+    }
+}

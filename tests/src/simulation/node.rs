@@ -1,0 +1,121 @@
+//! A simulated node: a real agent, a driver in a few lines, lanes that take
+//! virtual time, and a disk that survives the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use farm_core::agent::LaneIndex;
+use farm_core::scheduler::Lease;
+use farm_core::{Agent, BlobDigest, JobId, JobSpec, LeaseId, Limits, NodeId, RenderTask, TileId, Timestamp};
+
+use super::check::{Checked, ensure};
+use super::random::Random;
+use super::scenario::NodePlan;
+use super::world::ConnectionId;
+
+#[derive(Debug)]
+pub(super) struct SimulatedNode {
+    pub(super) id: NodeId,
+    pub(super) plan: NodePlan,
+    /// Blobs on its disk.
+    pub(super) cache: BTreeSet<BlobDigest>,
+    /// Counts its processes, so that what was meant for an earlier one is told.
+    pub(super) life: u32,
+    pub(super) process: Option<Process>,
+    pub(super) stalled_until: Timestamp,
+}
+
+/// What dies with the process.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) agent: Agent,
+    pub(super) connection: Option<ConnectionId>,
+    pub(super) lanes: Vec<Option<Run>>,
+    pub(super) next_run: u64,
+    /// Leases as the master sent them.
+    pub(super) leases: BTreeMap<LeaseId, Lease>,
+    /// Encoded tiles that the agent has not told to forget.
+    pub(super) kept: BTreeMap<LeaseId, Kept>,
+    pub(super) specs: BTreeMap<JobId, Box<JobSpec>>,
+    pub(super) tick_at: Option<Timestamp>,
+}
+
+/// A lane at work.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) run: u64,
+    pub(super) lease: LeaseId,
+    pub(super) job: JobId,
+    pub(super) done: u64,
+    pub(super) samples: u64,
+}
+
+/// A finished tile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    pub(super) tile: TileId,
+    pub(super) blob: BlobDigest,
+    pub(super) render_us: u64,
+}
+
+impl SimulatedNode {
+    pub(super) fn new(index: u64, plan: &NodePlan) -> Self {
+        Self {
+            id: NodeId(Random::new(index).next()),
+            plan: plan.clone(),
+            cache: BTreeSet::new(),
+            life: 0,
+            process: None,
+            stalled_until: Timestamp(0),
+        }
+    }
+
+    pub(super) fn start(&mut self, limits: &Limits) {
+        self.life += 1;
+        self.process = Some(Process {
+            agent: Agent::new(self.plan.lanes, self.cache.clone(), limits.clone()),
+            connection: None,
+            lanes: vec![None; self.plan.lanes as usize],
+            next_run: 0,
+            leases: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            tick_at: None,
+        });
+    }
+
+    /// Property: a lane is given one task at a time, of a lease that was
+    /// granted, as it was granted, with every blob of its job on disk.
+    pub(super) fn check_task(
+        &self,
+        lane: LaneIndex,
+        lease: LeaseId,
+        job: JobId,
+        task: &RenderTask,
+    ) -> Checked {
+        let property = "a lane is given what was granted, and can render it";
+        let Some(process) = &self.process else { return Ok(()) };
+        let idle = process.lanes.get(lane.0 as usize).is_some_and(Option::is_none);
+        ensure(idle, property, || format!("{lane:?} is not free for {lease}"))?;
+        let granted = process.leases.get(&lease).is_some_and(|granted| {
+            (granted.tile.job, granted.tile.frame, granted.tile.range, granted.rect)
+                == (job, task.frame, task.range, task.rect)
+        });
+        ensure(granted, property, || format!("{task:?} is not lease {lease}"))?;
+        let spec = process.specs.get(&job);
+        let here = spec.is_some_and(|spec| {
+            self.cache.contains(&spec.scene) && spec.blobs.iter().all(|blob| self.cache.contains(blob))
+        });
+        ensure(here, property, || format!("blobs of job {job} are missing"))
+    }
+
+    /// Property: what a node holds is bounded.
+    pub(super) fn check_bounds(&self, limits: &Limits) -> Checked {
+        let Some(process) = &self.process else { return Ok(()) };
+        let lanes = self.plan.lanes as usize;
+        let most = lanes * (limits.leases_per_lane_max as usize + 1) + limits.unsent_tiles;
+        let holding = process.agent.holding().len();
+        ensure(holding <= most, "what a node holds is bounded", || format!("{holding} leases"))?;
+        let kept = process.kept.len();
+        ensure(kept <= limits.unsent_tiles, "what a node holds is bounded", || format!("{kept} tiles"))
+    }
+}
