@@ -30,14 +30,15 @@ impl World {
         self.schedule_within(20_000, Event::NodeUp { node });
     }
 
-    /// Someone asks a node to leave, some twice.
+    /// Someone asks a node to leave, some of them more than once.
     pub(super) fn drain(&mut self, node: usize) -> Checked {
-        self.tell_agent(node, AgentCommand::Drain)?;
-        if self.random.chance(300) {
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        process.hurried = std::mem::replace(&mut process.drained, true);
+        if process.hurried {
             self.excuse_holdings(node);
-            self.tell_agent(node, AgentCommand::Drain)?;
         }
-        Ok(())
+        self.tell_agent(node, AgentCommand::Drain)?;
+        if self.random.chance(300) { self.drain(node) } else { Ok(()) }
     }
 
     pub(super) fn node_sees_down(&mut self, id: ConnectionId) -> Checked {
@@ -134,7 +135,10 @@ impl World {
                 self.send_from(node, ToMaster::Failed { lease, kind, message });
             }
             AgentEffect::SendDrain => self.send_from(node, ToMaster::Draining),
-            AgentEffect::Leave => self.kill_node(node),
+            AgentEffect::Leave => {
+                self.nodes[node].check_leave()?;
+                self.kill_node(node);
+            }
         }
         Ok(())
     }
@@ -154,12 +158,17 @@ impl World {
         job: JobId,
         task: &RenderTask,
     ) -> Checked {
+        let hangs = !self.is_healed() && self.random.chance(self.plan.faults.hang_per_mille);
         self.nodes[node].check_task(lane, lease, job, task)?;
         let life = self.nodes[node].life;
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         let run = process.next_run;
         process.next_run += 1;
         process.lanes[lane.0 as usize] = Some(Run { run, lease, job, done: 0, samples: task.samples() });
+        if hangs {
+            process.hung = true;
+            return Ok(());
+        }
         self.schedule_slice(node, life, lane.0, run);
         Ok(())
     }
@@ -196,14 +205,14 @@ impl World {
     }
 
     fn draw_failure(&mut self, node: usize, run: &Run) -> Option<FailureKind> {
+        if self.nodes[node].plan.too_large.contains(&run.job) {
+            return Some(FailureKind::OutOfMemory);
+        }
         if self.is_healed() {
             return None;
         }
         let process = self.nodes[node].process.as_ref()?;
         let rect = process.leases.get(&run.lease)?.tile.rect;
-        if self.nodes[node].plan.too_large.contains(&run.job) {
-            return Some(FailureKind::OutOfMemory);
-        }
         if self.plan.faults.poison && rect == RectIndex(0) {
             return Some(FailureKind::Render);
         }
@@ -259,7 +268,7 @@ impl World {
 
     /// The cache makes room now and then, but not with what is pinned.
     fn evict_some_blob(&mut self, node: usize) -> Checked {
-        if self.is_healed() || !self.random.chance(20) {
+        if self.is_healed() || !self.random.chance(100) {
             return Ok(());
         }
         let Some(process) = &self.nodes[node].process else { return Ok(()) };

@@ -102,7 +102,20 @@ impl World {
     pub(super) fn master_tick(&mut self, life: u32) -> Checked {
         let Some(master) = self.master.as_mut().filter(|master| master.life == life) else { return Ok(()) };
         master.tick_at = None;
-        self.command(Command::Tick)
+        let pending = master.pending.len();
+        self.command(Command::Tick)?;
+        let revoked = self.master.iter().flat_map(|master| master.pending.iter().skip(pending));
+        let expired = revoked.filter_map(|effect| match effect {
+            Effect::Revoke { node, lease } => Some((*node, *lease)),
+            _ => None,
+        });
+        for (node, lease) in expired.collect::<Vec<_>>() {
+            if let Some(simulated) = self.nodes.iter().find(|simulated| simulated.id == node) {
+                simulated.check_expiry(lease)?;
+            }
+            self.excuse_granted(node, lease);
+        }
+        Ok(())
     }
 
     pub(super) fn commit(&mut self, life: u32) -> Checked {
@@ -160,7 +173,10 @@ impl World {
                 }
             }
             Effect::Revoke { node, lease } => {
-                self.excuse_revoked(node, lease);
+                let tile = self.granted.get(&(node, lease));
+                if tile.is_some_and(|tile| self.ledger.is_cancelled(tile.job)) {
+                    self.excuse_granted(node, lease);
+                }
                 self.send_current(node, ToNode::Revoked(lease));
             }
             Effect::Assemble { job, frame } => {
@@ -171,10 +187,10 @@ impl World {
         Ok(())
     }
 
-    /// What was rendered of a cancelled job was rendered in vain.
-    fn excuse_revoked(&mut self, node: NodeId, lease: LeaseId) {
-        if let Some(tile) = self.granted.get(&(node, lease))
-            && self.ledger.is_cancelled(tile.job)
+    /// What is rendered under a lease may be rendered in vain.
+    fn excuse_granted(&mut self, node: NodeId, lease: LeaseId) {
+        let tile = self.granted.get(&(node, lease));
+        if let Some(tile) = tile
             && let Some(spec) = self.ledger.specs.get(&tile.job)
         {
             self.waste.excuse(spec, tile);

@@ -37,6 +37,12 @@ pub(super) struct Process {
     pub(super) kept: BTreeMap<LeaseId, Kept>,
     pub(super) specs: BTreeMap<JobId, Box<JobSpec>>,
     pub(super) tick_at: Option<Timestamp>,
+    /// Whether a lane hung in this process.
+    pub(super) hung: bool,
+    /// Whether it was told to leave.
+    pub(super) drained: bool,
+    /// Whether it was told to leave twice.
+    pub(super) hurried: bool,
 }
 
 /// A lane at work.
@@ -80,6 +86,9 @@ impl SimulatedNode {
             kept: BTreeMap::new(),
             specs: BTreeMap::new(),
             tick_at: None,
+            hung: false,
+            drained: false,
+            hurried: false,
         });
     }
 
@@ -106,6 +115,23 @@ impl SimulatedNode {
             self.cache.contains(&spec.scene) && spec.blobs.iter().all(|blob| self.cache.contains(blob))
         });
         ensure(here, property, || format!("blobs of job {job} are missing"))
+    }
+
+    /// Property: a node that was told to leave, once, loses nothing.
+    pub(super) fn check_leave(&self) -> Checked {
+        let Some(process) = &self.process else { return Ok(()) };
+        let left = process.agent.holding().len() + process.kept.len();
+        let lossless = left == 0 || process.hurried;
+        ensure(lossless, "a drained node loses nothing", || {
+            format!("node {} held {left} leases and tiles", self.id)
+        })
+    }
+
+    /// Property: a lease expires only where a lane hangs: with an honest link and
+    /// a live node, progress comes long before the deadline.
+    pub(super) fn check_expiry(&self, lease: LeaseId) -> Checked {
+        let hung = self.process.as_ref().is_some_and(|process| process.hung);
+        ensure(hung, "only leases of hung lanes expire", || format!("lease {lease} of node {}", self.id))
     }
 
     /// Property: what a node holds is bounded.

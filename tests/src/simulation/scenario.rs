@@ -32,6 +32,7 @@ pub(super) struct Faults {
     pub(super) fail_render_per_mille: u64,
     pub(super) corrupt_per_mille: u64,
     pub(super) device_lost_per_mille: u64,
+    pub(super) hang_per_mille: u64,
     /// Of pairs of job and node.
     pub(super) out_of_memory_per_mille: u64,
     pub(super) miss_blob_per_mille: u64,
@@ -61,7 +62,7 @@ pub(super) struct NodePlan {
     pub(super) lanes: u32,
     /// Samples per second of one lane.
     pub(super) speed: u64,
-    /// Jobs too large for its memory, until the faults heal.
+    /// Jobs too large for its memory; never to be given to it again.
     pub(super) too_large: BTreeSet<JobId>,
 }
 
@@ -75,10 +76,14 @@ impl Scenario {
     pub(super) fn plan(&self, random: &mut Random) -> Plan {
         let node_count = self.nodes.map_or_else(|| random.between(1, 8), u64::from);
         let faults = if self.faults { Faults::random(random) } else { Faults::none() };
-        let nodes = (0..node_count).map(|_| NodePlan {
+        let nodes = (0..node_count).map(|node| NodePlan {
             lanes: u32::try_from(random.between(1, 3)).expect("a few"),
             speed: 1 << random.between(13, 19),
-            too_large: (1..5).map(JobId).filter(|_| random.chance(faults.out_of_memory_per_mille)).collect(),
+            // The first node has memory for all.
+            too_large: (1..5)
+                .map(JobId)
+                .filter(|_| random.chance(faults.out_of_memory_per_mille) && node > 0)
+                .collect(),
         });
         let nodes = nodes.collect();
         let jobs = match self.tiles {
@@ -105,6 +110,7 @@ impl Faults {
             fail_render_per_mille: rare(30),
             corrupt_per_mille: rare(30),
             device_lost_per_mille: rare(30),
+            hang_per_mille: rare(10),
             out_of_memory_per_mille: rare(300),
             miss_blob_per_mille: rare(200),
             fail_assembly_per_mille: rare(700),
@@ -124,6 +130,7 @@ impl Faults {
             fail_render_per_mille: 0,
             corrupt_per_mille: 0,
             device_lost_per_mille: 0,
+            hang_per_mille: 0,
             out_of_memory_per_mille: 0,
             miss_blob_per_mille: 0,
             fail_assembly_per_mille: 0,
@@ -138,8 +145,8 @@ fn small_job(random: &mut Random) -> JobSpec {
     let resolution = Resolution { width: small(8, 80), height: small(8, 80) };
     let frames = FrameRange { first: FrameNumber(1), last: FrameNumber(small(1, 3)) };
     let samples_per_pixel = if small(0, 3) == 0 { small(1, 16) } else { small(17, 300) };
-    // Two jobs of three share a scene, so that they share blobs.
-    let scene = u8::try_from(small(0, 1)).expect("0 or 1");
+    // Scenes share blobs with their neighbours.
+    let scene = u8::try_from(small(0, 3)).expect("at most 3");
     let priority = if small(0, 3) == 0 { 5 } else { 0 };
     job(resolution, frames, 16, samples_per_pixel, scene, priority)
 }

@@ -437,14 +437,17 @@ impl World {
             .scheduler
             .jobs()
             .filter(|job| !matches!(job.status, JobStatus::Done | JobStatus::Cancelled));
-        let open: Vec<_> = open.map(|job| job.job).collect();
+        let open: Vec<_> = open.map(|job| (job.job, job.status)).collect();
         if open.is_empty() && self.submitted.iter().all(|answered| *answered) && self.finished_at.is_none() {
             self.finished_at = Some(self.now);
         }
-        for job in open {
-            let request = u64::MAX;
-            self.command(Command::ResumeJob { request, job })?;
-            self.command(Command::RetryJob { request, job })?;
+        let request = u64::MAX;
+        for (job, status) in open {
+            match status {
+                JobStatus::Paused => self.command(Command::ResumeJob { request, job })?,
+                JobStatus::Failed => self.command(Command::RetryJob { request, job })?,
+                JobStatus::Waiting | JobStatus::Running | JobStatus::Done | JobStatus::Cancelled => {}
+            }
         }
         Ok(())
     }
