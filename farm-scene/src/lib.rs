@@ -5,12 +5,26 @@
 //! a manifest and blobs; [`unpack`] turns them back on a node, trusting nothing.
 //! The same scene gives the same digests on every machine.
 
+mod auto_camera;
+mod blobs;
+mod environment;
 pub mod error;
+pub mod limits;
 pub mod load;
 pub mod pack;
+mod read;
 pub mod scene;
+pub mod summary;
+#[cfg(test)]
+mod test_scenes;
+pub mod unpack;
+pub mod validate;
 
-pub use error::{LoadError, UnpackError};
+pub use error::{Fault, LoadError, Problem, UnpackError};
+pub use limits::SceneLimits;
 pub use load::{LoadOptions, Loaded, Warning, load};
-pub use pack::{Blob, PackedScene, manifest_blobs, pack, unpack};
+pub use pack::{Blob, PackedScene, pack};
 pub use scene::*;
+pub use summary::SceneSummary;
+pub use unpack::{manifest_blobs, unpack};
+pub use validate::validate;

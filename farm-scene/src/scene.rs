@@ -28,7 +28,8 @@ pub struct Scene {
     pub environment: Environment,
 }
 
-/// A triangle mesh in its own space. Attributes are empty or one per vertex.
+/// A triangle mesh in its own space. Attributes are empty or one per vertex;
+/// those that the material's textures need (`uvs`, `tangents`) are there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mesh {
     /// Vertex positions.
@@ -40,7 +41,7 @@ pub struct Mesh {
     pub tangents: Vec<Vec4>,
     /// Texture coordinate sets 0 and 1, with (0, 0) the image's top left.
     pub uvs: [Vec<Vec2>; 2],
-    /// Linear vertex colours, multiplied onto the base colour.
+    /// Linear vertex colours, 0 to 1, multiplied onto the base colour.
     pub colors: Vec<Vec4>,
     /// Triangles, counter-clockwise seen from the front.
     pub triangles: Vec<[u32; 3]>,
@@ -48,12 +49,23 @@ pub struct Mesh {
     pub material: u32,
 }
 
+impl Mesh {
+    /// The lowest and the highest corner of the box around the positions.
+    #[must_use]
+    pub fn bounds(&self) -> (Vec3, Vec3) {
+        let empty = (Vec3::INFINITY, Vec3::NEG_INFINITY);
+        self.positions.iter().fold(empty, |(low, high), &p| (low.min(p), high.max(p)))
+    }
+}
+
 /// A mesh placed in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     /// Index of the mesh.
     pub mesh: u32,
-    /// From mesh space to world space; invertible.
+    /// From mesh space to world space; invertible, and of positive
+    /// determinant: where the file mirrors a mesh, `load` stores the mirrored
+    /// mesh, so that front faces and tangents need no special case.
     pub transform: Affine3A,
 }
 
@@ -135,6 +147,26 @@ impl Default for Material {
             double_sided: false,
             unlit: false,
         }
+    }
+}
+
+impl Material {
+    /// Whether surfaces of this material light others.
+    #[must_use]
+    pub fn is_emissive(&self) -> bool {
+        self.emissive.max_element() > 0.0 && !self.unlit
+    }
+
+    /// The texture references in use.
+    pub fn slots(&self) -> impl Iterator<Item = &TextureSlot> {
+        [
+            &self.base_color_texture,
+            &self.metallic_roughness_texture,
+            &self.normal_texture,
+            &self.emissive_texture,
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 

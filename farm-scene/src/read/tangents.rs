@@ -1,0 +1,72 @@
+//! Tangents for normal maps, by the MikkTSpace algorithm, which glTF 2.0
+//! (section 3.7.2.1) names for meshes that bring none.
+
+use glam::{Vec2, Vec3, Vec4};
+
+use super::vertices;
+use crate::scene::{Mesh, TextureSlot};
+
+/// A mesh of unwelded vertices as the algorithm sees it.
+struct Corners<'a> {
+    mesh: &'a Mesh,
+    uvs: Vec<Vec2>,
+    tangents: Vec<Vec4>,
+}
+
+impl mikktspace::Geometry for Corners<'_> {
+    fn num_faces(&self) -> usize {
+        self.mesh.triangles.len()
+    }
+
+    fn num_vertices_of_face(&self, _face: usize) -> usize {
+        3
+    }
+
+    fn position(&self, face: usize, corner: usize) -> [f32; 3] {
+        self.mesh.positions[3 * face + corner].to_array()
+    }
+
+    fn normal(&self, face: usize, corner: usize) -> [f32; 3] {
+        self.mesh.normals[3 * face + corner].to_array()
+    }
+
+    fn tex_coord(&self, face: usize, corner: usize) -> [f32; 2] {
+        self.uvs[3 * face + corner].to_array()
+    }
+
+    fn set_tangent_encoded(&mut self, tangent: [f32; 4], face: usize, corner: usize) {
+        // The algorithm's v axis points up, glTF's down.
+        let [x, y, z, sign] = tangent;
+        self.tangents[3 * face + corner] = Vec4::new(x, y, z, -sign);
+    }
+}
+
+/// Gives the mesh tangents along the u axis of a normal map's coordinates,
+/// splitting vertices where they differ.
+pub(super) fn generate(mesh: &mut Mesh, slot: &TextureSlot) {
+    vertices::unweld(mesh);
+    let [row_u, row_v] = slot.transform;
+    let place = |uv: &Vec2| Vec2::new(row_u.dot(uv.extend(1.0)), row_v.dot(uv.extend(1.0)));
+    let uvs = mesh.uvs[slot.uv_set as usize].iter().map(place).collect();
+    let mut corners = Corners { mesh, uvs, tangents: vec![Vec4::ZERO; mesh.positions.len()] };
+    // It fails only for meshes without faces; whatever it leaves out keeps a
+    // zero, which `repair` replaces.
+    let _ = mikktspace::generate_tangents(&mut corners);
+    mesh.tangents = corners.tangents;
+    repair(mesh);
+    vertices::weld(mesh);
+}
+
+/// Makes every tangent of unit length with a sign of ±1, and replaces those
+/// that point nowhere.
+pub(super) fn repair(mesh: &mut Mesh) {
+    for (tangent, &normal) in mesh.tangents.iter_mut().zip(&mesh.normals) {
+        let direction = unit(tangent.truncate()).unwrap_or_else(|| normal.any_orthonormal_vector());
+        *tangent = direction.extend(if tangent.w < 0.0 { -1.0 } else { 1.0 });
+    }
+}
+
+/// The unit vector in a direction, if it has one.
+pub(super) fn unit(vector: Vec3) -> Option<Vec3> {
+    vector.is_finite().then(|| vector.as_dvec3().try_normalize()).flatten().map(|unit| unit.as_vec3())
+}
