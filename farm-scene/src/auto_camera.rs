@@ -47,7 +47,7 @@ pub(crate) fn world_bounds(scene: &Scene) -> (Vec3, Vec3) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_scenes::textured_quad;
+    use crate::tests::scenes::textured_quad;
 
     #[test]
     fn whole_sphere_is_visible_at_any_aspect_ratio() {

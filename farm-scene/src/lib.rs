@@ -16,7 +16,7 @@ mod read;
 pub mod scene;
 pub mod summary;
 #[cfg(test)]
-mod test_scenes;
+mod tests;
 pub mod unpack;
 pub mod validate;
 

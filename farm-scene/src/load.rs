@@ -113,6 +113,11 @@ impl Warnings {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     fn finish(mut self) -> Vec<Warning> {
         if self.left_out > 0 {
             self.list.push(Warning(format!("and {} more warnings like these", self.left_out)));

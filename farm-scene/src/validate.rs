@@ -375,7 +375,7 @@ pub(crate) fn validate_environment_map(map: &EnvironmentMap, limits: &SceneLimit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_scenes::textured_quad;
+    use crate::tests::scenes::textured_quad;
 
     fn check(place: &str, break_it: impl FnOnce(&mut Scene)) {
         let mut scene = textured_quad();

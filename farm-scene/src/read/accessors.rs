@@ -35,9 +35,11 @@ struct Elements<'a> {
     normalized: bool,
     /// Bytes and stride of the dense part; `None` is all zeros.
     dense: Option<(&'a [u8], usize)>,
-    /// Sorted or not, indices below `count` and their values, densely packed.
-    sparse: Option<(Vec<u32>, &'a [u8])>,
+    sparse: Option<Replacements<'a>>,
 }
+
+/// Indices below the count, in any order, and their values, densely packed.
+type Replacements<'a> = (Vec<u32>, &'a [u8]);
 
 impl Accessors<'_> {
     /// Vectors of `N` components, converted to `f32` and checked to be finite.
@@ -158,7 +160,7 @@ impl Accessors<'_> {
         count: usize,
         size: usize,
         place: &str,
-    ) -> Result<Option<(Vec<u32>, &[u8])>, Fault> {
+    ) -> Result<Option<Replacements<'_>>, Fault> {
         let Some(sparse) = &accessor.sparse else {
             return Ok(None);
         };

@@ -116,7 +116,7 @@ fn open<'a>(bytes: &'a [u8], limits: &SceneLimits) -> Result<impl ImageDecoder +
     let format = image::guess_format(bytes)
         .map_err(|_| undecodable("it is neither PNG nor JPEG nor WebP".to_owned()))?;
     if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) {
-        return Err(Problem::Unsupported(format!("the image format {format:?}")));
+        return Err(undecodable(format!("it is {format:?}, neither PNG nor JPEG nor WebP")));
     }
     if let Some((width, height)) = png_size(bytes)
         && (width == 0 || height == 0)
@@ -238,7 +238,7 @@ mod tests {
         let wide = png(&DynamicImage::ImageRgba16(wide));
         let decode = |srgb| decode(&wide, srgb, &SceneLimits::default()).expect("the PNG is valid");
         // 0.50000763 in sRGB is 0.2140481 in linear light.
-        assert_eq!(decode(true).texels, Texels::Rgba16(vec![0, 14027, 65535, 1000]));
+        assert_eq!(decode(true).texels, Texels::Rgba16(vec![0, 14028, 65535, 1000]));
         assert!(!decode(true).srgb);
         assert_eq!(decode(false).texels, Texels::Rgba16(vec![0, 32768, 65535, 1000]));
     }

@@ -6,16 +6,19 @@ use glam::{Vec2, Vec3, Vec4};
 use super::vertices;
 use crate::scene::{Mesh, TextureSlot};
 
-/// A mesh of unwelded vertices as the algorithm sees it.
+/// A mesh of unwelded vertices as the algorithm sees it: without triangles of
+/// which two corners are one point, on which `mikktspace` 0.3 reads beyond its
+/// arrays.
 struct Corners<'a> {
     mesh: &'a Mesh,
+    faces: Vec<usize>,
     uvs: Vec<Vec2>,
     tangents: Vec<Vec4>,
 }
 
 impl mikktspace::Geometry for Corners<'_> {
     fn num_faces(&self) -> usize {
-        self.mesh.triangles.len()
+        self.faces.len()
     }
 
     fn num_vertices_of_face(&self, _face: usize) -> usize {
@@ -23,32 +26,37 @@ impl mikktspace::Geometry for Corners<'_> {
     }
 
     fn position(&self, face: usize, corner: usize) -> [f32; 3] {
-        self.mesh.positions[3 * face + corner].to_array()
+        self.mesh.positions[3 * self.faces[face] + corner].to_array()
     }
 
     fn normal(&self, face: usize, corner: usize) -> [f32; 3] {
-        self.mesh.normals[3 * face + corner].to_array()
+        self.mesh.normals[3 * self.faces[face] + corner].to_array()
     }
 
     fn tex_coord(&self, face: usize, corner: usize) -> [f32; 2] {
-        self.uvs[3 * face + corner].to_array()
+        self.uvs[3 * self.faces[face] + corner].to_array()
     }
 
     fn set_tangent_encoded(&mut self, tangent: [f32; 4], face: usize, corner: usize) {
         // The algorithm's v axis points up, glTF's down.
         let [x, y, z, sign] = tangent;
-        self.tangents[3 * face + corner] = Vec4::new(x, y, z, -sign);
+        self.tangents[3 * self.faces[face] + corner] = Vec4::new(x, y, z, -sign);
     }
 }
 
 /// Gives the mesh tangents along the u axis of a normal map's coordinates,
 /// splitting vertices where they differ.
-pub(super) fn generate(mesh: &mut Mesh, slot: &TextureSlot) {
+pub(crate) fn generate(mesh: &mut Mesh, slot: &TextureSlot) {
     vertices::unweld(mesh);
     let [row_u, row_v] = slot.transform;
     let place = |uv: &Vec2| Vec2::new(row_u.dot(uv.extend(1.0)), row_v.dot(uv.extend(1.0)));
     let uvs = mesh.uvs[slot.uv_set as usize].iter().map(place).collect();
-    let mut corners = Corners { mesh, uvs, tangents: vec![Vec4::ZERO; mesh.positions.len()] };
+    let is_degenerate = |face: &usize| {
+        let [a, b, c] = vertices::corners(mesh, mesh.triangles[*face]);
+        a == b || b == c || c == a
+    };
+    let faces = (0..mesh.triangles.len()).filter(|face| !is_degenerate(face)).collect();
+    let mut corners = Corners { mesh, faces, uvs, tangents: vec![Vec4::ZERO; mesh.positions.len()] };
     // It fails only for meshes without faces; whatever it leaves out keeps a
     // zero, which `repair` replaces.
     let _ = mikktspace::generate_tangents(&mut corners);

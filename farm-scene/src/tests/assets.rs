@@ -1,0 +1,142 @@
+//! Scenes made by others, found in `../shared/assets` where they are there.
+
+use std::path::{Path, PathBuf};
+
+use glam::Vec3;
+
+use super::packing::round_trip;
+use crate::load::{LoadOptions, Loaded, load};
+use crate::scene::{Environment, Mesh};
+use crate::summary::{EnvironmentSummary, SceneSummary};
+
+fn asset(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/assets").join(name);
+    let path = if path.exists() {
+        path
+    } else {
+        // A checkout in a directory of its own beside others.
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/assets").join(name)
+    };
+    path.exists().then_some(path)
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test must say that it was")]
+fn load_asset(name: &str) -> Option<Loaded> {
+    let Some(path) = asset(name) else {
+        eprintln!("skipped: {name} is not there");
+        return None;
+    };
+    Some(load(&path, &LoadOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}")))
+}
+
+fn check(name: &str, holds: impl FnOnce(&SceneSummary, &Loaded)) {
+    if let Some(loaded) = load_asset(name) {
+        holds(&loaded.summary(), &loaded);
+        round_trip(&loaded.scene);
+    }
+}
+
+#[test]
+fn box_textured_has_its_texture() {
+    check("BoxTextured.glb", |summary, loaded| {
+        assert_eq!((summary.instanced_triangles, summary.images.len()), (12, 1));
+        assert!(summary.images[0].srgb);
+        assert_eq!(loaded.warnings.len(), 2, "no camera, no light: {:?}", loaded.warnings);
+    });
+}
+
+#[test]
+fn interleaved_box_is_a_unit_box() {
+    check("BoxInterleaved.glb", |summary, _| {
+        assert_eq!((summary.instanced_triangles, summary.vertices), (12, 24));
+        let [low, high] = summary.bounds;
+        assert!(low.iter().zip(high).all(|(low, high)| high - low > 0.99 && high - low < 1.01));
+    });
+}
+
+#[test]
+fn box_with_vertex_colors_keeps_them() {
+    check("BoxVertexColors.glb", |_, loaded| {
+        let mesh = &loaded.scene.meshes[0];
+        assert_eq!(mesh.colors.len(), mesh.positions.len());
+    });
+}
+
+#[test]
+fn sparse_accessor_moves_three_vertices() {
+    check("SimpleSparseAccessor/SimpleSparseAccessor.gltf", |_, loaded| {
+        let raised = |mesh: &Mesh| mesh.positions.iter().filter(|p| p.y > 1.0).count();
+        assert!(raised(&loaded.scene.meshes[0]) > 0);
+    });
+}
+
+#[test]
+fn milk_truck_shares_its_wheels() {
+    check("CesiumMilkTruck.glb", |summary, loaded| {
+        assert_eq!((summary.meshes, summary.instances), (4, 5));
+        assert!(loaded.warnings.iter().any(|warning| warning.0.contains("animations")));
+    });
+}
+
+#[test]
+fn animated_scenes_are_shown_at_rest() {
+    for (name, word) in
+        [("Fox.glb", "skins"), ("RiggedSimple.glb", "skins"), ("AnimatedMorphCube.glb", "morph")]
+    {
+        check(name, |_, loaded| {
+            assert!(loaded.warnings.iter().any(|warning| warning.0.contains(word)), "{name}");
+        });
+    }
+}
+
+#[test]
+fn flight_helmet_loads_with_its_files() {
+    check("FlightHelmet/FlightHelmet.gltf", |summary, loaded| {
+        assert_eq!((summary.meshes, summary.materials.len()), (6, 6));
+        assert_eq!(summary.images.len(), 15);
+        assert!(loaded.scene.meshes.iter().all(|mesh| mesh.tangents.len() == mesh.positions.len()));
+    });
+}
+
+/// The helmet brings tangents; those generated must agree with them.
+#[test]
+fn generated_tangents_agree_with_those_of_the_helmet() {
+    let Some(loaded) = load_asset("FlightHelmet/FlightHelmet.gltf") else {
+        return;
+    };
+    let scene = &loaded.scene;
+    let (mut close, mut all) = (0_u32, 0_u32);
+    for mesh in &scene.meshes {
+        let slot = scene.materials[mesh.material as usize].normal_texture.expect("all have normal maps");
+        let mut generated = mesh.clone();
+        crate::read::generate_tangents(&mut generated, &slot);
+        let corners = mesh.triangles.as_flattened().iter().zip(generated.triangles.as_flattened());
+        for (&theirs, &ours) in corners {
+            let (theirs, ours) = (mesh.tangents[theirs as usize], generated.tangents[ours as usize]);
+            let agree = theirs.w == ours.w && theirs.truncate().dot(ours.truncate()) > 0.95;
+            close += u32::from(agree);
+            all += 1;
+        }
+    }
+    assert!(close > all / 100 * 95, "{close} of {all} agree");
+}
+
+#[test]
+fn environment_map_is_read() {
+    let (Some(scene), Some(map)) = (asset("BoxTextured.glb"), asset("spiaggia_di_mondello_1k.hdr")) else {
+        return;
+    };
+    let options = LoadOptions {
+        environment: Some(map),
+        environment_strength: 2.0,
+        environment_rotation: 0.5,
+        ..LoadOptions::default()
+    };
+    let loaded = load(&scene, &options).expect("scene and map are valid");
+    let map = EnvironmentSummary::Map { width: 1024, height: 512, strength: 2.0, rotation: 0.5 };
+    assert_eq!(loaded.summary().environment, map);
+    let Environment::Map(map) = &loaded.scene.environment else { unreachable!("the summary says so") };
+    let mean = map.radiance.iter().sum::<Vec3>() / 524_288.0;
+    assert!(mean.min_element() > 0.01, "the sky shines: {mean}");
+    round_trip(&loaded.scene);
+}

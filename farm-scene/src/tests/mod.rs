@@ -1,0 +1,9 @@
+//! Tests of the crate as a whole, by what they claim.
+
+mod assets;
+mod errors;
+mod features;
+mod glb;
+mod hostile;
+mod packing;
+pub(crate) mod scenes;
