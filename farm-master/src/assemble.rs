@@ -19,7 +19,7 @@ use farm_core::scheduler::AcceptedTile;
 use farm_core::{
     BlobDigest, BlockRange, FrameNumber, JobId, JobSpec, Rect, RectIndex, TileImage, TileImageError, plan,
 };
-use farm_wire::tile::{TileError, decode_tile};
+use farm_wire::tile::{TileError, compress_pixels, decode_tile, tile_chunk};
 use tempfile::NamedTempFile;
 
 use crate::blobs::{BlobError, BlobStore};
@@ -244,21 +244,20 @@ impl Source {
         let spec = &frame.spec;
         let root = BlockRange::root(spec.settings.blocks());
         let whole = self.tiles.iter().find(|tile| tile.tile.range == root);
-        let (image, spliced) = match whole {
+        let (image, compressed) = match whole {
             Some(tile) => {
-                let (image, bytes) = load(spec, tile, blobs)?;
-                let chunk = frame_exr::splice(&bytes, image.rect, header);
-                (image, chunk)
+                let loaded = Loaded::read(spec, tile, blobs)?;
+                let chunk = loaded.chunk()?;
+                (loaded.image, chunk)
             }
             None => {
                 let sum = self.sum(frame, blobs, root)?;
-                (sum.finish(spec.settings.samples_per_pixel)?, None)
+                let image = sum.finish(spec.settings.samples_per_pixel)?;
+                let chunk = compress_pixels(header, image.rect, &image.pixels);
+                (image, chunk)
             }
         };
-        let chunk = match spliced {
-            Some(chunk) => chunk,
-            None => frame_exr::compress(&image.pixels, image.rect, header)?,
-        };
+        let chunk = frame_exr::chunk(image.rect, spec, compressed);
         let display = image.pixels.iter().copied().map(display_pixel).collect();
         Ok(Part { rect: image.rect, pixels: image.pixels, display, chunk })
     }
@@ -267,7 +266,7 @@ impl Source {
     /// most one image for each level of the tree is in memory.
     fn sum(&self, frame: &Frame, blobs: &BlobStore, range: BlockRange) -> Result<TileImage, AssembleError> {
         if let Some(tile) = self.tiles.iter().find(|tile| tile.tile.range == range) {
-            return load(&frame.spec, tile, blobs).map(|(image, _)| image);
+            return Loaded::read(&frame.spec, tile, blobs).map(|loaded| loaded.image);
         }
         let missing = || AssembleError::Incomplete { frame: frame.number, rect: self.rect, range };
         let [earlier, later] = range.halves().ok_or_else(missing)?;
@@ -279,17 +278,33 @@ impl Source {
     }
 }
 
-/// Reads a stored tile and checks it as if it had just arrived.
-fn load(
-    spec: &JobSpec,
-    accepted: &AcceptedTile,
-    blobs: &BlobStore,
-) -> Result<(TileImage, Vec<u8>), AssembleError> {
-    let expected = Expectation::new(spec, accepted.tile, accepted.node).map_err(AssembleError::Foreign)?;
-    let bytes = blobs.read(accepted.blob)?;
-    let image = decode_tile(&bytes, &expected.attributes, &expected.task, expected.tile_size)
-        .map_err(|source| AssembleError::Tile { blob: accepted.blob, source })?;
-    Ok((image, bytes))
+/// A stored tile, checked.
+struct Loaded {
+    blob: BlobDigest,
+    bytes: Vec<u8>,
+    expected: Expectation,
+    image: TileImage,
+}
+
+impl Loaded {
+    /// Reads a stored tile and checks it as if it had just arrived.
+    fn read(spec: &JobSpec, accepted: &AcceptedTile, blobs: &BlobStore) -> Result<Self, AssembleError> {
+        let expected =
+            Expectation::new(spec, accepted.tile, accepted.node).map_err(AssembleError::Foreign)?;
+        let blob = accepted.blob;
+        let bytes = blobs.read(blob)?;
+        let image = decode_tile(&bytes, &expected.attributes, &expected.task, expected.tile_size)
+            .map_err(|source| AssembleError::Tile { blob, source })?;
+        Ok(Self { blob, bytes, expected, image })
+    }
+
+    /// The compressed chunk as it came: what the frame takes in its place.
+    fn chunk(&self) -> Result<Vec<u8>, AssembleError> {
+        let Expectation { task, attributes, tile_size } = &self.expected;
+        tile_chunk(&self.bytes, attributes, task, *tile_size)
+            .map(<[u8]>::to_vec)
+            .map_err(|source| AssembleError::Tile { blob: self.blob, source })
+    }
 }
 
 /// The finished rows of a band.

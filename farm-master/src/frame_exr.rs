@@ -5,20 +5,17 @@
 
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
+use exr::block::UncompressedBlock;
 use exr::block::chunk::{Chunk, CompressedBlock, CompressedTileBlock, TileCoordinates};
 use exr::block::reader::ChunksReader;
 use exr::block::writer::{ChunksWriter, write_chunks_with};
-use exr::block::{BlockIndex, UncompressedBlock};
-use exr::compression::Compression;
-use exr::math::RoundingMode;
 use exr::math::Vec2;
-use exr::meta::attribute::{
-    AttributeValue, ChannelDescription, ChannelList, Chromaticities, LevelMode, LineOrder, SampleType, Text,
-    TileDescription,
-};
+use exr::meta::MetaData;
+use exr::meta::attribute::{AttributeValue, ChannelDescription, ChannelList, SampleType, Text};
 use exr::meta::header::Header;
-use exr::meta::{BlockDescription, MetaData};
 use farm_core::{BlobDigest, FrameNumber, JobSpec, Rect};
+use farm_wire::message::Precision;
+use farm_wire::tile::frame_header;
 use half::f16;
 
 /// Names the attribute that holds the digest of the frame's pixels.
@@ -39,23 +36,9 @@ const CHUNKS_AT_ONCE: usize = 64;
 /// There is one attribute of ours in each of the two maps that exr has for
 /// them, because it writes a map in no fixed order.
 pub(crate) fn header(spec: &JobSpec, frame: FrameNumber) -> Header {
-    let size = Vec2(spec.resolution.width as usize, spec.resolution.height as usize);
-    let channels = ["A", "B", "G", "R"].map(|name| ChannelDescription::named(name, SampleType::F32));
-    let tile = spec.tile_size as usize;
-    let tiles = BlockDescription::Tiles(TileDescription {
-        tile_size: Vec2(tile, tile),
-        level_mode: LevelMode::Singular,
-        rounding_mode: RoundingMode::Down,
-    });
-    let mut header = Header::new(Text::default(), size, channels.into_iter().collect()).with_encoding(
-        Compression::ZIP16,
-        tiles,
-        LineOrder::Increasing,
-    );
-    header.own_attributes.layer_name = None;
+    let mut header = frame_header(spec.resolution, spec.tile_size, Precision::Float);
     header.own_attributes.software_name = Some(text(concat!("Tessera ", env!("CARGO_PKG_VERSION"))));
     header.own_attributes.other.insert(text(ORIGIN), AttributeValue::Text(origin(spec, frame)));
-    header.shared_attributes.chromaticities = Some(rec709());
     let placeholder = AttributeValue::Text(text(&"0".repeat(64)));
     header.shared_attributes.other.insert(text(PIXEL_DIGEST), placeholder);
     header
@@ -78,70 +61,13 @@ fn origin(spec: &JobSpec, frame: FrameNumber) -> Text {
     ))
 }
 
-/// The primaries and white point of ITU-R BT.709 and sRGB.
-fn rec709() -> Chromaticities {
-    Chromaticities {
-        red: Vec2(0.64, 0.33),
-        green: Vec2(0.30, 0.60),
-        blue: Vec2(0.15, 0.06),
-        white: Vec2(0.3127, 0.3290),
-    }
-}
-
-/// Takes the one compressed chunk of a tile's EXR for a place in the frame, if
-/// it is laid out as the frame is; `None` when the pixels must be compressed anew.
-pub(crate) fn splice(tile: &[u8], rect: Rect, frame: &Header) -> Option<Chunk> {
-    let reader = exr::block::read(io::Cursor::new(tile), true).ok()?;
-    let [header] = reader.headers() else { return None };
-    let size = Vec2(rect.width as usize, rect.height as usize);
-    if header.layer_size != size || !same_layout(header, frame) {
-        return None;
-    }
-    let mut chunks = reader.all_chunks(true).ok()?;
-    let chunk = chunks.next()?.ok()?;
-    let CompressedBlock::Tile(block) = chunk.compressed_block else { return None };
-    if chunks.next().is_some() {
-        return None;
-    }
-    let block = CompressedTileBlock { coordinates: coordinates(rect, frame), ..block };
-    Some(Chunk { layer_index: 0, compressed_block: CompressedBlock::Tile(block) })
-}
-
-/// Whether a chunk of the one file means the same in the other.
-fn same_layout(tile: &Header, frame: &Header) -> bool {
-    let channels = |header: &Header| {
-        let list = header.channels.list.iter();
-        list.map(|c| (c.name.clone(), c.sample_type, c.sampling)).collect::<Vec<_>>()
-    };
-    tile.blocks.has_tiles()
-        && tile.max_block_pixel_size() == frame.max_block_pixel_size()
-        && tile.compression == frame.compression
-        && channels(tile) == channels(frame)
-}
-
-/// Compresses the pixels of a rectangle into the frame's chunk.
-pub(crate) fn compress(pixels: &[[f32; 4]], rect: Rect, frame: &Header) -> Result<Chunk, exr::error::Error> {
-    let mut bytes = Vec::with_capacity(pixels.len() * 16);
-    for row in pixels.chunks_exact(rect.width as usize) {
-        for channel in [3, 2, 1, 0] {
-            bytes.extend(row.iter().flat_map(|pixel| pixel[channel].to_ne_bytes()));
-        }
-    }
-    let index = BlockIndex {
-        layer: 0,
-        pixel_position: Vec2(rect.x as usize, rect.y as usize),
-        pixel_size: Vec2(rect.width as usize, rect.height as usize),
-        level: Vec2(0, 0),
-    };
-    UncompressedBlock { index, data: bytes }.compress_to_chunk(std::slice::from_ref(frame))
-}
-
-fn coordinates(rect: Rect, frame: &Header) -> TileCoordinates {
-    let tile = frame.max_block_pixel_size();
-    TileCoordinates {
-        tile_index: Vec2(rect.x as usize / tile.x(), rect.y as usize / tile.y()),
-        level_index: Vec2(0, 0),
-    }
+/// The frame's chunk of a rectangle, from pixels that are compressed already.
+pub(crate) fn chunk(rect: Rect, spec: &JobSpec, compressed: Vec<u8>) -> Chunk {
+    let place = |pixels: u32| (pixels / spec.tile_size) as usize;
+    let coordinates =
+        TileCoordinates { tile_index: Vec2(place(rect.x), place(rect.y)), level_index: Vec2(0, 0) };
+    let block = CompressedTileBlock { coordinates, compressed_pixels_le: compressed };
+    Chunk { layer_index: 0, compressed_block: CompressedBlock::Tile(block) }
 }
 
 /// Writes a frame whose chunks `chunks` yields in the plan's order.

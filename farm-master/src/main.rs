@@ -18,6 +18,9 @@ use farm_wire::Role;
 /// The tickets of a first start are good for a week.
 const FIRST_TICKETS: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long work on threads may hold up the end of the process.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
+
 /// The master of a render farm.
 #[derive(Parser)]
 #[command(version, about)]
@@ -143,7 +146,7 @@ fn serve(config: MasterConfig) -> Result<ExitCode, MasterError> {
         .enable_all()
         .build()
         .map_err(|source| MasterError::Runtime { source })?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let data = config.data.clone();
         let mut master = Master::start(config).await?;
         tracing::info!(address = %master.local_address(), data = %data.display(), "serving");
@@ -157,7 +160,10 @@ fn serve(config: MasterConfig) -> Result<ExitCode, MasterError> {
         tracing::info!("stopping");
         master.shutdown().await;
         Ok(ExitCode::from(u8::from(broken)))
-    })
+    });
+    // An assembly may be under way on a thread; it is done again next time.
+    runtime.shutdown_timeout(LONGEST_GOODBYE);
+    outcome
 }
 
 #[expect(clippy::print_stdout, reason = "tickets are the data of a first start")]

@@ -13,7 +13,6 @@ use farm_wire::{Peer, WireError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::blobs::BlobStore;
 use crate::expectation::Expectation;
 use crate::farm::Farm;
 use crate::nodes::Described;
@@ -116,12 +115,16 @@ async fn check(
     let Some(bytes) = receive_all(stream, header.length).await? else {
         return Ok(Err(format!("its stream does not hold the {} bytes announced", header.length)));
     };
-    let _place = farm.decoders.acquire().await;
-    let blobs = Arc::clone(&farm.blobs);
-    let digest = header.digest;
-    let work = move || judge_and_store(&blobs, digest, &bytes, &expected);
-    let outcome = tokio::task::spawn_blocking(work).await;
-    Ok(outcome.unwrap_or_else(|error| Err(format!("checking it broke off: {error}"))))
+    let bytes = Arc::new(bytes);
+    let place = farm.decoders.acquire().await;
+    let (judged, digest) = (Arc::clone(&bytes), header.digest);
+    let judging = tokio::task::spawn_blocking(move || judge(digest, &judged, &expected));
+    let verdict = judging.await.unwrap_or_else(|error| Err(format!("checking broke off: {error}")));
+    drop(place);
+    match verdict {
+        Ok(()) => Ok(store(farm, digest, bytes).await),
+        Err(reason) => Ok(Err(reason)),
+    }
 }
 
 /// Exactly `length` bytes to the stream's end; `None` when there are fewer or
@@ -142,25 +145,30 @@ async fn receive_all(stream: &mut RecvStream, length: u64) -> Result<Option<Vec<
     }
 }
 
-/// Checks a tile and stores it. While the disk refuses, the tile waits; nothing
-/// is told of it until it is on the disk.
-fn judge_and_store(
-    blobs: &BlobStore,
-    digest: BlobDigest,
-    bytes: &[u8],
-    expected: &Expectation,
-) -> Result<(), String> {
+/// Whether a tile is what its job's spec asks for.
+fn judge(digest: BlobDigest, bytes: &[u8], expected: &Expectation) -> Result<(), String> {
     if blake3::hash(bytes).as_bytes() != &digest.0 {
         return Err("its bytes are not those of its digest".to_owned());
     }
     decode_tile(bytes, &expected.attributes, &expected.task, expected.tile_size)
-        .map_err(|error| error.to_string())?;
-    while let Err(error) = blobs.store(digest, bytes) {
-        if !error.is_disk() {
-            return Err(error.to_string());
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+/// Stores a tile. While the disk refuses, the tile waits: nothing is told of it
+/// until it is on the disk, and its node keeps it.
+async fn store(farm: &Farm, digest: BlobDigest, bytes: Arc<Vec<u8>>) -> Result<(), String> {
+    loop {
+        let (blobs, stored) = (Arc::clone(&farm.blobs), Arc::clone(&bytes));
+        let storing = tokio::task::spawn_blocking(move || blobs.store(digest, &stored));
+        match storing.await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if error.is_disk() => {
+                tracing::error!(%error, "a tile cannot be stored; trying again");
+            }
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(error) => return Err(format!("storing it broke off: {error}")),
         }
-        tracing::error!(%error, "a tile cannot be stored; trying again");
-        std::thread::sleep(STORE_PAUSE);
+        tokio::time::sleep(STORE_PAUSE).await;
     }
-    Ok(())
 }
