@@ -1,8 +1,38 @@
 //! (Scene, [`RenderTask`]) to [`TileImage`], on wgpu.
+//!
+//! The shading is the WGSL of the `shaders` crate; here is what surrounds it:
+//! `pack` turns a scene into the arrays that the kernel reads (`bvh`, `texture`,
+//! `light`, `sky` and `tables` each have their part), `upload` puts them on an
+//! adapter, `dispatch` runs the kernel in slices and `film` sums what comes back
+//! along the fixed tree. The picture's bits depend on the scene, the task and
+//! the adapter's numeric class alone.
+//!
+//! Calls block the thread that makes them, for as long as the device works.
+
+mod adapter;
+mod alias;
+mod bvh;
+mod class;
+mod device;
+mod dispatch;
+mod film;
+mod layout;
+mod light;
+mod pack;
+mod sky;
+mod tables;
+mod texture;
+mod upload;
+
+use std::ops::ControlFlow;
+use std::sync::OnceLock;
 
 use farm_core::{BlobDigest, RenderTask, TileImage};
 use farm_scene::Scene;
-use std::ops::ControlFlow;
+
+use device::{Checks, Device};
+use dispatch::Slicing;
+pub use upload::DeviceScene;
 
 /// An adapter of this machine.
 #[derive(Clone, Debug)]
@@ -37,6 +67,22 @@ pub enum RenderError {
         /// Bytes to be had.
         available: u64,
     },
+    /// A tree of the scene is deeper than the kernel can walk.
+    #[error("{what} has more than the {levels} levels that can be walked")]
+    TooDeep {
+        /// The tree.
+        what: String,
+        /// Levels that can be walked.
+        levels: u32,
+    },
+    /// The task names a camera that the scene does not have.
+    #[error("the task wants camera {index} and the scene has {count}")]
+    NoCamera {
+        /// The camera wanted.
+        index: u32,
+        /// Cameras in the scene.
+        count: usize,
+    },
     /// The adapter went away; open the renderer again.
     #[error("the adapter was lost: {0}")]
     DeviceLost(String),
@@ -48,17 +94,18 @@ pub enum RenderError {
 /// Every adapter that can render, best first.
 #[must_use]
 pub fn adapters() -> Vec<AdapterInfo> {
-    todo!()
+    adapter::enumerate().into_iter().map(|found| found.info).collect()
 }
 
 /// An open adapter.
+///
+/// After [`RenderError::DeviceLost`] every call fails alike and opening anew is
+/// what helps; after [`RenderError::OutOfMemory`] it can go on.
+#[derive(Debug)]
 pub struct Renderer {
-    _todo: (),
-}
-
-/// A scene in an adapter's memory.
-pub struct DeviceScene {
-    _todo: (),
+    info: AdapterInfo,
+    device: Device,
+    class: OnceLock<BlobDigest>,
 }
 
 /// How far a task is.
@@ -74,23 +121,34 @@ impl Renderer {
     /// # Errors
     /// When there is none, or it refuses a device.
     pub fn open(index: Option<usize>) -> Result<Self, RenderError> {
-        let _ = index;
-        todo!()
+        Self::open_with(index, Checks::of_this_build())
+    }
+
+    fn open_with(index: Option<usize>, checks: Checks) -> Result<Self, RenderError> {
+        let found = adapter::enumerate().into_iter().nth(index.unwrap_or(0)).ok_or(RenderError::NoAdapter)?;
+        let device = Device::open(&found, checks)?;
+        tracing::debug!(adapter = found.info.name, driver = found.info.driver, "adapter opened");
+        Ok(Self { info: found.info, device, class: OnceLock::new() })
     }
 
     /// The adapter.
     #[must_use]
     pub fn adapter(&self) -> &AdapterInfo {
-        todo!()
+        &self.info
     }
 
     /// Hash of vendor, device, driver, backend, shader digest and the bits of a
-    /// probe render: renderers of one class give equal bits.
+    /// probe render: renderers of one class give equal bits. The probe is
+    /// rendered once.
     ///
     /// # Errors
     /// When the probe cannot be rendered.
     pub fn numeric_class(&self) -> Result<BlobDigest, RenderError> {
-        todo!()
+        if let Some(class) = self.class.get() {
+            return Ok(*class);
+        }
+        let class = class::numeric_class(self)?;
+        Ok(*self.class.get_or_init(|| class))
     }
 
     /// Builds the acceleration structures and uploads a scene.
@@ -98,8 +156,7 @@ impl Renderer {
     /// # Errors
     /// When it does not fit, with both sizes.
     pub fn upload(&self, scene: &Scene) -> Result<DeviceScene, RenderError> {
-        let _ = scene;
-        todo!()
+        DeviceScene::upload(&self.device, scene)
     }
 
     /// Renders a task: finished pixels where its range is whole, else sums.
@@ -113,8 +170,7 @@ impl Renderer {
         task: &RenderTask,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<TileImage, RenderError> {
-        let _ = (scene, task, progress);
-        todo!()
+        dispatch::render(&self.device, scene, task, Slicing::Measured, progress)
     }
 }
 
@@ -123,3 +179,6 @@ impl Renderer {
 pub fn shader_digest() -> BlobDigest {
     BlobDigest(shaders::DIGEST)
 }
+
+#[cfg(test)]
+mod tests;

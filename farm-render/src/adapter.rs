@@ -1,0 +1,88 @@
+//! The adapters of this machine.
+
+use crate::AdapterInfo;
+
+/// Storage buffers that the kernel binds.
+const STORAGE_BUFFERS: u32 = 8;
+
+/// The least storage binding that is worth opening an adapter for.
+const LEAST_BINDING: u64 = 64 << 20;
+
+/// An adapter with its description.
+pub(crate) struct Found {
+    pub(crate) adapter: wgpu::Adapter,
+    pub(crate) info: AdapterInfo,
+}
+
+/// Every adapter that can run the kernel, best first: discrete before
+/// integrated before virtual before software, and among equals in the order of
+/// the backends and of the driver. Environment variables play no part.
+pub(crate) fn enumerate() -> Vec<Found> {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        flags: wgpu::InstanceFlags::empty(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
+    adapters.retain(can_run_the_kernel);
+    adapters.sort_by_key(|adapter| {
+        let info = adapter.get_info();
+        (kind_rank(info.device_type), backend_rank(info.backend))
+    });
+    adapters
+        .into_iter()
+        .enumerate()
+        .map(|(index, adapter)| Found { info: describe(index, &adapter), adapter })
+        .collect()
+}
+
+fn can_run_the_kernel(adapter: &wgpu::Adapter) -> bool {
+    let limits = adapter.limits();
+    let compute =
+        adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS);
+    compute
+        && limits.max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
+        && limits.max_storage_buffer_binding_size >= LEAST_BINDING
+        && limits.max_compute_invocations_per_workgroup >= shaders::WORKGROUP_SIZE
+}
+
+fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    AdapterInfo {
+        index,
+        backend: info.backend.to_str().to_owned(),
+        kind: kind_name(info.device_type).to_owned(),
+        driver: [info.driver, info.driver_info].join(" ").trim().to_owned(),
+        name: info.name,
+        max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+    }
+}
+
+fn kind_name(kind: wgpu::DeviceType) -> &'static str {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => "discrete-gpu",
+        wgpu::DeviceType::IntegratedGpu => "integrated-gpu",
+        wgpu::DeviceType::VirtualGpu => "virtual-gpu",
+        wgpu::DeviceType::Cpu => "cpu",
+        wgpu::DeviceType::Other => "other",
+    }
+}
+
+fn kind_rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn backend_rank(backend: wgpu::Backend) -> u8 {
+    match backend {
+        wgpu::Backend::Vulkan | wgpu::Backend::Metal => 0,
+        _ => 1,
+    }
+}

@@ -1,0 +1,231 @@
+//! The structs that host and kernel share, as `shaders/wgsl/layout.wgsl` has
+//! them; a test compares every size and offset.
+
+use bytemuck::{Pod, Zeroable};
+
+/// No index.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// The bits of [`Instance::flags`].
+pub(crate) mod instance_flags {
+    pub(crate) const CULLS_BACK: u32 = 1;
+    pub(crate) const OPAQUE: u32 = 2;
+}
+
+/// The bits of [`Material::flags`].
+pub(crate) mod material_flags {
+    pub(crate) const UNLIT: u32 = 1;
+    pub(crate) const DOUBLE_SIDED: u32 = 2;
+    pub(crate) const MASK: u32 = 4;
+    pub(crate) const BLEND: u32 = 8;
+    pub(crate) const EMISSIVE: u32 = 16;
+}
+
+/// The bits of [`TextureSlot::flags`].
+pub(crate) mod texture_flags {
+    pub(crate) const PRESENT: u32 = 1;
+    pub(crate) const SRGB: u32 = 2;
+    pub(crate) const WIDE: u32 = 4;
+    pub(crate) const NEAREST: u32 = 8;
+    pub(crate) const UV1: u32 = 16;
+    pub(crate) const WRAP_U_SHIFT: u32 = 8;
+    pub(crate) const WRAP_V_SHIFT: u32 = 10;
+}
+
+/// The values of [`Light::kind`].
+pub(crate) mod light_kind {
+    pub(crate) const TRIANGLE: u32 = 0;
+    pub(crate) const POINT: u32 = 1;
+    pub(crate) const SPOT: u32 = 2;
+    pub(crate) const DIRECTIONAL: u32 = 3;
+    pub(crate) const SKY: u32 = 4;
+}
+
+/// What holds for a whole dispatch.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Params {
+    pub(crate) camera_right: [f32; 4],
+    pub(crate) camera_up: [f32; 4],
+    pub(crate) camera_back: [f32; 4],
+    pub(crate) camera_position: [f32; 4],
+    pub(crate) sky: [f32; 4],
+    pub(crate) sky_turn: [f32; 2],
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) seed: u32,
+    pub(crate) frame: u32,
+    pub(crate) samples_per_pixel: u32,
+    pub(crate) max_depth: u32,
+    pub(crate) filter_kind: u32,
+    pub(crate) transparent: u32,
+    pub(crate) record_count: u32,
+    pub(crate) instance_count: u32,
+    pub(crate) light_count: u32,
+    pub(crate) root: u32,
+    pub(crate) sky_width: u32,
+    pub(crate) sky_height: u32,
+    pub(crate) sky_texels: u32,
+    pub(crate) sky_columns: u32,
+    pub(crate) sky_rows: u32,
+    pub(crate) sky_cells: u32,
+    pub(crate) sky_pick: f32,
+    pub(crate) filter_table: u32,
+    pub(crate) albedo_table: u32,
+    pub(crate) srgb_table: u32,
+}
+
+/// A work item and its result.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Record {
+    pub(crate) pixel: u32,
+    pub(crate) block: u32,
+    pub(crate) rays: u32,
+    pub(crate) luminance_squares: f32,
+    pub(crate) sum: [f32; 4],
+}
+
+/// A node of a compressed wide tree.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Node {
+    pub(crate) grid: [u32; 4],
+    pub(crate) children: [u32; 4],
+    pub(crate) planes_x: [u32; 4],
+    pub(crate) planes_y: [u32; 4],
+    pub(crate) planes_z: [u32; 4],
+}
+
+/// Corners in mesh space.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Triangle {
+    pub(crate) a: [f32; 4],
+    pub(crate) b: [f32; 4],
+    pub(crate) c: [f32; 4],
+}
+
+/// A placed mesh.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Instance {
+    pub(crate) to_mesh: [[f32; 4]; 3],
+    pub(crate) to_world: [[f32; 4]; 3],
+    pub(crate) root: u32,
+    pub(crate) flags: u32,
+    pub(crate) material: u32,
+    pub(crate) first_light: u32,
+    pub(crate) first_triangle: u32,
+    pub(crate) indices: u32,
+    pub(crate) normals: u32,
+    pub(crate) tangents: u32,
+    pub(crate) uv0: u32,
+    pub(crate) uv1: u32,
+    pub(crate) colors: u32,
+    pub(crate) padding: u32,
+}
+
+/// A texture of a material.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct TextureSlot {
+    pub(crate) row_u: [f32; 4],
+    pub(crate) row_v: [f32; 4],
+    pub(crate) texels: u32,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) flags: u32,
+}
+
+/// A material.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Material {
+    pub(crate) base_color: [f32; 4],
+    pub(crate) emissive: [f32; 4],
+    pub(crate) metallic: f32,
+    pub(crate) roughness: f32,
+    pub(crate) normal_scale: f32,
+    pub(crate) f0: f32,
+    pub(crate) f90: f32,
+    pub(crate) flags: u32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
+    pub(crate) base_color_texture: TextureSlot,
+    pub(crate) metallic_roughness_texture: TextureSlot,
+    pub(crate) normal_texture: TextureSlot,
+    pub(crate) emissive_texture: TextureSlot,
+}
+
+/// A light and its entry in the alias table.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Light {
+    pub(crate) kind: u32,
+    pub(crate) threshold: u32,
+    pub(crate) alias_entry: u32,
+    pub(crate) pick: f32,
+    pub(crate) place: [u32; 4],
+    pub(crate) direction: [f32; 4],
+    pub(crate) intensity: [f32; 4],
+}
+
+/// Storage buffers of a scene, in the order of their bindings from 2 on, with
+/// what each is called in messages and the size of its elements.
+pub(crate) const SCENE_BUFFERS: [(&str, u64); 7] = [
+    ("the scene's tree", size_of::<Node>() as u64),
+    ("the scene's triangles", size_of::<Triangle>() as u64),
+    ("the scene's vertices", size_of::<u32>() as u64),
+    ("the scene's instances", size_of::<Instance>() as u64),
+    ("the scene's materials", size_of::<Material>() as u64),
+    ("the scene's lights", size_of::<Light>() as u64),
+    ("the scene's textures", size_of::<u32>() as u64),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    /// Size of a struct and the names and offsets of its members, by naga.
+    fn shader_layout(module: &naga::Module, name: &str) -> (u32, Vec<(String, u32)>) {
+        let found = module.types.iter().find_map(|(_, ty)| match &ty.inner {
+            naga::TypeInner::Struct { members, span } if ty.name.as_deref() == Some(name) => {
+                Some((*span, members))
+            }
+            _ => None,
+        });
+        let (span, members) = found.unwrap_or_else(|| panic!("the kernel has no struct {name}"));
+        let members = members.iter().map(|m| (m.name.clone().unwrap_or_default(), m.offset)).collect();
+        (span, members)
+    }
+
+    macro_rules! check {
+        ($module:expr, $name:ident, $($field:ident),+ $(,)?) => {
+            let (size, members) = shader_layout($module, stringify!($name));
+            let ours = [$((stringify!($field).to_owned(), u32::try_from(offset_of!($name, $field)).expect("small"))),+];
+            assert_eq!(members, ours, "members of {}", stringify!($name));
+            assert_eq!(usize::try_from(size).expect("small"), size_of::<$name>(), "size of {}", stringify!($name));
+        };
+    }
+
+    #[test]
+    fn every_shared_struct_is_laid_out_as_the_kernel_reads_it() {
+        let module = naga::front::wgsl::parse_str(shaders::PATH_TRACER).expect("validated at build");
+        check!(&module, Params, camera_right, camera_up, camera_back, camera_position, sky, sky_turn, width,
+            height, seed, frame, samples_per_pixel, max_depth, filter_kind, transparent, record_count,
+            instance_count, light_count, root, sky_width, sky_height, sky_texels, sky_columns, sky_rows,
+            sky_cells, sky_pick, filter_table, albedo_table, srgb_table);
+        check!(&module, Record, pixel, block, rays, luminance_squares, sum);
+        check!(&module, Node, grid, children, planes_x, planes_y, planes_z);
+        check!(&module, Triangle, a, b, c);
+        check!(&module, Instance, to_mesh, to_world, root, flags, material, first_light, first_triangle,
+            indices, normals, tangents, uv0, uv1, colors, padding);
+        check!(&module, TextureSlot, row_u, row_v, texels, width, height, flags);
+        check!(&module, Material, base_color, emissive, metallic, roughness, normal_scale, f0, f90, flags,
+            padding0, padding1, base_color_texture, metallic_roughness_texture, normal_texture,
+            emissive_texture);
+        check!(&module, Light, kind, threshold, alias_entry, pick, place, direction, intensity);
+    }
+}

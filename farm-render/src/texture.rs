@@ -1,0 +1,137 @@
+//! Images and materials as the kernel reads them.
+
+use std::collections::BTreeMap;
+
+use farm_scene::{AlphaMode, Filter, Image, Scene, Texels, Wrap};
+
+use crate::layout::{Material, TextureSlot, material_flags, texture_flags};
+use crate::pack::word_index;
+use crate::tables::srgb_to_linear;
+use bytemuck::Zeroable;
+
+/// Packs every material, and appends to `texels` the images that they use.
+pub(crate) fn pack_materials(scene: &Scene, texels: &mut Vec<u32>) -> Vec<Material> {
+    let mut images = Images { scene, texels, first_words: BTreeMap::new() };
+    scene.materials.iter().map(|material| pack_material(material, &mut images)).collect()
+}
+
+fn pack_material(material: &farm_scene::Material, images: &mut Images<'_>) -> Material {
+    let (mut flags, mut cutoff) = (0, 0.0);
+    match material.alpha {
+        AlphaMode::Opaque => {}
+        AlphaMode::Mask { cutoff: least } => {
+            flags |= material_flags::MASK;
+            cutoff = least;
+        }
+        AlphaMode::Blend => flags |= material_flags::BLEND,
+    }
+    if material.double_sided {
+        flags |= material_flags::DOUBLE_SIDED;
+    }
+    if material.unlit {
+        flags |= material_flags::UNLIT;
+    } else if emits(material) {
+        flags |= material_flags::EMISSIVE;
+    }
+    // An index of 1 is no interface at all: nothing is reflected at any angle.
+    let f0 = ((material.ior - 1.0) / (material.ior + 1.0)).powi(2);
+    let f90 = if material.ior == 1.0 { 0.0 } else { 1.0 };
+    Material {
+        base_color: material.base_color.to_array(),
+        emissive: material.emissive.extend(cutoff).to_array(),
+        metallic: material.metallic,
+        roughness: material.roughness,
+        normal_scale: material.normal_scale,
+        f0,
+        f90,
+        flags,
+        padding0: 0,
+        padding1: 0,
+        base_color_texture: images.slot(material.base_color_texture),
+        metallic_roughness_texture: images.slot(material.metallic_roughness_texture),
+        normal_texture: images.slot(material.normal_texture),
+        emissive_texture: images.slot(material.emissive_texture),
+    }
+}
+
+/// Whether a material's surface sends out light that lights are chosen for.
+pub(crate) fn emits(material: &farm_scene::Material) -> bool {
+    !material.unlit && material.emissive.max_element() > 0.0
+}
+
+/// Images already appended, each once however many materials use it.
+struct Images<'a> {
+    scene: &'a Scene,
+    texels: &'a mut Vec<u32>,
+    first_words: BTreeMap<u32, u32>,
+}
+
+impl Images<'_> {
+    fn slot(&mut self, slot: Option<farm_scene::TextureSlot>) -> TextureSlot {
+        let Some(slot) = slot else { return TextureSlot::zeroed() };
+        let texture = self.scene.textures[slot.texture as usize];
+        let image = &self.scene.images[texture.image as usize];
+        let texels = &mut *self.texels;
+        let first = *self.first_words.entry(texture.image).or_insert_with(|| append_image(image, texels));
+        let mut flags = texture_flags::PRESENT
+            | wrap_bits(texture.wrap_u) << texture_flags::WRAP_U_SHIFT
+            | wrap_bits(texture.wrap_v) << texture_flags::WRAP_V_SHIFT;
+        if image.srgb {
+            flags |= texture_flags::SRGB;
+        }
+        if matches!(image.texels, Texels::Rgba16(_)) {
+            flags |= texture_flags::WIDE;
+        }
+        if texture.filter == Filter::Nearest {
+            flags |= texture_flags::NEAREST;
+        }
+        if slot.uv_set == 1 {
+            flags |= texture_flags::UV1;
+        }
+        let [row_u, row_v] = slot.transform.map(|row| row.extend(0.0).to_array());
+        TextureSlot { row_u, row_v, texels: first, width: image.width, height: image.height, flags }
+    }
+}
+
+fn append_image(image: &Image, words: &mut Vec<u32>) -> u32 {
+    let first = word_index(words.len());
+    match &image.texels {
+        Texels::Rgba8(bytes) => words.extend(bytes.as_chunks().0.iter().map(|&texel| u32::from_le_bytes(texel))),
+        Texels::Rgba16(values) => {
+            words.extend(values.as_chunks::<2>().0.iter().map(|[low, high]| u32::from(*low) | u32::from(*high) << 16));
+        }
+    }
+    first
+}
+
+fn wrap_bits(wrap: Wrap) -> u32 {
+    match wrap {
+        Wrap::Repeat => 0,
+        Wrap::MirroredRepeat => 1,
+        Wrap::ClampToEdge => 2,
+    }
+}
+
+/// Mean linear colour of an image's texels.
+#[expect(clippy::cast_precision_loss, reason = "a mean needs no exact count")]
+pub(crate) fn mean_color(image: &Image) -> [f64; 3] {
+    let mut sum = [0.0_f64; 3];
+    let mut add = |texel: [f64; 3]| sum.iter_mut().zip(texel).for_each(|(sum, value)| *sum += value);
+    match &image.texels {
+        Texels::Rgba8(bytes) => {
+            let curve: Vec<f64> = (0..=255_u32)
+                .map(|byte| if image.srgb { srgb_to_linear(byte).into() } else { f64::from(byte) / 255.0 })
+                .collect();
+            for [r, g, b, _] in bytes.as_chunks().0 {
+                add([curve[usize::from(*r)], curve[usize::from(*g)], curve[usize::from(*b)]]);
+            }
+        }
+        Texels::Rgba16(values) => {
+            for [r, g, b, _] in values.as_chunks().0 {
+                add([r, g, b].map(|&value| f64::from(value) / 65535.0));
+            }
+        }
+    }
+    let count = f64::from(image.width) * f64::from(image.height);
+    sum.map(|s| s / count)
+}

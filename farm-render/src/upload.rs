@@ -1,0 +1,132 @@
+//! A scene in an adapter's memory.
+
+use bytemuck::{NoUninit, Zeroable};
+use farm_core::{RenderSettings, RenderTask};
+use farm_scene::{Camera, Projection, Scene};
+
+use crate::device::Device;
+use crate::layout::{Params, SCENE_BUFFERS};
+use crate::pack::{self, PackedScene};
+use crate::tables::Tables;
+use crate::RenderError;
+
+/// A scene in an adapter's memory.
+#[derive(Debug)]
+pub struct DeviceScene {
+    pub(crate) buffers: Vec<wgpu::Buffer>,
+    params: Params,
+    cameras: Vec<Camera>,
+    bytes: u64,
+}
+
+impl DeviceScene {
+    /// Packs a scene and uploads it.
+    pub(crate) fn upload(device: &Device, scene: &Scene) -> Result<Self, RenderError> {
+        let packed = pack::pack(scene)?;
+        let sizes = check_sizes(device, &packed)?;
+        let mut names = SCENE_BUFFERS.iter().map(|(name, _)| *name);
+        let mut name = || names.next().unwrap_or("the scene");
+        let geometry = &packed.geometry;
+        let buffers = vec![
+            upload_array(device, name(), &geometry.nodes)?,
+            upload_array(device, name(), &geometry.triangles)?,
+            upload_array(device, name(), &geometry.attributes)?,
+            upload_array(device, name(), &geometry.instances)?,
+            upload_array(device, name(), &packed.materials)?,
+            upload_array(device, name(), &packed.lights)?,
+            upload_array(device, name(), &packed.texels)?,
+        ];
+        let bytes = sizes.iter().sum();
+        tracing::debug!(
+            bytes,
+            nodes = geometry.nodes.len(),
+            triangles = geometry.triangles.len(),
+            instances = geometry.instances.len(),
+            lights = packed.lights.len(),
+            "scene uploaded"
+        );
+        Ok(Self { buffers, params: packed.params, cameras: scene.cameras.clone(), bytes })
+    }
+
+    /// Bytes that the scene takes on the adapter.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The parameters of a task's dispatches, but for the number of records.
+    pub(crate) fn params(&self, task: &RenderTask) -> Result<Params, RenderError> {
+        let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent } = task.settings;
+        let count = self.cameras.len();
+        let camera = usize::try_from(camera)
+            .ok()
+            .and_then(|index| self.cameras.get(index))
+            .ok_or(RenderError::NoCamera { index: camera, count })?;
+        let (filter_kind, filter_table) = Tables::shared().filter(filter);
+        let mut params = Params {
+            width: task.resolution.width,
+            height: task.resolution.height,
+            seed,
+            frame: task.frame.0,
+            samples_per_pixel,
+            max_depth,
+            filter_kind,
+            filter_table,
+            transparent: transparent.into(),
+            ..self.params
+        };
+        aim(&mut params, camera);
+        Ok(params)
+    }
+}
+
+/// Bytes of each scene buffer; an error where one is more than the adapter
+/// binds. An empty array takes one element.
+fn check_sizes(device: &Device, packed: &PackedScene) -> Result<[u64; 7], RenderError> {
+    let geometry = &packed.geometry;
+    let counts = [
+        geometry.nodes.len(),
+        geometry.triangles.len(),
+        geometry.attributes.len(),
+        geometry.instances.len(),
+        packed.materials.len(),
+        packed.lights.len(),
+        packed.texels.len(),
+    ];
+    let mut sizes = [0; 7];
+    for ((size, count), (what, element)) in sizes.iter_mut().zip(counts).zip(SCENE_BUFFERS) {
+        *size = u64::try_from(count.max(1)).unwrap_or(u64::MAX).saturating_mul(element);
+        let available = device.max_binding_bytes();
+        if *size > available {
+            return Err(RenderError::OutOfMemory { what: what.to_owned(), needed: *size, available });
+        }
+    }
+    Ok(sizes)
+}
+
+fn upload_array<T: NoUninit + Zeroable>(
+    device: &Device,
+    what: &str,
+    values: &[T],
+) -> Result<wgpu::Buffer, RenderError> {
+    if values.is_empty() {
+        return device.storage_with(what, bytemuck::bytes_of(&T::zeroed()));
+    }
+    device.storage_with(what, bytemuck::cast_slice(values))
+}
+
+/// Sets the camera's axes and extents.
+fn aim(params: &mut Params, camera: &Camera) {
+    #[expect(clippy::cast_precision_loss, reason = "frames are at most 32,768 pixels wide")]
+    let aspect = params.width as f32 / params.height as f32;
+    let (half_height, perspective) = match camera.projection {
+        Projection::Perspective { vertical_fov } => ((vertical_fov * 0.5).tan(), 1.0),
+        Projection::Orthographic { half_height } => (half_height, 0.0),
+    };
+    let matrix = camera.transform.matrix3;
+    let axis = |axis: glam::Vec3A, w: f32| glam::Vec3::from(axis).normalize_or_zero().extend(w).to_array();
+    params.camera_right = axis(matrix.x_axis, half_height * aspect);
+    params.camera_up = axis(matrix.y_axis, half_height);
+    params.camera_back = axis(matrix.z_axis, perspective);
+    params.camera_position = glam::Vec3::from(camera.transform.translation).extend(0.0).to_array();
+}

@@ -1,0 +1,194 @@
+// Every buffer of the kernel and the layout of what lies in it. The host packs
+// the same structs; one of its tests compares every size and offset.
+
+// What holds for a whole dispatch.
+struct Params {
+    // Camera axes in world space. `w` of right and up is the half extent of
+    // the image plane at unit distance (perspective) or in metres
+    // (orthographic); `w` of back is 1 for perspective and 0 for orthographic.
+    camera_right: vec4<f32>,
+    camera_up: vec4<f32>,
+    camera_back: vec4<f32>,
+    camera_position: vec4<f32>,
+    // Constant sky, or the strength of the map in `x`; `w` is 1 for a map.
+    sky: vec4<f32>,
+    // Cosine and sine of the map's turn about +Y.
+    sky_turn: vec2<f32>,
+    width: u32,
+    height: u32,
+    seed: u32,
+    frame: u32,
+    samples_per_pixel: u32,
+    max_depth: u32,
+    filter_kind: u32,
+    transparent: u32,
+    // Records of this dispatch.
+    record_count: u32,
+    instance_count: u32,
+    light_count: u32,
+    // Root node of the tree over the instances.
+    root: u32,
+    // Map size in texels, and its first word in `texels`.
+    sky_width: u32,
+    sky_height: u32,
+    sky_texels: u32,
+    // Size of the grid that the map is sampled by, and its first word.
+    sky_columns: u32,
+    sky_rows: u32,
+    sky_cells: u32,
+    // Probability of choosing the sky when choosing a light.
+    sky_pick: f32,
+    // First words of the tables.
+    filter_table: u32,
+    albedo_table: u32,
+    srgb_table: u32,
+}
+
+// A work item and its result: 16 samples of one pixel.
+struct Record {
+    // x + 65536·y.
+    pixel: u32,
+    // Base block of samples.
+    block: u32,
+    // Rays traced.
+    rays: u32,
+    // Sum of the squares of the samples' luminance.
+    luminance_squares: f32,
+    // Sums of red, green, blue and alpha.
+    sum: vec4<f32>,
+}
+
+// A node of a compressed wide tree (Ylitie, Karras & Laine 2017, "Efficient
+// Incoherent Ray Traversal on GPUs Through Compressed Wide BVHs"): the boxes
+// of 8 children on a grid of 8 bits.
+struct Node {
+    // x, y, z of the grid's origin as floats, then the grid's three exponents
+    // and the mask of inner children, one byte each.
+    grid: vec4<u32>,
+    // First child node, first primitive, meta bytes of the 8 children.
+    children: vec4<u32>,
+    // Lower planes of the 8 children, then upper planes, a byte each.
+    planes_x: vec4<u32>,
+    planes_y: vec4<u32>,
+    planes_z: vec4<u32>,
+}
+
+// Corners in mesh space; `w` is unused.
+struct Triangle {
+    a: vec4<f32>,
+    b: vec4<f32>,
+    c: vec4<f32>,
+}
+
+// A placed mesh.
+struct Instance {
+    // Rows of the affine map from world to mesh space and back.
+    to_mesh: array<vec4<f32>, 3>,
+    to_world: array<vec4<f32>, 3>,
+    // Root node of the mesh's tree.
+    root: u32,
+    flags: u32,
+    material: u32,
+    // Light of the mesh's first triangle, or NONE.
+    first_light: u32,
+    // First triangle in `triangles`.
+    first_triangle: u32,
+    // First words in `attributes`, or NONE: corner indices, normals, tangents,
+    // both coordinate sets, colours.
+    indices: u32,
+    normals: u32,
+    tangents: u32,
+    uv0: u32,
+    uv1: u32,
+    colors: u32,
+    padding: u32,
+}
+
+// A texture of a material: coordinates, image, wrap and filter.
+struct TextureSlot {
+    // Rows of the affine map of (u, v, 1); `w` is unused.
+    row_u: vec4<f32>,
+    row_v: vec4<f32>,
+    // First word in `texels`.
+    texels: u32,
+    width: u32,
+    height: u32,
+    flags: u32,
+}
+
+struct Material {
+    base_color: vec4<f32>,
+    // `w` is the alpha cutoff.
+    emissive: vec4<f32>,
+    metallic: f32,
+    roughness: f32,
+    normal_scale: f32,
+    // Reflectance of the dielectric part at normal incidence.
+    f0: f32,
+    // The same at grazing incidence: 1, or 0 where the index is 1.
+    f90: f32,
+    flags: u32,
+    padding0: u32,
+    padding1: u32,
+    base_color_texture: TextureSlot,
+    metallic_roughness_texture: TextureSlot,
+    normal_texture: TextureSlot,
+    emissive_texture: TextureSlot,
+}
+
+// A light and its entry in the alias table (Walker 1977, Vose 1991).
+struct Light {
+    kind: u32,
+    // The entry is kept where 16 random bits are below this, else `alias`.
+    threshold: u32,
+    alias_entry: u32,
+    // Probability of being chosen, exactly as the quantised table gives it.
+    pick: f32,
+    // Bits of: world position and range; for a triangle its instance and
+    // its place in `triangles`.
+    place: vec4<u32>,
+    // Direction in which it shines; `w` scales the cone's cosine.
+    direction: vec4<f32>,
+    // Intensity; `w` is added to the scaled cosine.
+    intensity: vec4<f32>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> records: array<Record>;
+@group(0) @binding(2) var<storage, read> nodes: array<Node>;
+@group(0) @binding(3) var<storage, read> triangles: array<Triangle>;
+@group(0) @binding(4) var<storage, read> attributes: array<u32>;
+@group(0) @binding(5) var<storage, read> instances: array<Instance>;
+@group(0) @binding(6) var<storage, read> materials: array<Material>;
+@group(0) @binding(7) var<storage, read> lights: array<Light>;
+@group(0) @binding(8) var<storage, read> texels: array<u32>;
+
+const NONE: u32 = 0xffffffffu;
+
+const INSTANCE_CULLS_BACK: u32 = 1u;
+const INSTANCE_OPAQUE: u32 = 2u;
+
+const MATERIAL_UNLIT: u32 = 1u;
+const MATERIAL_DOUBLE_SIDED: u32 = 2u;
+const MATERIAL_MASK: u32 = 4u;
+const MATERIAL_BLEND: u32 = 8u;
+const MATERIAL_EMISSIVE: u32 = 16u;
+
+const TEXTURE_PRESENT: u32 = 1u;
+const TEXTURE_SRGB: u32 = 2u;
+const TEXTURE_WIDE: u32 = 4u;
+const TEXTURE_NEAREST: u32 = 8u;
+const TEXTURE_UV1: u32 = 16u;
+// Two bits of wrap for u, then two for v: 0 repeats, 1 mirrors, 2 clamps.
+const TEXTURE_WRAP_U: u32 = 8u;
+const TEXTURE_WRAP_V: u32 = 10u;
+
+const LIGHT_TRIANGLE: u32 = 0u;
+const LIGHT_POINT: u32 = 1u;
+const LIGHT_SPOT: u32 = 2u;
+const LIGHT_DIRECTIONAL: u32 = 3u;
+const LIGHT_SKY: u32 = 4u;
+
+const FILTER_BOX: u32 = 0u;
+// Entries of the inverse distribution of a filter, less one.
+const FILTER_INTERVALS: u32 = 1024u;

@@ -1,0 +1,145 @@
+// Choosing a light and a point on it: emissive triangles, the punctual lights of
+// `KHR_lights_punctual`, and the sky where it is a map.
+
+import package::layout::{
+    instances, lights, params, Light, LIGHT_DIRECTIONAL, LIGHT_SKY, LIGHT_SPOT, LIGHT_TRIANGLE,
+    MATERIAL_DOUBLE_SIDED, materials, NONE,
+};
+import package::environment::sample_sky;
+import package::hash::{multiply_wide, unit_float};
+import package::surface::{
+    corners, coverage_at, emission_at, position_error, Surface, world_triangle,
+};
+import package::vector::{cross3, dot3, length3, normalize3};
+
+// Light that would arrive were nothing in between. A shadow ray from the
+// surface along `reach` up to 1 tells whether it does.
+struct LightSample {
+    // Unit direction towards the light.
+    direction: vec3<f32>,
+    // From the shadow ray's origin to its end.
+    reach: vec3<f32>,
+    // Radiance over pdf; irradiance over probability for a punctual light.
+    radiance: vec3<f32>,
+    // Per solid angle, choice included; 0 for a punctual light, which no
+    // direction can hit by chance.
+    pdf: f32,
+}
+
+const BEYOND: f32 = 1.0e15;
+
+fn no_light() -> LightSample {
+    return LightSample(vec3<f32>(0.0), vec3<f32>(0.0), vec3<f32>(0.0), 0.0);
+}
+
+// Which light a random word means, by the alias table.
+fn choose_light(choice: u32) -> u32 {
+    let place = multiply_wide(choice, params.light_count);
+    if ((place.y >> 16u) < lights[place.x].threshold) {
+        return place.x;
+    }
+    return lights[place.x].alias_entry;
+}
+
+// Density per solid angle with which a triangle is found from a distance, all
+// choices included. `cosine` is at the light and `double_area` in world space.
+fn triangle_density(pick: f32, distance_square: f32, cosine: f32, double_area: f32) -> f32 {
+    return pick * 2.0 * distance_square / (cosine * double_area);
+}
+
+// A point on an emissive triangle, evenly by area (pbrt-v4, section 6.5.3).
+fn sample_triangle(light: Light, origin: vec3<f32>, bits: vec2<u32>) -> LightSample {
+    let instance = light.place.x;
+    let triangle = light.place.y;
+    let root = sqrt(unit_float(bits.x));
+    let b = 1.0 - root;
+    let c = unit_float(bits.y) * root;
+    let corner = world_triangle(instance, triangle);
+    let edge_cross = cross3(corner.b - corner.a, corner.c - corner.a);
+    let double_area = length3(edge_cross);
+    if (!(double_area > 0.0)) {
+        return no_light();
+    }
+    let point = corner.a * (1.0 - b - c) + corner.b * b + corner.c * c;
+    let normal = normalize3(corner.front);
+    let towards = point - origin;
+    let distance_square = dot3(towards, towards);
+    if (!(distance_square > 0.0)) {
+        return no_light();
+    }
+    let direction = towards * (1.0 / sqrt(distance_square));
+    let facing = -dot3(normal, direction);
+    let material = instances[instance].material;
+    let both_sides = (materials[material].flags & MATERIAL_DOUBLE_SIDED) != 0u;
+    if (facing == 0.0 || (facing < 0.0 && !both_sides)) {
+        return no_light();
+    }
+    // The shadow ray ends just off the light, on the side that is seen.
+    let extent = max(max(abs(corner.a), abs(corner.b)), abs(corner.c));
+    let error = position_error(instances[instance].to_world, vec3<f32>(0.0), extent);
+    let shift = normal * (sign(facing) * dot3(abs(normal), error) * 2.0);
+    let pdf = triangle_density(light.pick, distance_square, abs(facing), double_area);
+    let emission = emission_at(instance, corners(instance, triangle), b, c)
+        * coverage_at(instance, triangle, b, c);
+    return LightSample(direction, towards + shift, emission / pdf, pdf);
+}
+
+// A point or spot light, with the falloff that the extension recommends.
+fn sample_punctual(light: Light, origin: vec3<f32>) -> LightSample {
+    let towards = bitcast<vec3<f32>>(light.place.xyz) - origin;
+    let range = bitcast<f32>(light.place.w);
+    let distance_square = dot3(towards, towards);
+    if (!(distance_square > 0.0)) {
+        return no_light();
+    }
+    let direction = towards * (1.0 / sqrt(distance_square));
+    var falloff = 1.0 / (distance_square * light.pick);
+    if (range > 0.0) {
+        let ratio_square = distance_square / (range * range);
+        falloff *= clamp(1.0 - ratio_square * ratio_square, 0.0, 1.0);
+    }
+    if (light.kind == LIGHT_SPOT) {
+        let cone = clamp(-dot3(light.direction.xyz, direction) * light.direction.w + light.intensity.w, 0.0, 1.0);
+        falloff *= cone * cone;
+    }
+    return LightSample(direction, towards, light.intensity.xyz * falloff, 0.0);
+}
+
+// Light from one light chosen for a surface. `choice` picks it, `bits` the
+// point on it and `cell` the part of the sky.
+fn sample_light(origin: vec3<f32>, choice: u32, bits: vec2<u32>, cell: u32) -> LightSample {
+    let light = lights[choose_light(choice)];
+    if (light.kind == LIGHT_TRIANGLE) {
+        return sample_triangle(light, origin, bits);
+    }
+    if (light.kind == LIGHT_SKY) {
+        let sky = sample_sky(cell, bits);
+        let pdf = sky.pdf * light.pick;
+        if (!(pdf > 0.0)) {
+            return no_light();
+        }
+        return LightSample(sky.direction, sky.direction * BEYOND, sky.radiance / pdf, pdf);
+    }
+    if (light.kind == LIGHT_DIRECTIONAL) {
+        let direction = -light.direction.xyz;
+        return LightSample(direction, direction * BEYOND, light.intensity.xyz * (1.0 / light.pick), 0.0);
+    }
+    return sample_punctual(light, origin);
+}
+
+// Density with which `sample_light` finds a triangle that a ray hit after
+// `distance`; 0 where it never does.
+fn light_density(instance: u32, triangle: u32, direction: vec3<f32>, distance: f32) -> f32 {
+    let first = instances[instance].first_light;
+    if (first == NONE) {
+        return 0.0;
+    }
+    let pick = lights[first + triangle - instances[instance].first_triangle].pick;
+    let corner = world_triangle(instance, triangle);
+    let double_area = length3(cross3(corner.b - corner.a, corner.c - corner.a));
+    let cosine = abs(dot3(normalize3(corner.front), direction));
+    if (!(double_area * cosine > 0.0)) {
+        return 0.0;
+    }
+    return triangle_density(pick, distance * distance, cosine, double_area);
+}

@@ -1,0 +1,149 @@
+// A ray in, a hit out. Nothing else knows the tree: a native version may take
+// this function's place.
+
+import package::layout::{
+    instances, nodes, params, triangles, INSTANCE_CULLS_BACK, INSTANCE_OPAQUE, NONE,
+};
+import package::intersect::{
+    intersect_node, intersect_triangle, local_ray, LocalRay, TriangleHit,
+};
+import package::vector::{transform_direction, transform_point};
+
+// Entries of the stack; the host refuses trees that could need more.
+const STACK_SIZE: u32 = 40u;
+// More steps than any tree that the host accepts sensibly needs.
+const STEP_LIMIT: u32 = 4194304u;
+// Primitives of a group.
+const GROUP_LIMIT: u32 = 24u;
+const INNER_BITS: u32 = 0xff000000u;
+
+struct Ray {
+    origin: vec3<f32>,
+    direction: vec3<f32>,
+    // Hits lie after (t_min, after_instance, after_triangle), which is how a
+    // ray goes on behind a hit it passed, and before t_max.
+    t_min: f32,
+    t_max: f32,
+    after_instance: u32,
+    after_triangle: u32,
+}
+
+// The first hit; `instance` is NONE where there is none. `b` and `c` weigh the
+// triangle's second and third corner.
+struct Hit {
+    t: f32,
+    instance: u32,
+    triangle: u32,
+    b: f32,
+    c: f32,
+    front: bool,
+}
+
+// A ray that may hit anything in front of its origin.
+fn ray_from(origin: vec3<f32>, direction: vec3<f32>, t_max: f32) -> Ray {
+    return Ray(origin, direction, 0.0, t_max, NONE, NONE);
+}
+
+// Whether (instance, triangle) comes before another: the order that breaks
+// ties between equal distances.
+fn comes_before(instance: u32, triangle: u32, other_instance: u32, other_triangle: u32) -> bool {
+    return instance < other_instance || (instance == other_instance && triangle < other_triangle);
+}
+
+fn beats(ray: Ray, best: Hit, t: f32, instance: u32, triangle: u32) -> bool {
+    let behind = t > ray.t_min
+        || (t == ray.t_min && comes_before(ray.after_instance, ray.after_triangle, instance, triangle));
+    let closer = t < best.t
+        || (t == best.t && comes_before(instance, triangle, best.instance, best.triangle));
+    return behind && closer;
+}
+
+// Finds the closest hit of a ray; with `any_opaque` it stops at the first hit
+// on an opaque instance, and that one is returned however far it is.
+fn traverse(ray: Ray, any_opaque: bool) -> Hit {
+    var best = Hit(ray.t_max, NONE, NONE, 0.0, 0.0, false);
+    if (params.instance_count == 0u) {
+        return best;
+    }
+    var stack: array<vec2<u32>, 40>;
+    var height = 0u;
+    // Height of the stack at which the mesh's tree ends; NONE above meshes.
+    var floor = NONE;
+    var instance = NONE;
+    var instance_flags = 0u;
+    var local = local_ray(ray.origin, ray.direction);
+    // A group is a first node and a mask of which to visit; a lone root is
+    // written as the last child of nothing.
+    var group = vec2<u32>(params.root, 0x80000000u);
+
+    for (var step = 0u; step < STEP_LIMIT; step++) {
+        var leaf = group;
+        if ((group.y & INNER_BITS) != 0u) {
+            let bit = firstLeadingBit(group.y);
+            let slot = (bit - 24u) ^ (local.octant & 0xffu);
+            let child = group.x + countOneBits(group.y & ~(0xffffffffu << slot));
+            group.y &= ~(1u << bit);
+            if ((group.y & INNER_BITS) != 0u && height < STACK_SIZE) {
+                stack[height] = group;
+                height += 1u;
+            }
+            let node = nodes[child];
+            let hits = intersect_node(node, local, ray.t_min, best.t);
+            group = vec2<u32>(node.children.x, (hits & INNER_BITS) | (node.grid.w >> 24u));
+            leaf = vec2<u32>(node.children.y, hits & 0x00ffffffu);
+        } else {
+            group = vec2<u32>(0u, 0u);
+        }
+
+        for (var turn = 0u; turn < GROUP_LIMIT; turn++) {
+            if (leaf.y == 0u) {
+                break;
+            }
+            let bit = firstLeadingBit(leaf.y);
+            leaf.y &= ~(1u << bit);
+            let primitive = leaf.x + bit;
+            if (floor == NONE) {
+                // The primitive is an instance: put the rest aside and enter.
+                if (leaf.y != 0u && height < STACK_SIZE) {
+                    stack[height] = leaf;
+                    height += 1u;
+                }
+                if ((group.y & INNER_BITS) != 0u && height < STACK_SIZE) {
+                    stack[height] = group;
+                    height += 1u;
+                }
+                floor = height;
+                instance = primitive;
+                instance_flags = instances[instance].flags;
+                let to_mesh = instances[instance].to_mesh;
+                local = local_ray(
+                    transform_point(to_mesh, ray.origin),
+                    transform_direction(to_mesh, ray.direction),
+                );
+                group = vec2<u32>(instances[instance].root, 0x80000000u);
+                break;
+            }
+            let hit = intersect_triangle(local, triangles[primitive]);
+            let culled = !hit.front && (instance_flags & INSTANCE_CULLS_BACK) != 0u;
+            if (hit.found && !culled && beats(ray, best, hit.t, instance, primitive)) {
+                best = Hit(hit.t, instance, primitive, hit.b, hit.c, hit.front);
+                if (any_opaque && (instance_flags & INSTANCE_OPAQUE) != 0u) {
+                    return best;
+                }
+            }
+        }
+
+        if ((group.y & INNER_BITS) == 0u) {
+            if (height == floor) {
+                floor = NONE;
+                local = local_ray(ray.origin, ray.direction);
+            }
+            if (height == 0u) {
+                break;
+            }
+            height -= 1u;
+            group = stack[height];
+        }
+    }
+    return best;
+}

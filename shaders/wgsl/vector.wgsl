@@ -1,0 +1,138 @@
+// Vector arithmetic written out in one order, because WGSL leaves the order
+// inside its own `dot` and `normalize` to the driver, and polynomials for the
+// transcendental functions, whose built-in versions differ between adapters.
+
+const PI: f32 = 3.14159265358979;
+const INVERSE_PI: f32 = 0.318309886183791;
+
+fn dot3(a: vec3<f32>, b: vec3<f32>) -> f32 {
+    return (a.x * b.x + a.y * b.y) + a.z * b.z;
+}
+
+fn cross3(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {
+    return vec3<f32>(a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x);
+}
+
+fn length3(a: vec3<f32>) -> f32 {
+    return sqrt(dot3(a, a));
+}
+
+// The unit vector along `a`, which must not be zero.
+fn normalize3(a: vec3<f32>) -> vec3<f32> {
+    return a * (1.0 / sqrt(dot3(a, a)));
+}
+
+fn luminance(color: vec3<f32>) -> f32 {
+    return dot3(color, vec3<f32>(0.2126, 0.7152, 0.0722));
+}
+
+fn largest(a: vec3<f32>) -> f32 {
+    return max(a.x, max(a.y, a.z));
+}
+
+// Rows of an affine map times a point.
+fn transform_point(rows: array<vec4<f32>, 3>, point: vec3<f32>) -> vec3<f32> {
+    return vec3<f32>(
+        dot3(rows[0].xyz, point) + rows[0].w,
+        dot3(rows[1].xyz, point) + rows[1].w,
+        dot3(rows[2].xyz, point) + rows[2].w,
+    );
+}
+
+// Rows of an affine map times a direction.
+fn transform_direction(rows: array<vec4<f32>, 3>, direction: vec3<f32>) -> vec3<f32> {
+    return vec3<f32>(
+        dot3(rows[0].xyz, direction),
+        dot3(rows[1].xyz, direction),
+        dot3(rows[2].xyz, direction),
+    );
+}
+
+// The transpose of an affine map's linear part times a direction: the rows of
+// the inverse take normals the other way.
+fn transform_normal(inverse_rows: array<vec4<f32>, 3>, normal: vec3<f32>) -> vec3<f32> {
+    return inverse_rows[0].xyz * normal.x + inverse_rows[1].xyz * normal.y
+        + inverse_rows[2].xyz * normal.z;
+}
+
+// Two unit vectors that complete `n` to a right-handed frame (Duff et al. 2017,
+// "Building an Orthonormal Basis, Revisited", JCGT 6(1)): tangent in column 0.
+struct Frame {
+    tangent: vec3<f32>,
+    bitangent: vec3<f32>,
+    normal: vec3<f32>,
+}
+
+fn frame_around(n: vec3<f32>) -> Frame {
+    let sign = select(-1.0, 1.0, n.z >= 0.0);
+    let a = -1.0 / (sign + n.z);
+    let b = n.x * n.y * a;
+    return Frame(
+        vec3<f32>(1.0 + sign * n.x * n.x * a, sign * b, -sign * n.x),
+        vec3<f32>(b, sign + n.y * n.y * a, -n.y),
+        n,
+    );
+}
+
+fn into_frame(frame: Frame, v: vec3<f32>) -> vec3<f32> {
+    return vec3<f32>(dot3(frame.tangent, v), dot3(frame.bitangent, v), dot3(frame.normal, v));
+}
+
+fn out_of_frame(frame: Frame, v: vec3<f32>) -> vec3<f32> {
+    return frame.tangent * v.x + frame.bitangent * v.y + frame.normal * v.z;
+}
+
+// Cosine and sine of a turn of 2π·bits/2³². The octant is exact; inside it
+// Taylor polynomials stay below 2⁻²⁴ on [−π/4, π/4].
+fn cos_sin_turn(bits: u32) -> vec2<f32> {
+    // Quarters are centred on the axes.
+    let centred = bits + 0x20000000u;
+    let quarter = centred >> 30u;
+    let rest = bitcast<i32>((centred & 0x3fffffffu)) - 0x20000000;
+    let angle = f32(rest) * 1.4629180792671596e-9;
+    let s = angle * angle;
+    let sine = angle
+        * (1.0 + s * (-0.16666667 + s * (0.008333334 + s * (-0.00019841270 + s * 2.7557319e-6))));
+    let cosine = 1.0
+        + s * (-0.5 + s * (0.041666668 + s * (-0.0013888889 + s * (2.4801587e-5 - s * 2.7557319e-7))));
+    let odd = (quarter & 1u) == 1u;
+    let x = select(cosine, sine, odd);
+    let y = select(sine, cosine, odd);
+    return vec2<f32>(
+        select(x, -x, quarter == 1u || quarter == 2u),
+        select(y, -y, quarter >= 2u),
+    );
+}
+
+// Arc tangent of a ratio in [0, 1], with an error below 2⁻²² (the polynomial of
+// Abramowitz & Stegun, "Handbook of Mathematical Functions", 4.4.49).
+fn arc_tangent_unit(x: f32) -> f32 {
+    let s = x * x;
+    var p = 0.0028662257;
+    p = p * s - 0.0161657367;
+    p = p * s + 0.0429096138;
+    p = p * s - 0.0752896400;
+    p = p * s + 0.1065626393;
+    p = p * s - 0.1420889944;
+    p = p * s + 0.1999355085;
+    p = p * s - 0.3333314528;
+    return x + x * s * p;
+}
+
+// The angle of (x, y) in (−π, π]; 0 for the zero vector.
+fn arc_tangent(y: f32, x: f32) -> f32 {
+    let ax = abs(x);
+    let ay = abs(y);
+    let longer = max(ax, ay);
+    if (longer == 0.0) {
+        return 0.0;
+    }
+    var angle = arc_tangent_unit(min(ax, ay) / longer);
+    if (ay > ax) {
+        angle = 0.5 * PI - angle;
+    }
+    if (x < 0.0) {
+        angle = PI - angle;
+    }
+    return select(angle, -angle, y < 0.0);
+}
