@@ -1,0 +1,431 @@
+//! The command line: every command, option, default and help text.
+//!
+//! What comes out of here is already right in form and range; whether a file
+//! exists or a camera has that name is found out later.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use farm_core::{FrameRange, JobId, PixelFilter, Resolution};
+
+use crate::values;
+
+/// Printed below every `--help` and in the man pages.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    the job failed or was cancelled, or a picture could not be written
+  2    wrong use or bad input
+  3    no adapter, or the master is out of reach
+  130  stopped by Ctrl-C (143 by a termination signal)";
+
+/// Renders scenes with path tracing, on this machine or on a farm.
+#[derive(Parser, Debug)]
+#[command(name = "farm", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Say more on stderr; repeat for more still.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Render a scene on this machine: a whole farm in one process.
+    #[command(after_help = EXIT_CODES)]
+    Render(Box<RenderCommand>),
+    /// Join a farm as an artist, with a ticket from its master.
+    #[command(after_help = EXIT_CODES)]
+    Login(LoginCommand),
+    /// Send a scene to the farm and have it rendered there.
+    #[command(after_help = EXIT_CODES)]
+    Submit(Box<SubmitCommand>),
+    /// List the farm's jobs.
+    #[command(after_help = EXIT_CODES)]
+    Jobs(FarmQuery),
+    /// Follow a job until it ends.
+    #[command(after_help = EXIT_CODES)]
+    Watch(JobCommand),
+    /// Fetch the frames of a job that are done.
+    #[command(after_help = EXIT_CODES)]
+    Fetch(FetchCommand),
+    /// Grant no further tiles of a job; those being rendered are finished.
+    #[command(after_help = EXIT_CODES)]
+    Pause(JobCommand),
+    /// Go on with a paused job.
+    #[command(after_help = EXIT_CODES)]
+    Resume(JobCommand),
+    /// Give a job up for good.
+    #[command(after_help = EXIT_CODES)]
+    Cancel(JobCommand),
+    /// Forget a failed job's failures and go on with it.
+    #[command(after_help = EXIT_CODES)]
+    Retry(JobCommand),
+    /// List the nodes that are connected to the farm.
+    #[command(after_help = EXIT_CODES)]
+    Nodes(FarmQuery),
+    /// Say what a scene holds, without rendering it.
+    #[command(after_help = EXIT_CODES)]
+    Inspect(InspectCommand),
+    /// Compare two EXR pictures.
+    #[command(after_help = EXIT_CODES)]
+    Diff(DiffCommand),
+    /// List this machine's adapters that can render, best first.
+    #[command(after_help = EXIT_CODES)]
+    Adapters(AdaptersCommand),
+    /// Print the completions for a shell.
+    #[command(after_help = EXIT_CODES)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a folder.
+    #[command(after_help = EXIT_CODES)]
+    Man {
+        /// The folder; made if it is not there.
+        dir: PathBuf,
+    },
+}
+
+/// How results are printed.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct OutputArgs {
+    /// Print exactly one JSON object on stdout, also when the command fails.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Which farm to talk to.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct FarmArgs {
+    /// A farm by the name that was given to `farm login --farm`.
+    #[arg(long, value_name = "NAME", value_parser = values::parse_farm_name)]
+    pub(crate) farm: Option<String>,
+    /// The credentials file, instead of the one in the configuration folder.
+    #[arg(long, value_name = "FILE", env = "TESSERA_CREDENTIALS")]
+    pub(crate) credentials: Option<PathBuf>,
+}
+
+/// The scene and what surrounds it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SceneArgs {
+    /// The scene: a .glb or .gltf file.
+    pub(crate) scene: PathBuf,
+    /// An environment map, .hdr or .exr: its centre looks along -Z, +Y is up.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env: Option<PathBuf>,
+    /// Factor on the environment map's radiance.
+    #[arg(long, value_name = "X", default_value = "1", requires = "env",
+          value_parser = values::parse_strength, allow_negative_numbers = true)]
+    pub(crate) env_strength: f32,
+    /// Turn of the environment map about +Y, in degrees.
+    #[arg(long, value_name = "DEG", default_value = "0", requires = "env",
+          value_parser = values::parse_degrees, allow_negative_numbers = true)]
+    pub(crate) env_rotation: f32,
+    /// A constant sky of this linear radiance instead of an environment map.
+    #[arg(long, value_name = "R,G,B", conflicts_with = "env",
+          value_parser = values::parse_sky, allow_negative_numbers = true)]
+    pub(crate) sky: Option<values::Sky>,
+}
+
+/// How a scene is rendered.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SettingsArgs {
+    /// Size of the picture in pixels.
+    #[arg(long, value_name = "WxH", default_value = "1280x720", value_parser = values::parse_size)]
+    pub(crate) size: Resolution,
+    /// Samples of each pixel.
+    #[arg(long, value_name = "N", default_value = "128", value_parser = values::parse_samples)]
+    pub(crate) spp: u32,
+    /// Seed of the sampler: another seed gives other noise.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) seed: u32,
+    /// Camera, by its name in the scene or by its number from 0 [default: the first].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) camera: Option<String>,
+    /// Longest path in segments; 1 sees emitters and the sky only.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = values::parse_depth)]
+    pub(crate) max_depth: u32,
+    /// Frames to render, both ends included; a single number for one frame.
+    #[arg(long, value_name = "A-B", default_value = "1", value_parser = values::parse_frames)]
+    pub(crate) frames: FrameRange,
+    /// Edge of the tiles in pixels; changes no pixel [default: by the picture's size].
+    #[arg(long, value_name = "N", value_parser = values::parse_tile)]
+    pub(crate) tile: Option<u32>,
+    /// Reconstruction filter of the pixels.
+    #[arg(long, value_enum, default_value = "blackman-harris")]
+    pub(crate) filter: FilterArg,
+    /// Leave the background out of the picture, with alpha 0 there.
+    #[arg(long)]
+    pub(crate) transparent: bool,
+}
+
+/// A reconstruction filter by its name.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FilterArg {
+    /// Constant over one pixel.
+    Box,
+    /// Standard deviation 0.5 pixels, radius 1.5.
+    Gaussian,
+    /// Window of radius 1.5 pixels.
+    BlackmanHarris,
+}
+
+impl From<FilterArg> for PixelFilter {
+    fn from(filter: FilterArg) -> Self {
+        match filter {
+            FilterArg::Box => Self::Box,
+            FilterArg::Gaussian => Self::Gaussian,
+            FilterArg::BlackmanHarris => Self::BlackmanHarris,
+        }
+    }
+}
+
+/// `farm render`.
+#[derive(Args, Debug)]
+pub(crate) struct RenderCommand {
+    #[command(flatten)]
+    pub(crate) scene: SceneArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+    /// The picture, .exr; of several frames each has its number in its name, in
+    /// the place of `####` or before the extension.
+    #[arg(short, long, value_name = "OUT.exr")]
+    pub(crate) output: PathBuf,
+    /// A display-referred PNG as well; numbered like the EXR.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) png: Option<PathBuf>,
+    /// Store 16-bit floats in the EXR instead of 32-bit ones.
+    #[arg(long)]
+    pub(crate) half: bool,
+    /// Nodes to start in this process.
+    #[arg(long, value_name = "N", default_value = "1",
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) nodes: u32,
+    /// Adapter, by its number in `farm adapters`, a part of its name, or `all`
+    /// [default: the best].
+    #[arg(long, value_name = "ADAPTER", conflicts_with = "cpu")]
+    pub(crate) adapter: Option<String>,
+    /// Use software adapters only.
+    #[arg(long)]
+    pub(crate) cpu: bool,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
+/// `farm submit`.
+#[derive(Args, Debug)]
+pub(crate) struct SubmitCommand {
+    #[command(flatten)]
+    pub(crate) scene: SceneArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+    /// Jobs of higher priority go first.
+    #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
+    pub(crate) priority: i32,
+    /// The job's name [default: the scene file's].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Wait until the job ends, showing how far it is.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Fetch the frames into this folder as they are done; implies --wait.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
+/// Which files of a frame are fetched.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct FileArgs {
+    /// Fetch the EXR only, without the display-referred PNG beside it.
+    #[arg(long)]
+    pub(crate) no_png: bool,
+    /// Store 16-bit floats in the EXR instead of 32-bit ones.
+    #[arg(long)]
+    pub(crate) half: bool,
+}
+
+/// `farm login`.
+#[derive(Args, Debug)]
+pub(crate) struct LoginCommand {
+    /// The ticket, as the master printed it.
+    pub(crate) ticket: String,
+    /// Your name on the farm [default: your user name].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
+/// A command that only asks the farm something.
+#[derive(Args, Debug)]
+pub(crate) struct FarmQuery {
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
+/// A command about one job.
+#[derive(Args, Debug)]
+pub(crate) struct JobCommand {
+    /// The job's number, from `farm jobs`.
+    #[arg(value_parser = values::parse_job)]
+    pub(crate) job: JobId,
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
+/// `farm fetch`.
+#[derive(Args, Debug)]
+pub(crate) struct FetchCommand {
+    /// The job's number, from `farm jobs`.
+    #[arg(value_parser = values::parse_job)]
+    pub(crate) job: JobId,
+    /// The folder to fetch into.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) out: PathBuf,
+    /// Fetch only these frames.
+    #[arg(long, value_name = "A-B", value_parser = values::parse_frames)]
+    pub(crate) frames: Option<FrameRange>,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
+/// `farm inspect`.
+#[derive(Args, Debug)]
+pub(crate) struct InspectCommand {
+    #[command(flatten)]
+    pub(crate) scene: SceneArgs,
+    /// Print exactly one JSON object on stdout, also when the command fails.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `farm diff`.
+#[derive(Args, Debug)]
+pub(crate) struct DiffCommand {
+    /// The picture that is judged.
+    pub(crate) picture: PathBuf,
+    /// The picture that it is judged against.
+    pub(crate) reference: PathBuf,
+    /// Exit with 1 unless every pixel has equal bits.
+    #[arg(long)]
+    pub(crate) require_equal: bool,
+    /// Print exactly one JSON object on stdout, also when the command fails.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `farm adapters`.
+#[derive(Args, Debug)]
+pub(crate) struct AdaptersCommand {
+    /// Print exactly one JSON object on stdout, also when the command fails.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Command {
+    /// Whether the command prints JSON, for errors that come before it runs.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Render(command) => command.output_args.json,
+            Self::Login(command) => command.output_args.json,
+            Self::Submit(command) => command.output_args.json,
+            Self::Jobs(command) | Self::Nodes(command) => command.output_args.json,
+            Self::Watch(command)
+            | Self::Pause(command)
+            | Self::Resume(command)
+            | Self::Cancel(command)
+            | Self::Retry(command) => command.output_args.json,
+            Self::Fetch(command) => command.output_args.json,
+            Self::Inspect(command) => command.json,
+            Self::Diff(command) => command.json,
+            Self::Adapters(command) => command.json,
+            Self::Completions { .. } | Self::Man { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, error::ErrorKind};
+
+    #[test]
+    fn every_command_is_well_formed_and_documented() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for subcommand in command.get_subcommands() {
+            assert!(subcommand.get_about().is_some(), "{}", subcommand.get_name());
+            for argument in subcommand.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "`{}` of {}",
+                    argument.get_id(),
+                    subcommand.get_name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn help_states_the_exit_codes() {
+        for name in ["render", "submit", "diff"] {
+            let error = Cli::try_parse_from(["farm", name, "--help"]).expect_err("help is an error");
+            assert_eq!(error.kind(), ErrorKind::DisplayHelp);
+            assert!(error.to_string().contains("no adapter, or the master is out of reach"));
+        }
+    }
+
+    #[test]
+    fn render_takes_every_documented_option() {
+        let line = "farm render a.glb -o o.exr --png o.png --size 64x32 --spp 16 --seed 7 \
+                    --camera main --env e.hdr --env-strength 2 --env-rotation -90 --max-depth 3 \
+                    --frames 2-4 --tile 32 --filter gaussian --nodes 2 --json --half \
+                    --transparent --adapter 1 --quiet";
+        let cli = Cli::try_parse_from(line.split_whitespace()).expect("all options are known");
+        let Command::Render(render) = cli.command else { panic!("not render") };
+        assert_eq!(render.settings.size, Resolution { width: 64, height: 32 });
+        assert_eq!(render.settings.frames.count(), 3);
+        assert_eq!(PixelFilter::from(render.settings.filter), PixelFilter::Gaussian);
+        assert_eq!(render.scene.env_rotation.to_bits(), (-90.0_f32).to_bits());
+        assert_eq!(render.nodes, 2);
+    }
+
+    #[test]
+    fn options_that_exclude_each_other_are_refused() {
+        for line in [
+            "farm render a.glb -o o.exr --sky 1,1,1 --env e.hdr",
+            "farm render a.glb -o o.exr --cpu --adapter 0",
+            "farm render a.glb -o o.exr --env-strength 2",
+            "farm render a.glb",
+            "farm render a.glb -o o.exr --nodes 0",
+            "farm render a.glb -o o.exr --nodes 65",
+            "farm watch 0",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+}

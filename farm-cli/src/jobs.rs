@@ -1,0 +1,142 @@
+//! Listing, watching and changing jobs, and listing nodes.
+
+use std::time::Duration;
+
+use farm_core::scheduler::{JobStatus, JobView};
+use farm_core::{JobId, Timestamp};
+use farm_wire::message::{JobChange, NodeListing};
+use indicatif::HumanDuration;
+use serde::Serialize;
+
+use crate::args::{FarmQuery, JobCommand};
+use crate::follow::{Patience, follow};
+use crate::login::open_credentials;
+use crate::output::{Failure, human_count, percent, print_json, print_text, printable, table};
+use crate::progress::Progress;
+use crate::requests::{Link, change_job, list_jobs, list_nodes};
+
+/// A job's status in a word.
+pub(crate) fn status_word(status: JobStatus) -> &'static str {
+    match status {
+        JobStatus::Waiting => "waiting",
+        JobStatus::Running => "running",
+        JobStatus::Paused => "paused",
+        JobStatus::Done => "done",
+        JobStatus::Failed => "failed",
+        JobStatus::Cancelled => "cancelled",
+    }
+}
+
+/// The job of that number.
+pub(crate) async fn find_job(link: &Link, job: JobId) -> Result<JobView, Failure> {
+    let (jobs, _) = list_jobs(link.client()).await?;
+    jobs.into_iter().find(|view| view.job == job).ok_or_else(|| {
+        Failure::wrong_use(format!("the farm has no job {job}")).with_hint("`farm jobs` lists them")
+    })
+}
+
+/// `farm jobs`.
+pub(crate) async fn list(command: FarmQuery) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Report {
+        jobs: Vec<JobView>,
+    }
+    let link = Link::connect(open_credentials(&command.farm)?).await?;
+    let (jobs, now) = list_jobs(link.client()).await?;
+    link.close().await;
+    if command.output_args.json {
+        return print_json(&Report { jobs });
+    }
+    if jobs.is_empty() {
+        Progress::new(command.output_args.quiet).note("the farm has no jobs; `farm submit` makes one");
+        return Ok(());
+    }
+    let heading = ["JOB", "NAME", "STATUS", "SAMPLES", "FRAMES", "PRIORITY", "AGE", "WHY"];
+    let rows = std::iter::once(heading.map(str::to_owned).to_vec());
+    print_text(&table(&rows.chain(jobs.iter().map(|job| job_row(job, now))).collect::<Vec<_>>()))
+}
+
+/// A job's row in the list.
+fn job_row(job: &JobView, now: Timestamp) -> Vec<String> {
+    // Whole seconds read better than what HumanDuration makes of milliseconds.
+    let age = Duration::from_secs(now.since(job.submitted_at).as_secs());
+    vec![
+        job.job.to_string(),
+        printable(&job.name),
+        status_word(job.status).to_owned(),
+        format!("{:.0} %", percent(job.samples_done, job.samples).floor()),
+        format!("{}/{}", job.frames_done, job.frames),
+        job.priority.to_string(),
+        HumanDuration(age).to_string(),
+        printable(&job.explanation),
+    ]
+}
+
+/// `farm watch`.
+pub(crate) async fn watch(command: JobCommand) -> Result<(), Failure> {
+    let JobCommand { job, farm, output_args } = command;
+    let progress = Progress::new(output_args.quiet);
+    let mut link = Link::connect(open_credentials(&farm)?).await?;
+    let followed = follow(&mut link, job, &progress, None, Patience::Farm).await?;
+    link.close().await;
+    if output_args.json {
+        return print_json(&followed.last.view);
+    }
+    progress.note(&format!("job {job} is done; `farm fetch {job}` brings its frames"));
+    Ok(())
+}
+
+/// `farm pause`, `resume`, `cancel` and `retry`.
+pub(crate) async fn change(command: JobCommand, change: JobChange) -> Result<(), Failure> {
+    let JobCommand { job, farm, output_args } = command;
+    let link = Link::connect(open_credentials(&farm)?).await?;
+    change_job(link.client(), job, change).await?;
+    let view = find_job(&link, job).await?;
+    link.close().await;
+    if output_args.json {
+        return print_json(&view);
+    }
+    let status = status_word(view.status);
+    Progress::new(output_args.quiet).note(&format!("job {job} is {status}: {}", view.explanation));
+    Ok(())
+}
+
+/// `farm nodes`.
+pub(crate) async fn list_connected_nodes(command: FarmQuery) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Report {
+        nodes: Vec<NodeListing>,
+    }
+    let link = Link::connect(open_credentials(&command.farm)?).await?;
+    let nodes = list_nodes(link.client()).await?;
+    link.close().await;
+    if command.output_args.json {
+        return print_json(&Report { nodes });
+    }
+    if nodes.is_empty() {
+        Progress::new(command.output_args.quiet)
+            .note("no node is connected; `farm-node join TICKET` makes a machine one");
+        return Ok(());
+    }
+    let heading =
+        ["NODE", "NAME", "ADAPTERS", "SAMPLES/S", "LEASES", "TILES", "FAILURES", "VERSION", "ADDRESS"];
+    let rows = std::iter::once(heading.map(str::to_owned).to_vec());
+    print_text(&table(&rows.chain(nodes.iter().map(node_row)).collect::<Vec<_>>()))
+}
+
+/// A node's row in the list.
+fn node_row(node: &NodeListing) -> Vec<String> {
+    let adapters: Vec<&str> = node.lanes.iter().map(|lane| lane.adapter.as_str()).collect();
+    let draining = if node.view.draining { " (draining)" } else { "" };
+    vec![
+        node.view.node.to_string(),
+        format!("{}{draining}", printable(&node.name)),
+        printable(&adapters.join(", ")),
+        human_count(node.view.samples_per_second),
+        node.view.leases.to_string(),
+        node.view.tiles.to_string(),
+        node.view.failures.to_string(),
+        printable(&node.version),
+        printable(&node.address),
+    ]
+}

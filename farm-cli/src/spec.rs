@@ -1,0 +1,210 @@
+//! A scene file and options to blobs and a [`JobSpec`].
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use farm_core::{BlobDigest, JobSpec, Limits, RenderSettings, Resolution};
+use farm_scene::{LoadOptions, Loaded, PackedScene, Scene};
+
+use crate::args::{SceneArgs, SettingsArgs};
+use crate::output::{Failure, describe};
+
+/// A scene that is ready to travel and the job that renders it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The scene as blobs.
+    pub(crate) packed: PackedScene,
+    /// The job.
+    pub(crate) spec: JobSpec,
+    /// What the artist should know about the scene, one line each.
+    pub(crate) warnings: Vec<String>,
+    /// Time spent on reading, checking and packing the scene.
+    pub(crate) load_time: Duration,
+}
+
+/// What a job has beside its scene and settings.
+#[derive(Debug)]
+pub(crate) struct JobOptions {
+    /// A name for people; the scene file's where there is none.
+    pub(crate) name: Option<String>,
+    /// Higher goes first.
+    pub(crate) priority: i32,
+    /// The shaders that the job is pinned to.
+    pub(crate) shader_digest: BlobDigest,
+}
+
+/// Loads a scene for a frame of this shape.
+pub(crate) fn load_scene(scene: &SceneArgs, size: Resolution) -> Result<Loaded, Failure> {
+    #[expect(clippy::cast_precision_loss, reason = "frame edges stay below 2^24")]
+    let aspect_ratio = size.width as f32 / size.height as f32;
+    let options = LoadOptions {
+        environment: scene.env.clone(),
+        environment_strength: scene.env_strength,
+        environment_rotation: scene.env_rotation.to_radians(),
+        sky: scene.sky.map(|sky| sky.0.into()),
+        aspect_ratio,
+    };
+    farm_scene::load(&scene.scene, &options).map_err(|error| Failure::wrong_use(describe(&error)))
+}
+
+/// Loads and packs a scene and makes the job of it. Blocks: it reads files,
+/// decodes images and hashes all of it.
+pub(crate) fn prepare(
+    scene_args: &SceneArgs,
+    settings: &SettingsArgs,
+    options: JobOptions,
+) -> Result<Prepared, Failure> {
+    let started = Instant::now();
+    let name = match options.name {
+        Some(name) => checked_name(name)?,
+        None => name_of(&scene_args.scene),
+    };
+    let Loaded { scene, warnings, .. } = load_scene(scene_args, settings.size)?;
+    let camera = match &settings.camera {
+        Some(wanted) => find_camera(&scene, wanted)?,
+        None => 0,
+    };
+    let packed = farm_scene::pack(&scene);
+    drop(scene);
+    let spec = JobSpec {
+        name,
+        scene: digest_of(&packed.manifest),
+        blobs: packed.blobs.iter().map(digest_of).collect(),
+        shader_digest: options.shader_digest,
+        resolution: settings.size,
+        frames: settings.frames,
+        tile_size: settings.tile.unwrap_or_else(|| tile_size_for(settings.size)),
+        settings: RenderSettings {
+            samples_per_pixel: settings.spp,
+            seed: settings.seed,
+            max_depth: settings.max_depth,
+            filter: settings.filter.into(),
+            camera,
+            transparent: settings.transparent,
+        },
+        priority: options.priority,
+    };
+    spec.validate(&Limits::default()).map_err(|error| Failure::wrong_use(error.to_string()))?;
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    Ok(Prepared { packed, spec, warnings, load_time: started.elapsed() })
+}
+
+/// A blob's digest as the farm writes it.
+pub(crate) fn digest_of(blob: &farm_scene::Blob) -> BlobDigest {
+    BlobDigest(*blob.digest.as_bytes())
+}
+
+/// The edge of the tiles where the artist names none: large enough that a tile
+/// fills an adapter, small enough that there are some tiles for every node.
+fn tile_size_for(size: Resolution) -> u32 {
+    /// So many rectangles keep a dozen lanes busy at two leases each.
+    const ENOUGH: u32 = 24;
+    let enough = |&tile: &u32| farm_core::plan::rect_count(size, tile) >= ENOUGH;
+    [256, 128, 64].into_iter().find(enough).unwrap_or(32)
+}
+
+/// A job's name as the artist gives it.
+fn checked_name(name: String) -> Result<String, Failure> {
+    if name.trim().is_empty() || name.chars().any(char::is_control) {
+        return Err(Failure::wrong_use("the job's name is empty or holds control characters"));
+    }
+    Ok(name)
+}
+
+/// A job's name from its scene file, cut to what the farm allows.
+fn name_of(scene: &Path) -> String {
+    let stem = scene.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    let most = usize::try_from(Limits::default().job_name_bytes).unwrap_or(usize::MAX);
+    let mut name = String::new();
+    for c in stem.chars().map(|c| if c.is_control() { '_' } else { c }) {
+        if name.len() + c.len_utf8() > most {
+            break;
+        }
+        name.push(c);
+    }
+    if name.is_empty() { "scene".to_owned() } else { name }
+}
+
+/// The index of a camera by its name or, where none has that name, its number.
+fn find_camera(scene: &Scene, wanted: &str) -> Result<u32, Failure> {
+    let named: Vec<usize> =
+        (0..scene.cameras.len()).filter(|&index| scene.cameras[index].name == wanted).collect();
+    let number = wanted.parse().ok().filter(|&index: &usize| index < scene.cameras.len());
+    let found = match (&named[..], number) {
+        ([index], _) => *index,
+        ([], Some(index)) => index,
+        ([], None) => {
+            return Err(Failure::wrong_use(format!("the scene has no camera `{wanted}`"))
+                .with_hint(format!("it has {}", list_cameras(scene))));
+        }
+        (_, _) => {
+            return Err(Failure::wrong_use(format!("several cameras of the scene are called `{wanted}`"))
+                .with_hint(format!("take one by its number: {}", list_cameras(scene))));
+        }
+    };
+    u32::try_from(found).map_err(|_| Failure::wrong_use("the camera's number is too large"))
+}
+
+/// The scene's cameras in words, a screenful at most.
+fn list_cameras(scene: &Scene) -> String {
+    const SHOWN: usize = 16;
+    let mut names: Vec<String> = scene
+        .cameras
+        .iter()
+        .take(SHOWN)
+        .enumerate()
+        .map(|(index, camera)| format!("{index} `{}`", camera.name))
+        .collect();
+    if scene.cameras.len() > SHOWN {
+        names.push(format!("and {} more", scene.cameras.len() - SHOWN));
+    }
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farm_scene::{Camera, Projection};
+
+    fn scene_with_cameras(names: &[&str]) -> Scene {
+        let camera = |name: &&str| Camera {
+            name: (*name).to_owned(),
+            transform: Default::default(),
+            projection: Projection::Perspective { vertical_fov: 1.0 },
+        };
+        Scene { cameras: names.iter().map(camera).collect(), ..Scene::default() }
+    }
+
+    #[test]
+    fn cameras_are_found_by_name_before_number() {
+        let scene = scene_with_cameras(&["front", "0", "back"]);
+        for (wanted, index) in [("front", 0), ("0", 1), ("back", 2), ("2", 2)] {
+            assert_eq!(find_camera(&scene, wanted).expect(wanted), index);
+        }
+    }
+
+    #[test]
+    fn unknown_and_ambiguous_cameras_are_refused_with_the_list() {
+        let scene = scene_with_cameras(&["front", "twin", "twin"]);
+        for wanted in ["side", "3", "-1", "", "twin"] {
+            let failure = find_camera(&scene, wanted).expect_err(wanted);
+            assert_eq!(failure.exit.code(), 2);
+            assert!(failure.hint.is_some_and(|hint| hint.contains("`front`")), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn job_names_come_from_the_file_and_fit() {
+        assert_eq!(name_of(Path::new("a/kitchen.v2.glb")), "kitchen.v2");
+        assert_eq!(name_of(Path::new("..")), "scene");
+        let long = name_of(Path::new(&format!("{}.glb", "é".repeat(200))));
+        assert_eq!(long, "é".repeat(127));
+    }
+
+    #[test]
+    fn small_pictures_get_small_tiles() {
+        for (width, height, tile) in [(1920, 1080, 256), (1280, 720, 128), (320, 240, 32), (16, 16, 32)] {
+            assert_eq!(tile_size_for(Resolution { width, height }), tile, "{width}x{height}");
+        }
+    }
+}
