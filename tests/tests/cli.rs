@@ -1,0 +1,503 @@
+//! The artist's door: what `farm` prints, how it ends, and that no bad input
+//! makes it panic. Runs the built binary.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use farm_master::{Master, MasterConfig};
+use farm_node::{AdapterChoice, Node, NodeConfig};
+use farm_wire::{Credentials, Role, Ticket};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Far beyond what any of these commands takes; a hang must not last for ever.
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// The built `farm`, beside the folder of the test executables.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+    let binary = profile.join(format!("farm{}", std::env::consts::EXE_SUFFIX));
+    assert!(binary.is_file(), "{} is not there: build the workspace first", binary.display());
+    binary
+}
+
+/// A folder of one test: its home, its temporary folder and its files.
+struct Studio {
+    folder: TempDir,
+}
+
+impl Studio {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("tmp")).expect("a folder");
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).expect("the studio can be written");
+        path
+    }
+
+    /// `farm` with this studio as its whole world.
+    fn farm(&self, line: &str) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(line.split_whitespace())
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path())
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("TMPDIR", self.path("tmp"))
+            .env_remove("TESSERA_CREDENTIALS")
+            .env_remove("TESSERA_LOG")
+            .timeout(TIMEOUT);
+        command
+    }
+
+    /// Runs a command that must succeed and returns its JSON object.
+    fn json(&self, line: &str) -> Value {
+        let output = self.farm(line).output().expect("farm runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "farm {line}: {:?}\n{stderr}", output.status);
+        serde_json::from_slice(&output.stdout).expect("stdout is exactly one JSON object")
+    }
+
+    /// Runs a command that must fail with one of `codes`, and checks that it
+    /// says why like a good program: `error:` with `telling` in it, and no panic.
+    fn refuses(&self, line: &str, codes: &[i32], telling: &str) {
+        let output = self.farm(line).output().expect("farm runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let context = format!("farm {line}: {:?}\n{stderr}", output.status);
+        assert!(output.status.code().is_some_and(|code| codes.contains(&code)), "{context}");
+        assert!(stderr.lines().any(|line| line.starts_with("error: ")), "{context}");
+        assert!(!stderr.contains("panicked"), "{context}");
+        assert!(stderr.to_lowercase().contains(&telling.to_lowercase()), "no `{telling}` in: {context}");
+    }
+}
+
+/// A glTF document of one emissive quad, and the bytes of its buffer.
+fn quad() -> (Value, Vec<u8>) {
+    let corners = [[-1.0_f32, -1.0, 0.0], [1.0, -1.0, 0.0], [1.0, 1.0, 0.0], [-1.0, 1.0, 0.0]];
+    let mut buffer: Vec<u8> = corners.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+    buffer.extend([0_u16, 1, 2, 0, 2, 3].iter().flat_map(|index| index.to_le_bytes()));
+    let document = json!({
+        "asset": { "version": "2.0" },
+        "scene": 0,
+        "scenes": [{ "nodes": [0] }],
+        "nodes": [{ "mesh": 0 }],
+        "meshes": [{ "primitives": [{ "attributes": { "POSITION": 0 }, "indices": 1, "material": 0 }] }],
+        "materials": [{
+            "doubleSided": true,
+            "pbrMetallicRoughness": { "baseColorFactor": [0.8, 0.4, 0.2, 1.0], "metallicFactor": 0.0 },
+        }],
+        "accessors": [
+            { "bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3",
+              "min": [-1, -1, 0], "max": [1, 1, 0] },
+            { "bufferView": 1, "componentType": 5123, "count": 6, "type": "SCALAR" },
+        ],
+        "bufferViews": [
+            { "buffer": 0, "byteOffset": 0, "byteLength": 48 },
+            { "buffer": 0, "byteOffset": 48, "byteLength": 12 },
+        ],
+        "buffers": [{ "byteLength": 60 }],
+    });
+    (document, buffer)
+}
+
+/// Packs a document and its buffer as binary glTF (glTF 2.0, section 4.4).
+fn glb(document: &Value, buffer: &[u8]) -> Vec<u8> {
+    let mut text = serde_json::to_vec(document).expect("a value is JSON");
+    text.resize(text.len().next_multiple_of(4), b' ');
+    let mut binary = buffer.to_vec();
+    binary.resize(binary.len().next_multiple_of(4), 0);
+    let size = |length: usize| u32::try_from(length).expect("test files are small").to_le_bytes();
+    let mut bytes = b"glTF".to_vec();
+    bytes.extend(2_u32.to_le_bytes());
+    bytes.extend(size(12 + 8 + text.len() + 8 + binary.len()));
+    bytes.extend(size(text.len()));
+    bytes.extend(b"JSON");
+    bytes.extend(text);
+    bytes.extend(size(binary.len()));
+    bytes.extend(b"BIN\0");
+    bytes.extend(binary);
+    bytes
+}
+
+/// The quad with a texture of these encoded bytes, as binary glTF.
+fn textured_quad(image: &[u8]) -> Vec<u8> {
+    let (mut document, mut buffer) = quad();
+    let (offset, length) = (buffer.len(), image.len());
+    buffer.extend(image);
+    document["buffers"][0]["byteLength"] = json!(buffer.len());
+    let view = json!({ "buffer": 0, "byteOffset": offset, "byteLength": length });
+    document["bufferViews"].as_array_mut().expect("an array").push(view);
+    document["images"] = json!([{ "bufferView": 2, "mimeType": "image/png" }]);
+    document["textures"] = json!([{ "source": 0 }]);
+    document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = json!({ "index": 0 });
+    glb(&document, &buffer)
+}
+
+/// A PNG whose header says that it is 0×0.
+fn empty_png() -> Vec<u8> {
+    let chunk = |name: &[u8; 4], content: &[u8]| {
+        let length = u32::try_from(content.len()).expect("test chunks are small");
+        let body = [&name[..], content].concat();
+        [&length.to_be_bytes()[..], &body[..], &crc32(&body).to_be_bytes()[..]].concat()
+    };
+    let header = [0, 0, 0, 0, 0, 0, 0, 0, 8, 6, 0, 0, 0];
+    let signature: &[u8] = b"\x89PNG\r\n\x1a\n";
+    [signature, &chunk(b"IHDR", &header)[..], &chunk(b"IEND", &[])[..]].concat()
+}
+
+/// The checksum of PNG chunks (PNG specification, annex D), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+}
+
+/// A file of a scene that must be refused: its name, its bytes and a word of the error.
+fn broken_scenes() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let (good, buffer) = quad();
+    let whole = glb(&good, &buffer);
+    let with = |change: fn(&mut Value)| {
+        let mut document = good.clone();
+        change(&mut document);
+        glb(&document, &buffer)
+    };
+    let mut wrong_magic = whole.clone();
+    wrong_magic[..4].copy_from_slice(b"GLTF");
+    let mut not_a_number = buffer.clone();
+    not_a_number[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
+    let mut wild_index = buffer.clone();
+    wild_index[50..52].copy_from_slice(&99_u16.to_le_bytes());
+    vec![
+        ("truncated.glb", whole[..whole.len() / 2].to_vec(), "truncated.glb"),
+        ("headless.glb", whole[..7].to_vec(), "headless.glb"),
+        ("empty.glb", Vec::new(), "empty.glb"),
+        ("magic.glb", wrong_magic, "magic.glb"),
+        ("not-json.gltf", b"{ \"asset\": ".to_vec(), "not-json.gltf"),
+        ("beyond.glb", with(|it| it["accessors"][0]["count"] = json!(1000)), "accessor"),
+        ("huge.glb", with(|it| it["accessors"][0]["count"] = json!(u64::from(u32::MAX))), "accessor"),
+        ("nan.glb", glb(&good, &not_a_number), "NaN"),
+        ("index.glb", glb(&good, &wild_index), "99"),
+        ("required.glb", with(|it| it["extensionsRequired"] = json!(["EXT_nonsense"])), "EXT_nonsense"),
+        ("image.glb", textured_quad(&empty_png()), "image"),
+        ("noise.glb", textured_quad(b"this is no picture"), "image"),
+    ]
+}
+
+#[test]
+fn broken_scenes_are_refused_without_a_panic() {
+    let studio = Studio::new();
+    for (name, bytes, telling) in broken_scenes() {
+        studio.write(name, bytes);
+        studio.refuses(&format!("inspect {name}"), &[2], telling);
+        studio.refuses(&format!("render {name} -o out.exr --size 16x16 --spp 1"), &[2], telling);
+        assert!(!studio.path("out.exr").exists(), "{name} left a picture");
+    }
+    let (mut document, buffer) = quad();
+    studio.write("quad.bin", &buffer);
+    document["buffers"][0]["uri"] = json!("quad.bin");
+    document["images"] = json!([{ "uri": "textures/wood.png" }]);
+    document["textures"] = json!([{ "source": 0 }]);
+    document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = json!({ "index": 0 });
+    studio.write("missing.gltf", document.to_string());
+    studio.refuses("inspect missing.gltf", &[2], "textures/wood.png");
+    studio.refuses("render missing.gltf -o out.exr", &[2], "textures/wood.png");
+    studio.refuses("inspect nothing.glb", &[2], "nothing.glb");
+}
+
+#[test]
+fn wrong_options_are_refused() {
+    let studio = Studio::new();
+    let (document, buffer) = quad();
+    studio.write("quad.glb", glb(&document, &buffer));
+    studio.write("zero.hdr", "#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 0 +X 0\n");
+    for (line, telling) in [
+        ("render quad.glb", "--output"),
+        ("render quad.glb -o out.png", ".exr"),
+        ("render quad.glb -o none/out.exr", "none"),
+        ("render quad.glb -o out.exr --png out.jpg", ".png"),
+        ("render quad.glb -o out.exr --size 0x10", "width"),
+        ("render quad.glb -o out.exr --spp 0", "samples"),
+        ("render quad.glb -o out.exr --frames 5-2", "before"),
+        ("render quad.glb -o out.exr --sky 1,-1,1", "negative"),
+        ("render quad.glb -o out.exr --env none.hdr", "none.hdr"),
+        ("render quad.glb -o out.exr --env zero.hdr", "zero.hdr"),
+        ("render quad.glb -o out.exr --camera side", "no camera `side`"),
+        ("render quad.glb -o out.exr --tile 4", "tile"),
+        ("render quad.glb -o out.exr --filter lanczos", "gaussian"),
+        ("jobs --credentials none", "credentials"),
+        ("jobs --credentials quad.glb", "quad.glb"),
+        ("watch zero", "number"),
+        ("diff quad.glb quad.glb", "EXR"),
+        ("diff none.exr none.exr", "none.exr"),
+        ("paint", "paint"),
+    ] {
+        studio.refuses(line, &[2], telling);
+    }
+}
+
+#[test]
+fn failures_are_one_json_object_too() {
+    let studio = Studio::new();
+    let output = studio.farm("inspect none.glb --json").output().expect("farm runs");
+    assert_eq!(output.status.code(), Some(2));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("exactly one JSON object");
+    assert_eq!(report["exit_code"], 2);
+    assert!(report["error"].as_str().is_some_and(|text| text.contains("none.glb")), "{report}");
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let studio = Studio::new();
+    let commands = "render login submit jobs watch fetch pause resume cancel retry nodes inspect diff \
+                    adapters completions man";
+    for command in commands.split_whitespace() {
+        let output = studio.farm(&format!("{command} --help")).output().expect("farm runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("Exit codes:"), "{command}: {text}");
+    }
+    studio.farm("man pages").assert().success();
+    for command in commands.split_whitespace() {
+        assert!(studio.path("pages").join(format!("farm-{command}.1")).is_file(), "no page of {command}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let output = studio.farm(&format!("completions {shell}")).output().expect("farm runs");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("env-rotation"), "{shell}");
+    }
+}
+
+#[test]
+fn inspect_says_what_a_scene_holds() {
+    let studio = Studio::new();
+    let (document, buffer) = quad();
+    studio.write("quad.glb", glb(&document, &buffer));
+    let report = studio.json("inspect quad.glb --json");
+    assert_eq!(report["triangles"], 2);
+    assert_eq!(report["instances"], 1);
+    assert_eq!(report["cameras"].as_array().map(Vec::len), Some(1));
+    assert_eq!(report["environment"]["kind"], "constant");
+    assert_eq!(report["bounds"]["high"], json!([1.0, 1.0, 0.0]));
+    // No light and no environment: the program says that it lit the scene itself.
+    assert!(!report["warnings"].as_array().expect("a list").is_empty());
+    let blue = studio.json("inspect quad.glb --sky 0,0,1 --json");
+    assert_eq!(blue["environment"]["radiance"], json!([0.0, 0.0, 1.0]));
+    assert_ne!(blue["scene"], report["scene"]);
+    assert_eq!(studio.json("inspect quad.glb --json")["scene"], report["scene"]);
+}
+
+/// Renders the quad and returns the report.
+fn render_quad(studio: &Studio, options: &str) -> Value {
+    let (document, buffer) = quad();
+    studio.write("quad.glb", glb(&document, &buffer));
+    studio.json(&format!("render quad.glb --size 96x64 --spp 40 --json {options}"))
+}
+
+/// BLAKE3 of an EXR's pixels as f32 RGBA, row by row.
+fn digest_of_pixels(path: &Path) -> String {
+    let image = exr::prelude::read_first_rgba_layer_from_file(
+        path,
+        |size, _| (size.width(), vec![[0.0_f32; 4]; size.area()]),
+        |(width, pixels), position, (r, g, b, a): (f32, f32, f32, f32)| {
+            pixels[position.y() * *width + position.x()] = [r, g, b, a];
+        },
+    )
+    .expect("the picture is an EXR");
+    let (_, pixels) = image.layer_data.channel_data.pixels;
+    let bytes: Vec<u8> = pixels.as_flattened().iter().flat_map(|value| value.to_le_bytes()).collect();
+    blake3::hash(&bytes).to_string()
+}
+
+#[test]
+fn render_reports_what_it_made() {
+    let studio = Studio::new();
+    let report = render_quad(&studio, "-o out.exr --png out.png");
+    for key in [
+        "output", "png", "frames", "samples", "rays", "seconds_total", "seconds_render", "seconds_load",
+        "samples_per_second", "adapter", "numeric_class", "pixel_digest", "tiles", "nodes",
+        "uploaded_bytes", "warnings", "frames_detail",
+    ] {
+        assert!(!report[key].is_null(), "no `{key}` in {report}");
+    }
+    assert_eq!(report["samples"], 96 * 64 * 40);
+    assert!(report["rays"].as_u64() >= report["samples"].as_u64());
+    assert_eq!(report["pixel_digest"], digest_of_pixels(&studio.path("out.exr")));
+    let png = image::open(studio.path("out.png")).expect("the PNG can be read");
+    assert_eq!((png.width(), png.height()), (96, 64));
+    // A white sky, and the quad in the middle reflects red the most.
+    let [r, g, b] = png.to_rgb8().get_pixel(48, 32).0;
+    assert!(r > g && g > b, "the middle is {r}, {g}, {b}");
+    let left: Vec<_> = std::fs::read_dir(studio.path("tmp")).expect("readable").collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+
+    let same = studio.json("diff out.exr out.exr --require-equal --json");
+    assert_eq!((&same["equal_share"], &same["max_difference"]), (&json!(1.0), &json!(0.0)));
+    render_quad(&studio, "-o other.exr --seed 1");
+    let other = studio.farm("diff other.exr out.exr --require-equal --json").output().expect("farm runs");
+    assert_eq!(other.status.code(), Some(1));
+    let other: Value = serde_json::from_slice(&other.stdout).expect("exactly one JSON object");
+    assert!(other["equal_share"].as_f64().is_some_and(|share| share < 1.0), "{other}");
+    studio.json("render quad.glb --size 32x32 --spp 1 --json -o small.exr");
+    studio.refuses("diff small.exr out.exr", &[2], "different sizes");
+}
+
+#[test]
+fn pixels_do_not_depend_on_nodes_or_tiles() {
+    let studio = Studio::new();
+    let digest = |options: &str| {
+        let report = render_quad(&studio, &format!("-o out.exr {options}"));
+        assert_eq!(report["pixel_digest"], digest_of_pixels(&studio.path("out.exr")), "{options}");
+        report["pixel_digest"].clone()
+    };
+    let first = digest("--nodes 1 --tile 32");
+    for options in ["--nodes 2 --tile 32", "--nodes 4 --tile 64", "--nodes 1 --tile 128"] {
+        assert_eq!(digest(options), first, "{options}");
+    }
+    assert_ne!(digest("--nodes 1 --seed 9"), first);
+}
+
+#[test]
+fn several_frames_have_several_files() {
+    let studio = Studio::new();
+    let report = render_quad(&studio, "-o out.exr --png view-##.png --frames 3-4 --half");
+    assert_eq!(report["frames"], 2);
+    for name in ["out.0003.exr", "out.0004.exr", "view-03.png", "view-04.png"] {
+        assert!(studio.path(name).is_file(), "no {name}");
+    }
+    assert_eq!(report["frames_detail"][1]["output"], "out.0004.exr");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_a_render_in_order() {
+    let studio = Studio::new();
+    let (document, buffer) = quad();
+    studio.write("quad.glb", glb(&document, &buffer));
+    let mut child = std::process::Command::new(binary())
+        .args("render quad.glb -o out.exr --size 4096x4096 --spp 65536".split_whitespace())
+        .current_dir(studio.folder.path())
+        .env("TMPDIR", studio.path("tmp"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("farm runs");
+    let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+    let mut line = String::new();
+    // The first line of progress says that the job is under way.
+    while !line.contains("of the samples") {
+        line.clear();
+        let length = stderr.read_line(&mut line).expect("stderr can be read");
+        assert_ne!(length, 0, "farm ended by itself: {:?}", child.wait());
+    }
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).expect("stderr can be read");
+    assert_eq!(child.wait().expect("farm ends").code(), Some(130), "{rest}");
+    assert!(rest.contains("error: stopped") && !rest.contains("panicked"), "{rest}");
+    assert!(!studio.path("out.exr").exists());
+    let left: Vec<_> = std::fs::read_dir(studio.path("tmp")).expect("readable").collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+/// A master of this process on loopback.
+async fn start_master(studio: &Studio) -> Master {
+    let config = MasterConfig::new(studio.path("master"), ([127, 0, 0, 1], 0).into());
+    Master::start(config).await.expect("a master starts")
+}
+
+fn ticket(master: &Master, role: Role, life: Duration) -> Ticket {
+    master.create_ticket("test", role, life, None).expect("a ticket")
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_tickets_and_absent_masters_are_refused() {
+    let studio = Studio::new();
+    let master = start_master(&studio).await;
+    let artist = ticket(&master, Role::Artist, HOUR);
+    let run = |line: String, codes: &'static [i32], telling: &'static str| {
+        tokio::task::block_in_place(|| studio.refuses(&line, codes, telling));
+    };
+    run("login tessera-nonsense".into(), &[2], "ticket");
+    run(format!("login {}", ticket(&master, Role::Node, HOUR)), &[2], "farm-node join");
+    let forged = Ticket { secret: [7; 32], ..artist.clone() };
+    run(format!("login {forged}"), &[2, 3], "ticket");
+    let stranger = Ticket { ca_fingerprint: [7; 32], ..artist.clone() };
+    run(format!("login {stranger}"), &[2, 3], "error");
+    let expired = ticket(&master, Role::Artist, Duration::ZERO);
+    run(format!("login {expired}"), &[2, 3], "expired");
+    assert!(!studio.path("config").join("tessera").join("credentials").exists());
+
+    // Good credentials whose master is gone.
+    let login = tokio::task::block_in_place(|| studio.json(&format!("login {artist} --json")));
+    assert_eq!(login["credentials"], studio.path("config/tessera/credentials").display().to_string());
+    master.shutdown().await;
+    run("jobs".into(), &[3], "master");
+    run(format!("login {artist} --farm other"), &[3], "master");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn submitted_jobs_are_rendered_once_and_uploaded_once() {
+    let studio = Studio::new();
+    let master = start_master(&studio).await;
+    let node_ticket = ticket(&master, Role::Node, HOUR);
+    let credentials = Credentials::join(&node_ticket, "box").await.expect("the node may join");
+    let config = NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(credentials, studio.path("cache")) };
+    let mut node = Node::start(config).await.expect("the node starts");
+    let login = format!("login {} --name ada", ticket(&master, Role::Artist, HOUR));
+    let there = tokio::task::block_in_place(|| {
+        studio.farm(&login).assert().success();
+        check_submitting(&studio);
+        studio.json("nodes --json")
+    });
+    assert_eq!(there["nodes"][0]["name"], "box");
+    node.leave_at_once();
+    node.wait().await.expect("the node leaves in order");
+    master.shutdown().await;
+}
+
+/// Submits, fetches and changes jobs, with a node at work.
+fn check_submitting(studio: &Studio) {
+    let alone = render_quad(studio, "-o alone.exr");
+    let options = "--size 96x64 --spp 40";
+    std::fs::create_dir(studio.path("out")).expect("a folder");
+    let first = studio.json(&format!("submit quad.glb {options} --wait --out out --json"));
+    assert!(first["uploaded_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{first}");
+    assert_eq!(first["uploaded_bytes"], first["scene_bytes"]);
+    assert_eq!(first["frames_detail"][0]["pixel_digest"], alone["pixel_digest"]);
+    assert_eq!(json!(digest_of_pixels(&studio.path("out/quad.exr"))), alone["pixel_digest"]);
+    assert!(studio.path("out/quad.png").is_file());
+
+    let again = studio.json(&format!("submit quad.glb {options} --json --name again --priority -1"));
+    assert_eq!(again["uploaded_bytes"], 0);
+    let job = again["job"].as_u64().expect("a number");
+    assert_eq!(studio.json(&format!("watch {job} --json"))["status"], "done");
+    let fetched = studio.json(&format!("fetch {job} --out out --json"));
+    assert_eq!(fetched["frames"][0]["pixel_digest"], alone["pixel_digest"]);
+    assert!(studio.path("out/again.exr").is_file());
+
+    // More work than a test lasts for, given up at once.
+    let long = studio.json("submit quad.glb --size 4096x4096 --spp 65536 --json --name long");
+    let long = long["job"].as_u64().expect("a number");
+    assert_eq!(studio.json(&format!("pause {long} --json"))["status"], "paused");
+    studio.refuses(&format!("fetch {long}"), &[2], "no finished frame");
+    assert_ne!(studio.json(&format!("resume {long} --json"))["status"], "paused");
+    assert_eq!(studio.json(&format!("cancel {long} --json"))["status"], "cancelled");
+    studio.refuses(&format!("watch {long}"), &[1], "cancelled");
+    studio.refuses("watch 999", &[2], "999");
+    studio.refuses("fetch 999", &[2], "999");
+    let jobs = studio.json("jobs --json");
+    let names: Vec<_> = jobs["jobs"].as_array().expect("a list").iter().map(|job| &job["name"]).collect();
+    assert_eq!(names, ["quad", "again", "long"]);
+}
