@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use farm_master::{Master, MasterConfig, MasterError};
-use farm_node::{AdapterChoice, Node, NodeConfig, NodeError};
+use farm_node::{AdapterChoice, Door, Node, NodeConfig, NodeError};
 use farm_wire::{Credentials, Role, Ticket};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::output::{Failure, describe};
@@ -22,8 +23,11 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 /// A master and its nodes.
 pub(crate) struct EmbeddedFarm {
     master: Master,
-    starting: JoinSet<Result<Node, Failure>>,
-    nodes: Vec<Node>,
+    /// One task for each node, from its start to its end.
+    nodes: JoinSet<Result<(), Failure>>,
+    /// The doors of nodes as they stand ready.
+    ready: mpsc::Receiver<Door>,
+    doors: Vec<Door>,
     first_ready: Option<Instant>,
 }
 
@@ -34,13 +38,16 @@ impl EmbeddedFarm {
         let loopback = ([127, 0, 0, 1], 0).into();
         let config = MasterConfig::new(folder.join("master"), loopback);
         let master = Master::start(config).await.map_err(|error| master_failure(&error))?;
-        let mut starting = JoinSet::new();
+        // One place is enough: nodes that stand ready while nobody looks wait.
+        let (said_ready, ready) = mpsc::channel(1);
+        let mut nodes = JoinSet::new();
         for number in 1..=count {
             let name = format!("node-{number}");
             let ticket = ticket(&master, &name, Role::Node)?;
-            starting.spawn(start_node(ticket, name, folder.join("cache"), adapter.clone()));
+            let cache = folder.join("cache");
+            nodes.spawn(run_node(ticket, name, cache, adapter.clone(), said_ready.clone()));
         }
-        Ok(Self { master, starting, nodes: Vec::new(), first_ready: None })
+        Ok(Self { master, nodes, ready, doors: Vec::new(), first_ready: None })
     }
 
     /// Connects to the master as an artist.
@@ -49,19 +56,22 @@ impl EmbeddedFarm {
         Link::connect(Credentials::join(&ticket, "artist").await?).await
     }
 
-    /// Looks after nodes that start; resolves only when one could not.
+    /// Looks after the nodes; resolves only when one could not start or broke
+    /// down.
     pub(crate) async fn fail_with_nodes(&mut self) -> Failure {
-        while let Some(started) = self.starting.join_next().await {
-            match started {
-                Ok(Ok(node)) => {
+        loop {
+            tokio::select! {
+                Some(door) = self.ready.recv() => {
                     self.first_ready.get_or_insert_with(Instant::now);
-                    self.nodes.push(node);
+                    self.doors.push(door);
                 }
-                Ok(Err(failure)) => return failure,
-                Err(error) => return Failure::job_failed(format!("a node could not start: {error}")),
+                Some(ended) = self.nodes.join_next() => match ended {
+                    Ok(Ok(())) => return Failure::job_failed("a node left in the middle of the work"),
+                    Ok(Err(failure)) => return failure,
+                    Err(error) => return Failure::job_failed(format!("a node broke down: {error}")),
+                },
             }
         }
-        std::future::pending().await
     }
 
     /// When the first node stood ready.
@@ -71,16 +81,15 @@ impl EmbeddedFarm {
 
     /// Stops the nodes and then the master; each gets a bounded time.
     pub(crate) async fn stop(mut self) {
-        self.starting.shutdown().await;
-        let mut stopping = JoinSet::new();
-        for mut node in self.nodes {
-            node.leave_at_once();
-            stopping.spawn(async move { tokio::time::timeout(STOP_TIME, node.wait()).await });
+        // Nodes that stand ready from now on find nobody to tell, and end.
+        self.ready.close();
+        while let Some(door) = self.ready.recv().await {
+            self.doors.push(door);
         }
-        while let Some(stopped) = stopping.join_next().await {
-            if let Ok(Ok(Err(error))) = stopped {
-                tracing::debug!("a node stopped with an error: {error}");
-            }
+        self.doors.iter().for_each(Door::leave_at_once);
+        let leaving = async { while self.nodes.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_TIME, leaving).await.is_err() {
+            tracing::debug!("a node did not stop in time");
         }
         if tokio::time::timeout(STOP_TIME, self.master.shutdown()).await.is_err() {
             tracing::debug!("the master did not stop in time");
@@ -88,18 +97,23 @@ impl EmbeddedFarm {
     }
 }
 
-/// Joins the master and starts a node.
-async fn start_node(
+/// A node from its start to its end.
+async fn run_node(
     ticket: Ticket,
     name: String,
     cache: PathBuf,
     adapter: AdapterChoice,
-) -> Result<Node, Failure> {
+    ready: mpsc::Sender<Door>,
+) -> Result<(), Failure> {
     let credentials = Credentials::join(&ticket, &name).await?;
     // The cache is private to this process and gone with it: it holds the one
     // scene that is rendered, however large.
     let config = NodeConfig { adapter, cache_bytes: u64::MAX, ..NodeConfig::new(credentials, cache) };
-    Node::start(config).await.map_err(|error| node_failure(&error))
+    let node = Node::start(config).await.map_err(|error| node_failure(&error))?;
+    if ready.send(node.door()).await.is_err() {
+        node.leave_at_once();
+    }
+    node.wait().await.map_err(|error| node_failure(&error))
 }
 
 /// A ticket for one joiner of this process.

@@ -8,7 +8,7 @@ use farm_wire::Client;
 
 use crate::fetch::Collector;
 use crate::output::Failure;
-use crate::progress::{JobProgress, Progress};
+use crate::progress::Progress;
 use crate::requests::{JobUpdate, Link, RequestError, Watch};
 
 /// A master that flaps this often is not coming back.
@@ -48,7 +48,13 @@ pub(crate) async fn follow(
     let mut reconnects = 0;
     loop {
         let collector = collector.as_deref_mut();
-        let result = follow_connection(link.client(), job, &mut shown, &mut first_samples, collector).await;
+        let mut on_update = |update: &JobUpdate| {
+            if update.view.samples_done > 0 {
+                first_samples.get_or_insert_with(Instant::now);
+            }
+            shown.update(update);
+        };
+        let result = follow_connection(link.client(), job, patience, &mut on_update, collector).await;
         match result {
             Ok(last) => {
                 shown.finish(&last);
@@ -68,24 +74,28 @@ pub(crate) async fn follow(
 async fn follow_connection(
     client: &Client,
     job: JobId,
-    shown: &mut JobProgress,
-    first_samples: &mut Option<Instant>,
+    patience: Patience,
+    on_update: &mut impl FnMut(&JobUpdate),
     mut collector: Option<&mut Collector>,
 ) -> Result<JobUpdate, RequestError> {
     let mut watch = Watch::open(client, job).await?;
     loop {
         let update = watch.next().await?;
-        if update.view.samples_done > 0 {
-            first_samples.get_or_insert_with(Instant::now);
-        }
-        shown.update(&update);
+        on_update(&update);
         if let Some(collector) = collector.as_deref_mut() {
             collector.collect(client, &update.view).await?;
         }
-        if has_ended(update.view.status) {
+        let is_hopeless = patience == Patience::Embedded && waits_for_another_node(&update.view);
+        if is_hopeless || has_ended(update.view.status) {
             return Ok(update);
         }
     }
+}
+
+/// Whether a job waits for a node that can do what none of those here can. On a
+/// farm such a node may come; in one process it cannot.
+fn waits_for_another_node(view: &JobView) -> bool {
+    view.explanation.contains("no connected node can take it")
 }
 
 /// Whether nothing more will happen to a job by itself.
@@ -109,6 +119,61 @@ fn check_done(view: &JobView) -> Result<(), Failure> {
             Err(Failure::job_failed(message))
         }
         JobStatus::Cancelled => Err(Failure::job_failed(format!("job {job} was cancelled"))),
-        JobStatus::Done | JobStatus::Waiting | JobStatus::Running | JobStatus::Paused => Ok(()),
+        // It was given up because nobody can render it.
+        JobStatus::Waiting | JobStatus::Running | JobStatus::Paused => {
+            Err(Failure::job_failed(format!("job {job} cannot be rendered here: {}", view.explanation)))
+        }
+        JobStatus::Done => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farm_core::scheduler::{Command, Effect, FailureKind};
+    use farm_core::{
+        BlobDigest, FrameNumber, FrameRange, JobSpec, Limits, NodeId, PixelFilter, RenderSettings,
+        Resolution, Scheduler, Timestamp,
+    };
+
+    fn spec() -> JobSpec {
+        JobSpec {
+            name: "test".into(),
+            scene: BlobDigest([1; 32]),
+            blobs: Vec::new(),
+            shader_digest: BlobDigest([2; 32]),
+            resolution: Resolution { width: 8, height: 8 },
+            frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1) },
+            tile_size: 8,
+            settings: RenderSettings {
+                samples_per_pixel: 1,
+                seed: 0,
+                max_depth: 1,
+                filter: PixelFilter::Box,
+                camera: 0,
+                transparent: false,
+            },
+            priority: 0,
+        }
+    }
+
+    #[test]
+    fn a_job_too_large_for_every_node_is_hopeless_in_one_process() {
+        let mut scheduler = Scheduler::restore([], Limits::default(), 1);
+        let now = Timestamp(1);
+        let node = NodeId(7);
+        scheduler.handle(now, Command::JoinNode { node, lanes: 1, holding: Vec::new() });
+        scheduler.handle(now, Command::SubmitJob { request: 1, spec: Box::new(spec()) });
+        assert!(!waits_for_another_node(&scheduler.job(JobId(1)).expect("the job is there")));
+        let granted = std::iter::from_fn(|| scheduler.poll_effect()).find_map(|effect| match effect {
+            Effect::Grant { lease, .. } => Some(lease.id),
+            _ => None,
+        });
+        let (lease, kind) = (granted.expect("the node gets a lease"), FailureKind::OutOfMemory);
+        let message = "needs 3 bytes and there are 2".to_owned();
+        scheduler.handle(now, Command::ReportFailure { node, lease, kind, message });
+        let view = scheduler.job(JobId(1)).expect("the job is there");
+        assert!(waits_for_another_node(&view), "{}", view.explanation);
+        assert!(check_done(&view).expect_err("it is not done").message.contains("needs 3 bytes"));
     }
 }

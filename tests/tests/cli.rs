@@ -322,9 +322,23 @@ fn render_reports_what_it_made() {
     let studio = Studio::new();
     let report = render_quad(&studio, "-o out.exr --png out.png");
     for key in [
-        "output", "png", "frames", "samples", "rays", "seconds_total", "seconds_render", "seconds_load",
-        "samples_per_second", "adapter", "numeric_class", "pixel_digest", "tiles", "nodes",
-        "uploaded_bytes", "warnings", "frames_detail",
+        "output",
+        "png",
+        "frames",
+        "samples",
+        "rays",
+        "seconds_total",
+        "seconds_render",
+        "seconds_load",
+        "samples_per_second",
+        "adapter",
+        "numeric_class",
+        "pixel_digest",
+        "tiles",
+        "nodes",
+        "uploaded_bytes",
+        "warnings",
+        "frames_detail",
     ] {
         assert!(!report[key].is_null(), "no `{key}` in {report}");
     }
@@ -453,8 +467,9 @@ async fn submitted_jobs_are_rendered_once_and_uploaded_once() {
     let master = start_master(&studio).await;
     let node_ticket = ticket(&master, Role::Node, HOUR);
     let credentials = Credentials::join(&node_ticket, "box").await.expect("the node may join");
-    let config = NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(credentials, studio.path("cache")) };
-    let mut node = Node::start(config).await.expect("the node starts");
+    let config =
+        NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(credentials, studio.path("cache")) };
+    let node = Node::start(config).await.expect("the node starts");
     let login = format!("login {} --name ada", ticket(&master, Role::Artist, HOUR));
     let there = tokio::task::block_in_place(|| {
         studio.farm(&login).assert().success();
