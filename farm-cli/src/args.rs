@@ -235,7 +235,8 @@ pub(crate) struct SubmitCommand {
     /// Wait until the job ends, showing how far it is.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Fetch the frames into this folder as they are done; implies --wait.
+    /// Fetch the frames into this folder as they are done; made if it is not
+    /// there; implies --wait.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -298,7 +299,7 @@ pub(crate) struct FetchCommand {
     /// The job's number, from `farm jobs`.
     #[arg(value_parser = values::parse_job)]
     pub(crate) job: JobId,
-    /// The folder to fetch into.
+    /// The folder to fetch into; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) out: PathBuf,
     /// Fetch only these frames.

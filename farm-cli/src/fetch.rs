@@ -10,7 +10,7 @@ use farm_wire::message::{FrameFile, Precision};
 use serde::Serialize;
 
 use crate::args::{FetchCommand, FileArgs};
-use crate::frames::FramePattern;
+use crate::frames::{FramePattern, open_folder};
 use crate::jobs::find_job;
 use crate::login::open_credentials;
 use crate::output::{Failure, print_json, print_text};
@@ -118,7 +118,7 @@ struct Report {
 /// `farm fetch`.
 pub(crate) async fn run(command: FetchCommand) -> Result<(), Failure> {
     let FetchCommand { job, out, frames, files, farm, output_args } = command;
-    FramePattern::of_job(&out, "frame", "exr", false).check_writable(FrameNumber(0))?;
+    open_folder(&out)?;
     let progress = Progress::new(output_args.quiet);
     let link = Link::connect(open_credentials(&farm)?).await?;
     let view = find_job(&link, job).await?;

@@ -114,6 +114,15 @@ impl FramePattern {
     }
 }
 
+/// Makes a folder for pictures if it is not there, and makes sure that they can
+/// be written into it.
+pub(crate) fn open_folder(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)
+        .and_then(|()| create_beside(&folder.join("frame")))
+        .map(drop)
+        .map_err(|error| Failure::wrong_use(format!("cannot write into `{}`: {error}", folder.display())))
+}
+
 /// A temporary file in the folder of `path`, to take its name when complete.
 /// It has the permissions that the artist's other files have.
 pub(crate) fn create_beside(path: &Path) -> io::Result<NamedTempFile> {
@@ -184,6 +193,18 @@ mod tests {
         }
         let numbered = FramePattern::of_job(Path::new("."), "k", "png", true);
         assert_eq!(numbered.path(FrameNumber(7)), Path::new("./k.0007.png"));
+    }
+
+    #[test]
+    fn folders_for_pictures_are_made() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let inner = folder.path().join("a/b");
+        assert!(open_folder(&inner).is_ok() && inner.is_dir());
+        std::fs::write(folder.path().join("file"), "").expect("a file");
+        assert_eq!(
+            open_folder(&folder.path().join("file/c")).expect_err("a file is in the way").exit.code(),
+            2
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::args::SubmitCommand;
 use crate::fetch::{Collector, FetchedFrame};
 use crate::follow::{Patience, follow};
-use crate::frames::FramePattern;
+use crate::frames::open_folder;
 use crate::login::open_credentials;
 use crate::output::{Failure, print_json, print_text};
 use crate::progress::{Progress, human_bytes};
@@ -47,7 +47,7 @@ struct Report {
 pub(crate) async fn run(command: SubmitCommand) -> Result<(), Failure> {
     let SubmitCommand { scene, settings, priority, name, wait, out, files, farm, output_args } = command;
     if let Some(folder) = &out {
-        FramePattern::of_job(folder, "frame", "exr", false).check_writable(settings.frames.first)?;
+        open_folder(folder)?;
     }
     let credentials = open_credentials(&farm)?;
     let progress = Progress::new(output_args.quiet);

@@ -486,7 +486,6 @@ async fn submitted_jobs_are_rendered_once_and_uploaded_once() {
 fn check_submitting(studio: &Studio) {
     let alone = render_quad(studio, "-o alone.exr");
     let options = "--size 96x64 --spp 40";
-    std::fs::create_dir(studio.path("out")).expect("a folder");
     let first = studio.json(&format!("submit quad.glb {options} --wait --out out --json"));
     assert!(first["uploaded_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{first}");
     assert_eq!(first["uploaded_bytes"], first["scene_bytes"]);
