@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use farm_core::BlobDigest;
 
@@ -279,8 +279,11 @@ struct FoundBlob {
     used: SystemTime,
 }
 
+/// How long a broken fetch is kept to be continued: over a weekend.
+const PART_LIFE: Duration = Duration::from_secs(3 * 24 * 3600);
+
 /// Finds every blob in a cache's folder, passing over what is not one: locks,
-/// broken fetches, and whatever people put there.
+/// broken fetches (old ones are deleted), and whatever people put there.
 fn find_blobs(folder: &Path) -> Result<Vec<FoundBlob>, CacheError> {
     let mut found = Vec::new();
     for shelf in read_folder(folder)? {
@@ -304,13 +307,16 @@ fn read_folder(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
 
 fn as_blob(shelf: &Path, path: &Path) -> Option<FoundBlob> {
     let name = path.file_name()?.to_str()?;
-    let digest = name.parse().ok()?;
-    if shelf.file_name()?.to_str()? != &name[..2] {
-        return None;
-    }
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    Some(FoundBlob { digest, bytes: metadata.len(), used })
+    let part_of = name.strip_suffix(".part").and_then(|name| name.parse::<BlobDigest>().ok());
+    if part_of.is_some() && used.elapsed().is_ok_and(|age| age > PART_LIFE) {
+        // Another node may have deleted it just now.
+        let _ = fs::remove_file(path);
+    }
+    let digest = name.parse().ok()?;
+    let on_its_shelf = shelf.file_name()?.to_str()? == &name[..2];
+    on_its_shelf.then_some(FoundBlob { digest, bytes: metadata.len(), used })
 }
 
 /// A file system that keeps no times only loses the order of eviction.
@@ -324,8 +330,6 @@ fn remember_use(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn digest_of(bytes: &[u8]) -> BlobDigest {
@@ -416,6 +420,23 @@ mod tests {
         fs::create_dir(folder.path().join("zz")).expect("the folder is writable");
         fs::write(folder.path().join("zz").join(digest.to_string()), b"teapot").expect("writable");
         assert_eq!(open(folder.path(), 100).digests(), BTreeSet::new());
+    }
+
+    #[test]
+    fn broken_fetch_is_kept_for_days_and_not_for_ever() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let cache = open(folder.path(), 100);
+        let part = |bytes: &[u8], age: Duration| {
+            let mut path = cache.path(digest_of(bytes)).into_os_string();
+            path.push(".part");
+            drop(cache.lock(digest_of(bytes)).expect("the folder is writable"));
+            let file = File::create(&path).expect("the folder is writable");
+            file.set_modified(SystemTime::now() - age).expect("times can be set");
+            PathBuf::from(path)
+        };
+        let (old, young) = (part(b"old", PART_LIFE * 2), part(b"young", PART_LIFE / 2));
+        open(folder.path(), 100);
+        assert_eq!((old.exists(), young.exists()), (false, true));
     }
 
     #[test]

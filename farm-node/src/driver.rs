@@ -12,7 +12,7 @@ use farm_core::scheduler::{FailureKind, Lease};
 use farm_core::{Agent, BlobDigest, JobId, LeaseId, Limits, NodeId, RenderTask, Timestamp};
 use farm_wire::message::{FromNode, LaneDescription, ToNode, Verdict};
 use farm_wire::tile::TileAttributes;
-use farm_wire::{Client, WireError};
+use farm_wire::{WireError, transfer};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -212,7 +212,7 @@ impl Driver {
             return;
         }
         self.told = asked;
-        tracing::info!("draining: finishing what is rendering, handing back the rest");
+        tracing::debug!("draining");
         self.tell(AgentCommand::Drain);
     }
 
@@ -222,7 +222,7 @@ impl Driver {
         if self.link.is_none() || self.greeting {
             return Ok(());
         }
-        tracing::info!("leaving at once: handing back everything");
+        tracing::info!("handing back everything");
         if self.told == Leaving::Not {
             self.tell(AgentCommand::Drain);
         }
@@ -254,12 +254,15 @@ impl Driver {
     /// Stops the lanes, says goodbye and waits until the adapters are closed:
     /// a driver that still works when the process ends may crash it.
     async fn close(self) {
-        let Self { lanes, stops, lane_events, link, mut sends, mut fetches, node_limits, .. } = self;
+        let Self {
+            lanes, stops, lane_events, link_events, link, mut sends, mut fetches, node_limits, ..
+        } = self;
         for stop in stops.values() {
             stop.store(true, Ordering::Relaxed);
         }
-        // Lanes that wait to report something stop waiting.
-        drop(lane_events);
+        // Lanes that wait to report something stop waiting, and the end of the
+        // connection is no news to anybody.
+        drop((lane_events, link_events));
         sends.abort_all();
         fetches.abort_all();
         if let Some(link) = link {
@@ -494,7 +497,7 @@ impl Driver {
             Some(order) => {
                 self.stops.insert(lease, Arc::clone(&order.stop));
                 let lane = self.lanes.get(usize::try_from(lane.0).unwrap_or(usize::MAX));
-                lane.is_none_or(|lane| lane.order(order).is_err())
+                !lane.is_some_and(|lane| lane.order(order))
             }
             None => true,
         };
@@ -535,7 +538,7 @@ impl Driver {
         };
         let (client, connection) = (link.client.clone(), self.connection);
         self.sends.spawn(async move {
-            let outcome = send_tile(&client, &tile).await;
+            let outcome = transfer::send_tile(&client, &tile.header, &tile.bytes).await;
             Done { connection, subject: lease, outcome }
         });
     }
@@ -589,14 +592,6 @@ impl Driver {
     }
 }
 
-/// Sends one tile on a stream of its own.
-async fn send_tile(client: &Client, tile: &EncodedTile) -> Result<(), WireError> {
-    let mut stream = client.open_tile().await?;
-    stream.send(&tile.header).await?;
-    stream.send_bytes(&tile.bytes).await?;
-    stream.finish().await
-}
-
 /// Resolves at the deadline, or never.
 async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -604,3 +599,6 @@ async fn until(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,10 @@ impl FetchError {
     }
 
     fn may_be_disconnection(&self) -> bool {
-        matches!(self, Self::Wire(WireError::Lost(_)))
+        match self {
+            Self::Wire(WireError::File { .. }) | Self::Cache(_) | Self::Stalled(_) => false,
+            Self::Wire(_) => true,
+        }
     }
 
     fn into_failure(self, digest: BlobDigest) -> FetchFailure {

@@ -146,14 +146,9 @@ impl Lane {
         Ok(Self { description, orders, threads: [renderer, encoder] })
     }
 
-    /// Gives the lane an order.
-    ///
-    /// # Errors
-    /// Hands the order back when too many wait or the lane is gone.
-    pub(crate) fn order(&self, order: Order) -> Result<(), Order> {
-        self.orders.try_send(order).map_err(|error| match error {
-            sync_mpsc::TrySendError::Full(order) | sync_mpsc::TrySendError::Disconnected(order) => order,
-        })
+    /// Gives the lane an order; `false` when too many wait or the lane is gone.
+    pub(crate) fn order(&self, order: Order) -> bool {
+        self.orders.try_send(order).is_ok()
     }
 
     /// Takes no further order and returns the threads, to be joined after the
@@ -188,12 +183,7 @@ struct Bench<A: Adapter, O> {
     /// `None` after it was lost.
     adapter: Option<A>,
     /// Most recently used last; empty while there is no adapter.
-    scenes: VecDeque<(BlobDigest, LoadedScene<A::Scene>)>,
-}
-
-struct LoadedScene<S> {
-    device: S,
-    cameras: usize,
+    scenes: VecDeque<(BlobDigest, A::Scene)>,
 }
 
 impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
@@ -247,10 +237,9 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
         let (Some(adapter), Some((_, scene))) = (&self.adapter, self.scenes.back()) else {
             unreachable!("the two calls above put them there");
         };
-        check_camera(&order.task, scene.cameras)?;
         let started = Instant::now();
         let mut reported = started;
-        let outcome = adapter.render(&scene.device, &order.task, &mut |progress| {
+        let outcome = adapter.render(scene, &order.task, &mut |progress| {
             if order.stop.load(Ordering::Relaxed) {
                 return ControlFlow::Break(());
             }
@@ -310,11 +299,8 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
         }
         let device = self.upload(&scene)?;
         let uploaded = started.elapsed() - loaded;
-        tracing::info!(
-            "lane {}: scene {digest} read in {loaded:.1?}, on the adapter in {uploaded:.1?}",
-            self.lane.0
-        );
-        self.scenes.push_back((digest, LoadedScene { device, cameras: scene.cameras.len() }));
+        tracing::info!("lane {}: scene read in {loaded:.1?}, on the adapter in {uploaded:.1?}", self.lane.0);
+        self.scenes.push_back((digest, device));
         Ok(())
     }
 
@@ -344,6 +330,9 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
                 LaneFailure::new(FailureKind::DeviceLost, error.to_string())
             }
             RenderError::Stopped => stopped(),
+            RenderError::TooDeep { .. } | RenderError::NoCamera { .. } => {
+                LaneFailure::new(FailureKind::Render, error.to_string())
+            }
         }
     }
 
@@ -364,16 +353,6 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
 
 fn stopped() -> LaneFailure {
     LaneFailure::new(FailureKind::HandedBack, "stopped")
-}
-
-/// The scene decides how many cameras there are, and only a node reads it.
-fn check_camera(task: &RenderTask, cameras: usize) -> Result<(), LaneFailure> {
-    let camera = task.settings.camera;
-    if usize::try_from(camera).is_ok_and(|camera| camera < cameras) {
-        return Ok(());
-    }
-    let message = format!("the job asks for camera {camera} and the scene has {cameras}");
-    Err(LaneFailure::new(FailureKind::Render, message))
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -419,3 +398,6 @@ fn encode(rendered: &Rendered) -> EncodedTile {
     };
     EncodedTile { header, bytes }
 }
+
+#[cfg(test)]
+mod tests;

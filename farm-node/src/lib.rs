@@ -19,6 +19,8 @@ mod limits;
 mod link;
 mod node;
 mod scene;
+#[cfg(test)]
+mod testing;
 
 pub use adapters::{AdapterChoice, list_adapters, shader_digest};
 pub use error::NodeError;
