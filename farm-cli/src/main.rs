@@ -38,6 +38,8 @@ const RUNTIME_STOP_TIME: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let started = Instant::now();
+    // SAFETY: this is the only thread so far.
+    unsafe { farm_node::leave_out_device_select() };
     let cli = Cli::parse();
     start_log(cli.verbose);
     let json = cli.command.json();

@@ -11,6 +11,7 @@
 mod adapters;
 pub mod cache;
 mod driver;
+mod environment;
 mod error;
 mod fetch;
 mod job;
@@ -23,6 +24,7 @@ mod scene;
 mod testing;
 
 pub use adapters::{AdapterChoice, list_adapters, shader_digest};
+pub use environment::leave_out_device_select;
 pub use error::NodeError;
 pub use farm_render::AdapterInfo;
 pub use limits::NodeLimits;

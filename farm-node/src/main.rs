@@ -80,6 +80,8 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    // SAFETY: this is the only thread so far.
+    unsafe { farm_node::leave_out_device_select() };
     let arguments = Arguments::parse();
     start_log();
     let outcome = match arguments.command {

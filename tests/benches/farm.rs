@@ -1,0 +1,150 @@
+//! What the farm costs over the bare kernel: the same tiles of the same scene,
+//! rendered by the renderer alone and by a master and one node over QUIC on
+//! loopback, in one run. The farm's time runs from submission to the delivered
+//! frame, EXR and PNG included.
+
+#![expect(missing_docs, reason = "criterion's macros define undocumented functions")]
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use farm_core::plan::{rect_at, rect_count};
+use farm_core::scheduler::JobStatus;
+use farm_core::{
+    BlobDigest, BlockRange, FrameNumber, FrameRange, JobSpec, PixelFilter, RectIndex, RenderSettings, RenderTask,
+    Resolution,
+};
+use farm_master::{Master, MasterConfig};
+use farm_node::{AdapterChoice, Node, NodeConfig};
+use farm_render::Renderer;
+use farm_scene::{LoadOptions, PackedScene, load, pack};
+use farm_wire::message::{Request, Response};
+use farm_wire::transfer::store_blob;
+use farm_wire::{Client, Credentials, Role};
+
+const SCENE: &str = "../scenes/cornell-box.glb";
+const RESOLUTION: Resolution = Resolution { width: 256, height: 256 };
+const TILE_SIZE: u32 = 64;
+const SAMPLES_PER_PIXEL: u32 = 64;
+
+fn settings(seed: u32) -> RenderSettings {
+    RenderSettings {
+        samples_per_pixel: SAMPLES_PER_PIXEL,
+        seed,
+        max_depth: 8,
+        filter: PixelFilter::BlackmanHarris,
+        camera: 0,
+        transparent: false,
+    }
+}
+
+fn spec(packed: &PackedScene, seed: u32) -> JobSpec {
+    let frame = FrameNumber(1);
+    JobSpec {
+        name: format!("bench {seed}"),
+        scene: BlobDigest(*packed.manifest.digest.as_bytes()),
+        blobs: packed.blobs.iter().map(|blob| BlobDigest(*blob.digest.as_bytes())).collect(),
+        shader_digest: farm_node::shader_digest(),
+        resolution: RESOLUTION,
+        frames: FrameRange { first: frame, last: frame },
+        tile_size: TILE_SIZE,
+        settings: settings(seed),
+        priority: 0,
+    }
+}
+
+/// A master, one node and an artist in this process.
+struct Farm {
+    client: Client,
+    _master: Master,
+    _node: Node,
+    _folder: tempfile::TempDir,
+}
+
+async fn start_farm(packed: &PackedScene) -> Farm {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let loopback = ([127, 0, 0, 1], 0).into();
+    let master = Master::start(MasterConfig::new(folder.path().join("master"), loopback)).await.expect("it starts");
+    let life = Duration::from_secs(60);
+    let ticket = |name, role| master.create_ticket(name, role, life, Some(1)).expect("tickets can be made");
+    let node = Credentials::join(&ticket("node", Role::Node), "node").await.expect("the node joins");
+    let config = NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(node, folder.path().join("cache")) };
+    let node = Node::start(config).await.expect("the node starts");
+    let artist = Credentials::join(&ticket("artist", Role::Artist), "artist").await.expect("the artist joins");
+    let client = Client::connect(&artist).await.expect("the artist connects");
+    for blob in packed.blobs.iter().chain([&packed.manifest]) {
+        let digest = BlobDigest(*blob.digest.as_bytes());
+        store_blob(&client, digest, &blob.bytes, |_| {}).await.expect("the master stores blobs");
+    }
+    Farm { client, _master: master, _node: node, _folder: folder }
+}
+
+/// From submission to the delivered frame.
+async fn time_job(client: &Client, spec: JobSpec) -> Duration {
+    let started = Instant::now();
+    let (mut send, mut receive) = client.open_stream().await.expect("the master is there");
+    send.send(&Request::SubmitJob { spec: Box::new(spec) }).await.expect("the request leaves");
+    let Ok(Some(Response::Submitted { job })) = receive.receive().await else {
+        panic!("the job was refused");
+    };
+    let (mut send, mut receive) = client.open_stream().await.expect("the master is there");
+    send.send(&Request::WatchJob { job }).await.expect("the request leaves");
+    while let Ok(Some(Response::Job { job, .. })) = receive.receive().await {
+        match job.status {
+            JobStatus::Done => return started.elapsed(),
+            JobStatus::Failed | JobStatus::Cancelled => panic!("{}", job.explanation),
+            JobStatus::Waiting | JobStatus::Running | JobStatus::Paused => {}
+        }
+    }
+    panic!("the master went away");
+}
+
+fn farm_against_kernel(criterion: &mut Criterion) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(SCENE);
+    let scene = load(&path, &LoadOptions::default()).expect("the scene is one of ours").scene;
+    let packed = pack(&scene);
+    let mut group = criterion.benchmark_group("farm against kernel");
+    group.sample_size(10).throughput(Throughput::Elements(RESOLUTION.area() * u64::from(SAMPLES_PER_PIXEL)));
+
+    let renderer = Renderer::open(None).expect("there is an adapter");
+    let on_device = renderer.upload(&scene).expect("the scene fits");
+    let mut seed = 0;
+    group.bench_function("kernel", |bencher| {
+        bencher.iter(|| {
+            seed += 1;
+            for index in 0..rect_count(RESOLUTION, TILE_SIZE) {
+                let task = RenderTask {
+                    resolution: RESOLUTION,
+                    frame: FrameNumber(1),
+                    rect: rect_at(RESOLUTION, TILE_SIZE, RectIndex(index)).expect("the plan has this rectangle"),
+                    range: BlockRange::root(settings(seed).blocks()),
+                    settings: settings(seed),
+                };
+                renderer
+                    .render(&on_device, &task, &mut |_| ControlFlow::Continue(()))
+                    .expect("the adapter renders");
+            }
+        });
+    });
+
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    let farm = runtime.block_on(start_farm(&packed));
+    // The node fetches and uploads the scene once, outside the measurement.
+    runtime.block_on(time_job(&farm.client, spec(&packed, 0)));
+    group.bench_function("farm of one node", |bencher| {
+        bencher.iter_custom(|iterations| {
+            (0..iterations)
+                .map(|_| {
+                    seed += 1;
+                    runtime.block_on(time_job(&farm.client, spec(&packed, seed)))
+                })
+                .sum()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, farm_against_kernel);
+criterion_main!(benches);
