@@ -14,7 +14,7 @@ use farm_wire::message::{FromNode, LaneDescription, ToNode, Verdict};
 use farm_wire::tile::TileAttributes;
 use farm_wire::{WireError, transfer};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
@@ -173,12 +173,12 @@ impl Driver {
                     None => return Err(NodeError::Panicked("lanes")),
                 },
                 Some(done) = self.fetches.join_next(), if settled => {
-                    if let Ok(done) = done {
+                    if let Some(done) = unless_aborted(done)? {
                         self.take_fetched(done);
                     }
                 }
                 Some(done) = self.sends.join_next(), if settled => {
-                    if let Ok(done) = done {
+                    if let Some(done) = unless_aborted(done)? {
                         self.take_sent(&done);
                     }
                 }
@@ -589,6 +589,15 @@ impl Driver {
             AgentEffect::SendDrain => self.send(FromNode::Draining),
             AgentEffect::Leave => self.left = true,
         }
+    }
+}
+
+/// What a task came to; nothing if it was aborted with its connection.
+fn unless_aborted<T>(done: Result<T, JoinError>) -> Result<Option<T>, NodeError> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.is_panic() => Err(NodeError::Panicked("transfer")),
+        Err(_) => Ok(None),
     }
 }
 

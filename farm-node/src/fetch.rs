@@ -141,3 +141,36 @@ async fn unless_stalled(
         length = now;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn check(error: WireError, transient: bool, expected: FailureKind) {
+        let error = FetchError::from(error);
+        assert_eq!(error.is_transient(), transient, "{error}");
+        match error.into_failure(BlobDigest([1; 32])) {
+            FetchFailure::Missed { kind, .. } => assert_eq!(kind, expected),
+            FetchFailure::Lost => panic!("the connection is not the trouble"),
+        }
+    }
+
+    #[test]
+    fn trouble_is_laid_at_the_right_door() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let file = WireError::File { path: "blob.part".into(), source: full };
+        check(file, false, FailureKind::DiskFull);
+        check(WireError::Refused("no such blob".into()), false, FailureKind::BlobUnavailable);
+        check(WireError::Protocol("wrong digest".into()), true, FailureKind::BlobUnavailable);
+    }
+
+    #[tokio::test]
+    async fn fetch_that_gains_nothing_is_broken_off() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let never = std::future::pending();
+        let outcome = unless_stalled(never, &folder.path().join("blob"), Duration::ZERO).await;
+        assert!(matches!(outcome, Err(FetchError::Stalled(_))), "{outcome:?}");
+    }
+}

@@ -12,7 +12,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
-use farm_node::{AdapterInfo, Door, Node, NodeConfig, NodeError, list_adapters};
+use farm_node::{AdapterInfo, Door, Node, NodeConfig, NodeError, check_adapters, list_adapters};
 use farm_wire::ticket::ParseTicketError;
 use farm_wire::{Credentials, Role, Ticket, WireError};
 
@@ -145,6 +145,9 @@ async fn join(options: JoinOptions) -> Result<(), Failure> {
         let earlier = Credentials::load(&home.credentials())?;
         return Err(Failure::AlreadyJoined(earlier.identity().name.clone()));
     }
+    let choice = options.run.choice();
+    let checking = tokio::task::spawn_blocking(move || check_adapters(&choice));
+    checking.await.map_err(|_| NodeError::Panicked("list of adapters"))??;
     let name = options.name.unwrap_or_else(home::machine_name);
     let credentials = Credentials::join(&ticket, &name).await?;
     credentials.save(&home.credentials())?;
