@@ -13,8 +13,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use farm_core::plan::{rect_at, rect_count};
 use farm_core::scheduler::JobStatus;
 use farm_core::{
-    BlobDigest, BlockRange, FrameNumber, FrameRange, JobSpec, PixelFilter, RectIndex, RenderSettings, RenderTask,
-    Resolution,
+    BlobDigest, BlockRange, FrameNumber, FrameRange, JobSpec, PixelFilter, RectIndex, RenderSettings,
+    RenderTask, Resolution,
 };
 use farm_master::{Master, MasterConfig};
 use farm_node::{AdapterChoice, Node, NodeConfig};
@@ -66,13 +66,16 @@ struct Farm {
 async fn start_farm(packed: &PackedScene) -> Farm {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let loopback = ([127, 0, 0, 1], 0).into();
-    let master = Master::start(MasterConfig::new(folder.path().join("master"), loopback)).await.expect("it starts");
+    let master =
+        Master::start(MasterConfig::new(folder.path().join("master"), loopback)).await.expect("it starts");
     let life = Duration::from_secs(60);
     let ticket = |name, role| master.create_ticket(name, role, life, Some(1)).expect("tickets can be made");
     let node = Credentials::join(&ticket("node", Role::Node), "node").await.expect("the node joins");
-    let config = NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(node, folder.path().join("cache")) };
+    let config =
+        NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(node, folder.path().join("cache")) };
     let node = Node::start(config).await.expect("the node starts");
-    let artist = Credentials::join(&ticket("artist", Role::Artist), "artist").await.expect("the artist joins");
+    let artist =
+        Credentials::join(&ticket("artist", Role::Artist), "artist").await.expect("the artist joins");
     let client = Client::connect(&artist).await.expect("the artist connects");
     for blob in packed.blobs.iter().chain([&packed.manifest]) {
         let digest = BlobDigest(*blob.digest.as_bytes());
@@ -118,7 +121,8 @@ fn farm_against_kernel(criterion: &mut Criterion) {
                 let task = RenderTask {
                     resolution: RESOLUTION,
                     frame: FrameNumber(1),
-                    rect: rect_at(RESOLUTION, TILE_SIZE, RectIndex(index)).expect("the plan has this rectangle"),
+                    rect: rect_at(RESOLUTION, TILE_SIZE, RectIndex(index))
+                        .expect("the plan has this rectangle"),
                     range: BlockRange::root(settings(seed).blocks()),
                     settings: settings(seed),
                 };

@@ -26,8 +26,6 @@ use crate::scene::Scene;
 
 use accessors::Accessors;
 pub(crate) use files::Files;
-#[cfg(test)]
-pub(crate) use tangents::generate as generate_tangents;
 
 /// What every part of the reader may look at.
 struct Context<'a> {

@@ -46,7 +46,7 @@ impl mikktspace::Geometry for Corners<'_> {
 
 /// Gives the mesh tangents along the u axis of a normal map's coordinates,
 /// splitting vertices where they differ.
-pub(crate) fn generate(mesh: &mut Mesh, slot: &TextureSlot) {
+pub(super) fn generate(mesh: &mut Mesh, slot: &TextureSlot) {
     vertices::unweld(mesh);
     let [row_u, row_v] = slot.transform;
     let place = |uv: &Vec2| Vec2::new(row_u.dot(uv.extend(1.0)), row_v.dot(uv.extend(1.0)));
@@ -77,4 +77,46 @@ pub(super) fn repair(mesh: &mut Mesh) {
 /// The unit vector in a direction, if it has one.
 pub(super) fn unit(vector: Vec3) -> Option<Vec3> {
     vector.is_finite().then(|| vector.as_dvec3().try_normalize()).flatten().map(|unit| unit.as_vec3())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::load::{LoadOptions, load};
+
+    /// Tangents of the same corners, theirs and ours: whether they agree.
+    fn agreement(mesh: &Mesh, slot: &TextureSlot) -> (usize, usize) {
+        let mut generated = mesh.clone();
+        generate(&mut generated, slot);
+        let corners = mesh.triangles.as_flattened().iter().zip(generated.triangles.as_flattened());
+        let agree = corners.filter(|&(&theirs, &ours)| {
+            let (theirs, ours) = (mesh.tangents[theirs as usize], generated.tangents[ours as usize]);
+            theirs.w == ours.w && theirs.truncate().dot(ours.truncate()) > 0.95
+        });
+        (agree.count(), mesh.triangles.len() * 3)
+    }
+
+    /// A model made by others brings tangents; those generated must agree. The
+    /// test says nothing where the model is not there.
+    #[test]
+    fn generated_tangents_agree_with_those_of_the_flight_helmet() {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for place in ["../shared/assets", "../../shared/assets"] {
+            let path = workspace.join(place).join("FlightHelmet/FlightHelmet.gltf");
+            if !path.exists() {
+                continue;
+            }
+            let scene = load(&path, &LoadOptions::default()).expect("the model is valid").scene;
+            let (mut close, mut all) = (0, 0);
+            for mesh in &scene.meshes {
+                let slot = scene.materials[mesh.material as usize].normal_texture;
+                let (agree, corners) = agreement(mesh, &slot.expect("all its materials have normal maps"));
+                close += agree;
+                all += corners;
+            }
+            assert!(close > all / 100 * 95, "{close} of {all} agree");
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! Tests of the crate as a whole, by what they claim.
 
-mod assets;
 mod errors;
 mod features;
 mod glb;
