@@ -63,7 +63,9 @@ fn declared_name(line: &str) -> Option<&str> {
 /// The file that declares a name, and the line after the declaration that reads
 /// like `statement`, or the declaration's own.
 fn find_in_sources(declaration: &str, statement: &str) -> Option<(PathBuf, usize)> {
-    let bare = |line: &str| line.chars().filter(|c| !c.is_whitespace() && *c != '(' && *c != ')').collect::<String>();
+    let bare = |line: &str| {
+        line.chars().filter(|c| !c.is_whitespace() && *c != '(' && *c != ')').collect::<String>()
+    };
     source_files().into_iter().find_map(|path| {
         let text = fs::read_to_string(&path).ok()?;
         let start = text.lines().position(|line| declared_name(line) == Some(declaration))?;

@@ -39,8 +39,7 @@ pub(crate) fn enumerate() -> Vec<Found> {
 
 fn can_run_the_kernel(adapter: &wgpu::Adapter) -> bool {
     let limits = adapter.limits();
-    let compute =
-        adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS);
+    let compute = adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS);
     compute
         && limits.max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
         && limits.max_storage_buffer_binding_size >= LEAST_BINDING

@@ -37,7 +37,8 @@ pub(crate) fn table(weights: &[f64]) -> Option<Vec<Entry>> {
     while let (Some(&lesser), Some(&greater)) = (small.last(), large.last()) {
         small.pop();
         let least = if weights[lesser] > 0.0 { 1.0 } else { 0.0 };
-        entries[lesser].threshold = (scaled[lesser] * f64::from(ONE)).round().clamp(least, f64::from(ONE)) as u32;
+        entries[lesser].threshold =
+            (scaled[lesser] * f64::from(ONE)).round().clamp(least, f64::from(ONE)) as u32;
         entries[lesser].alias = greater as u32;
         scaled[greater] -= 1.0 - scaled[lesser];
         if scaled[greater] < 1.0 {

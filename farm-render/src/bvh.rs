@@ -187,7 +187,10 @@ mod tests {
                 let slack = node.compute_extent() * 1e-3;
                 for slot in start..start + count {
                     let inner = &boxes[tree.order[slot as usize] as usize];
-                    assert!(inner.min.cmpge(around.min - slack).all() && inner.max.cmple(around.max + slack).all());
+                    assert!(
+                        inner.min.cmpge(around.min - slack).all()
+                            && inner.max.cmple(around.max + slack).all()
+                    );
                 }
             }
         }
@@ -205,13 +208,17 @@ mod tests {
     fn coinciding_and_nested_boxes_give_shallow_trees() {
         check(&boxes(20_000, |_| Vec3A::ZERO, |_| 1.0), MESH_LEVELS);
         check(&boxes(20_000, |_| Vec3A::ZERO, |i| 1.0 + i as f32), MESH_LEVELS);
-        check(&boxes(100, |i| Vec3A::splat(2_f32.powi(i32::try_from(i).expect("small") / 3)), |_| 0.1), MESH_LEVELS);
+        check(
+            &boxes(100, |i| Vec3A::splat(2_f32.powi(i32::try_from(i).expect("small") / 3)), |_| 0.1),
+            MESH_LEVELS,
+        );
     }
 
     #[test]
     fn the_same_boxes_give_the_same_tree() {
         let input = boxes(3000, |i| Vec3A::new((i % 17) as f32, (i % 29) as f32, (i % 5) as f32), |_| 0.4);
-        let (a, b) = (build(&input, MESH_LEVELS).expect("a tree"), build(&input, MESH_LEVELS).expect("a tree"));
+        let (a, b) =
+            (build(&input, MESH_LEVELS).expect("a tree"), build(&input, MESH_LEVELS).expect("a tree"));
         assert_eq!(bytemuck::cast_slice::<_, u8>(&a.nodes), bytemuck::cast_slice::<_, u8>(&b.nodes));
         assert_eq!(a.order, b.order);
     }

@@ -29,7 +29,7 @@ pub(crate) fn numeric_class(renderer: &Renderer) -> Result<BlobDigest, RenderErr
     Ok(BlobDigest(*hasher.finalize().as_bytes()))
 }
 
-fn probe_task() -> RenderTask {
+pub(crate) fn probe_task() -> RenderTask {
     RenderTask {
         resolution: Resolution { width: PROBE_EDGE, height: PROBE_EDGE },
         frame: FrameNumber(1),
@@ -49,10 +49,15 @@ fn probe_task() -> RenderTask {
 /// A scene that takes every branch of the kernel: each kind of light, a map
 /// around it, both lobes, textures of both depths, a mask, a translucent and an
 /// unlit surface.
-fn probe_scene() -> Scene {
+pub(crate) fn probe_scene() -> Scene {
     let slot = |texture| Some(TextureSlot { texture, uv_set: 0, transform: [Vec3::X * 2.0, Vec3::Y * 2.0] });
     let materials = vec![
-        Material { base_color_texture: slot(0), metallic: 0.0, normal_texture: slot(1), ..Material::default() },
+        Material {
+            base_color_texture: slot(0),
+            metallic: 0.0,
+            normal_texture: slot(1),
+            ..Material::default()
+        },
         Material { base_color: Vec4::new(0.9, 0.6, 0.3, 1.0), roughness: 0.3, ..Material::default() },
         Material { emissive: Vec3::new(6.0, 5.0, 4.0), double_sided: true, ..Material::default() },
         Material {
@@ -90,7 +95,12 @@ fn probe_scene() -> Scene {
         instances,
         materials,
         textures: [0, 1]
-            .map(|image| Texture { image, wrap_u: Wrap::Repeat, wrap_v: Wrap::MirroredRepeat, ..probe_texture() })
+            .map(|image| Texture {
+                image,
+                wrap_u: Wrap::Repeat,
+                wrap_v: Wrap::MirroredRepeat,
+                ..probe_texture()
+            })
             .into(),
         images: probe_images(),
         lights: probe_lights(),
@@ -156,6 +166,7 @@ fn probe_lights() -> Vec<Light> {
 }
 
 fn probe_sky() -> EnvironmentMap {
-    let radiance = (0..32_u8).map(|i| Vec3::new(f32::from(i % 8) * 0.1, 0.3, f32::from(i / 8) * 0.2)).collect();
+    let radiance =
+        (0..32_u8).map(|i| Vec3::new(f32::from(i % 8) * 0.1, 0.3, f32::from(i / 8) * 0.2)).collect();
     EnvironmentMap { width: 8, height: 4, radiance, strength: 0.8, rotation: 0.5 }
 }

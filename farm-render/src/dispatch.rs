@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use farm_core::{RenderTask, TileImage};
@@ -72,7 +72,7 @@ pub(crate) fn render(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TileImage, RenderError> {
     device.check("the film", 0)?;
-    let params = scene.params(task)?;
+    let params = scene.params(task);
     let mut film = Film::new(task.rect, task.range, task.settings.samples_per_pixel);
     let total = film.items();
     let mut pace = Pace::new(device, slicing, total);
@@ -232,7 +232,8 @@ impl Flight {
     /// Adds the slice's records to the film.
     fn read(&self, device: &Device, film: &mut Film) -> Result<(), RenderError> {
         let bytes = self.items * RECORD_BYTES;
-        let view = self.slot.readback.get_mapped_range(..bytes).map_err(|error| device.lose(error.to_string()))?;
+        let view =
+            self.slot.readback.get_mapped_range(..bytes).map_err(|error| device.lose(error.to_string()))?;
         film.add(bytemuck::cast_slice(&view));
         drop(view);
         self.slot.readback.unmap();

@@ -96,9 +96,7 @@ fn empty_image(rect: Rect, range: BlockRange) -> TileImage {
 /// The row-by-row places of a rectangle's pixels along the Morton curve, which
 /// keeps neighbours in lockstep near one another.
 fn morton_order(width: u32, height: u32) -> Vec<usize> {
-    let spread = |value: u32| {
-        (0..32).fold(0_u64, |sum, bit| sum | u64::from(value >> bit & 1) << (2 * bit))
-    };
+    let spread = |value: u32| (0..32).fold(0_u64, |sum, bit| sum | u64::from(value >> bit & 1) << (2 * bit));
     let mut coded: Vec<(u64, usize)> = (0..height)
         .flat_map(|y| (0..width).map(move |x| (x, y)))
         .enumerate()
@@ -130,7 +128,7 @@ mod tests {
 
     #[test]
     fn any_split_of_a_range_sums_to_the_same_bits() {
-        for samples_per_pixel in [1, 16, 17, 48, 80, 100, 256] {
+        for samples_per_pixel in [1_u32, 16, 17, 48, 80, 100, 256] {
             let root = BlockRange::root(samples_per_pixel.div_ceil(16));
             let whole = sum(root, samples_per_pixel);
             assert_eq!(whole.range, root);

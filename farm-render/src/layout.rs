@@ -213,19 +213,78 @@ mod tests {
     #[test]
     fn every_shared_struct_is_laid_out_as_the_kernel_reads_it() {
         let module = naga::front::wgsl::parse_str(shaders::PATH_TRACER).expect("validated at build");
-        check!(&module, Params, camera_right, camera_up, camera_back, camera_position, sky, sky_turn, width,
-            height, seed, frame, samples_per_pixel, max_depth, filter_kind, transparent, record_count,
-            instance_count, light_count, root, sky_width, sky_height, sky_texels, sky_columns, sky_rows,
-            sky_cells, sky_pick, filter_table, albedo_table, srgb_table);
+        check!(
+            &module,
+            Params,
+            camera_right,
+            camera_up,
+            camera_back,
+            camera_position,
+            sky,
+            sky_turn,
+            width,
+            height,
+            seed,
+            frame,
+            samples_per_pixel,
+            max_depth,
+            filter_kind,
+            transparent,
+            record_count,
+            instance_count,
+            light_count,
+            root,
+            sky_width,
+            sky_height,
+            sky_texels,
+            sky_columns,
+            sky_rows,
+            sky_cells,
+            sky_pick,
+            filter_table,
+            albedo_table,
+            srgb_table
+        );
         check!(&module, Record, pixel, block, rays, luminance_squares, sum);
         check!(&module, Node, grid, children, planes_x, planes_y, planes_z);
         check!(&module, Triangle, a, b, c);
-        check!(&module, Instance, to_mesh, to_world, root, flags, material, first_light, first_triangle,
-            indices, normals, tangents, uv0, uv1, colors, padding);
+        check!(
+            &module,
+            Instance,
+            to_mesh,
+            to_world,
+            root,
+            flags,
+            material,
+            first_light,
+            first_triangle,
+            indices,
+            normals,
+            tangents,
+            uv0,
+            uv1,
+            colors,
+            padding
+        );
         check!(&module, TextureSlot, row_u, row_v, texels, width, height, flags);
-        check!(&module, Material, base_color, emissive, metallic, roughness, normal_scale, f0, f90, flags,
-            padding0, padding1, base_color_texture, metallic_roughness_texture, normal_texture,
-            emissive_texture);
+        check!(
+            &module,
+            Material,
+            base_color,
+            emissive,
+            metallic,
+            roughness,
+            normal_scale,
+            f0,
+            f90,
+            flags,
+            padding0,
+            padding1,
+            base_color_texture,
+            metallic_roughness_texture,
+            normal_texture,
+            emissive_texture
+        );
         check!(&module, Light, kind, threshold, alias_entry, pick, place, direction, intensity);
     }
 }

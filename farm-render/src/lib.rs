@@ -160,7 +160,9 @@ impl Renderer {
     }
 
     /// Renders a task: finished pixels where its range is whole, else sums.
-    /// `progress` is called after every slice and may stop the work.
+    /// `progress` is called after every slice and may stop the work. A camera
+    /// that the scene does not have is the caller's to refuse; here the last
+    /// one stands in for it.
     ///
     /// # Errors
     /// Out of memory and a lost device are values; nothing panics.

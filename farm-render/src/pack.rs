@@ -10,7 +10,7 @@ use obvhs::cwbvh::node::CwBvhNode;
 
 use crate::RenderError;
 use crate::bvh::{self, FARTHEST};
-use crate::layout::{self, Instance, Light, Material, NONE, Node, Params, Triangle, instance_flags};
+use crate::layout::{Instance, Light, Material, NONE, Node, Params, Triangle, instance_flags};
 use crate::light::pack_lights;
 use crate::sky::pack_sky;
 use crate::tables::Tables;
@@ -126,7 +126,7 @@ impl Geometry {
             return Ok(None);
         }
         let tree = bvh::build(&boxes, bvh::MESH_LEVELS)
-            .ok_or_else(|| RenderError::TooDeep { what: format!("the tree over mesh {index}"), levels: bvh::MESH_LEVELS })?;
+            .ok_or_else(|| too_deep(&format!("mesh {index}"), bvh::MESH_LEVELS))?;
         let first = word_index(self.triangles.len());
         let root = self.add_nodes(&tree.nodes, first);
         let indices = word_index(self.attributes.len());
@@ -190,14 +190,16 @@ impl Geometry {
                     placed.push((packed, word_index(mesh.triangles.len())));
                     boxes.push(bounds);
                 }
-                None => tracing::warn!(instance = index, "an instance that is flat or too far away was left out"),
+                None => {
+                    tracing::warn!(instance = index, "an instance that is flat or too far away was left out")
+                }
             }
         }
         if boxes.is_empty() {
             return Ok(());
         }
         let tree = bvh::build(&boxes, bvh::INSTANCE_LEVELS)
-            .ok_or_else(|| RenderError::TooDeep { what: "the tree over the instances".into(), levels: bvh::INSTANCE_LEVELS })?;
+            .ok_or_else(|| too_deep("the instances", bvh::INSTANCE_LEVELS))?;
         self.root = self.add_nodes(&tree.nodes, 0);
         for place in tree.order {
             let (instance, count) = placed[place as usize];
@@ -206,6 +208,15 @@ impl Geometry {
         }
         self.bounds = boxes.into_iter().reduce(|a, b| a.union(&b));
         Ok(())
+    }
+}
+
+/// The kernel's stack has 8 bytes for each level of a tree.
+fn too_deep(what: &str, levels: u32) -> RenderError {
+    RenderError::OutOfMemory {
+        what: format!("the stack for walking {what}"),
+        needed: 8 * (u64::from(levels) + 1),
+        available: 8 * u64::from(levels),
     }
 }
 

@@ -96,9 +96,13 @@ impl Images<'_> {
 fn append_image(image: &Image, words: &mut Vec<u32>) -> u32 {
     let first = word_index(words.len());
     match &image.texels {
-        Texels::Rgba8(bytes) => words.extend(bytes.as_chunks().0.iter().map(|&texel| u32::from_le_bytes(texel))),
+        Texels::Rgba8(bytes) => {
+            words.extend(bytes.as_chunks().0.iter().map(|&texel| u32::from_le_bytes(texel)))
+        }
         Texels::Rgba16(values) => {
-            words.extend(values.as_chunks::<2>().0.iter().map(|[low, high]| u32::from(*low) | u32::from(*high) << 16));
+            words.extend(
+                values.as_chunks::<2>().0.iter().map(|[low, high]| u32::from(*low) | u32::from(*high) << 16),
+            );
         }
     }
     first
@@ -113,7 +117,6 @@ fn wrap_bits(wrap: Wrap) -> u32 {
 }
 
 /// Mean linear colour of an image's texels.
-#[expect(clippy::cast_precision_loss, reason = "a mean needs no exact count")]
 pub(crate) fn mean_color(image: &Image) -> [f64; 3] {
     let mut sum = [0.0_f64; 3];
     let mut add = |texel: [f64; 3]| sum.iter_mut().zip(texel).for_each(|(sum, value)| *sum += value);

@@ -4,11 +4,11 @@ use bytemuck::{NoUninit, Zeroable};
 use farm_core::{RenderSettings, RenderTask};
 use farm_scene::{Camera, Projection, Scene};
 
+use crate::RenderError;
 use crate::device::Device;
 use crate::layout::{Params, SCENE_BUFFERS};
 use crate::pack::{self, PackedScene};
 use crate::tables::Tables;
-use crate::RenderError;
 
 /// A scene in an adapter's memory.
 #[derive(Debug)]
@@ -55,13 +55,10 @@ impl DeviceScene {
     }
 
     /// The parameters of a task's dispatches, but for the number of records.
-    pub(crate) fn params(&self, task: &RenderTask) -> Result<Params, RenderError> {
-        let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent } = task.settings;
-        let count = self.cameras.len();
-        let camera = usize::try_from(camera)
-            .ok()
-            .and_then(|index| self.cameras.get(index))
-            .ok_or(RenderError::NoCamera { index: camera, count })?;
+    pub(crate) fn params(&self, task: &RenderTask) -> Params {
+        let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent } =
+            task.settings;
+        let wanted = usize::try_from(camera).ok().and_then(|index| self.cameras.get(index));
         let (filter_kind, filter_table) = Tables::shared().filter(filter);
         let mut params = Params {
             width: task.resolution.width,
@@ -75,8 +72,10 @@ impl DeviceScene {
             transparent: transparent.into(),
             ..self.params
         };
-        aim(&mut params, camera);
-        Ok(params)
+        if let Some(camera) = wanted.or(self.cameras.last()) {
+            aim(&mut params, camera);
+        }
+        params
     }
 }
 

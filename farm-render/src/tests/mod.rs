@@ -13,10 +13,6 @@ use glam::{Affine3A, Vec2, Vec3, Vec4};
 use crate::Renderer;
 
 mod bits;
-mod light;
-mod material;
-mod picture;
-mod scene;
 
 /// One renderer for all tests: compiling the kernel takes a while.
 fn renderer() -> &'static Renderer {
@@ -142,8 +138,7 @@ fn sphere(material: u32, rings: u16, inward: bool) -> Mesh {
 /// A scene of meshes, each placed once, under a constant sky.
 fn scene_of(parts: Vec<(Mesh, Affine3A)>, materials: Vec<Material>, sky: Vec3, camera: Camera) -> Scene {
     let (meshes, transforms): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let instances =
-        (0..).zip(transforms).map(|(mesh, transform)| Instance { mesh, transform }).collect();
+    let instances = (0..).zip(transforms).map(|(mesh, transform)| Instance { mesh, transform }).collect();
     Scene {
         meshes,
         instances,
