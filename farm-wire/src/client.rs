@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::admission::Greeting;
 use crate::codec::{JOIN_LIMIT, REQUEST_LIMIT, RESPONSE_LIMIT};
-use crate::endpoint::{self, HANDSHAKE_TIMEOUT};
+use crate::endpoint::{self, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::error::{CloseCode, WireError, printable};
 use crate::message::{Request, Response};
 use crate::tls::MASTER_NAME;
@@ -21,8 +21,6 @@ pub use crate::stream::{RecvStream, SendStream};
 const ADDRESSES_PER_NAME: usize = 4;
 /// Longest wait for a name to be looked up.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest wait for a goodbye to be out.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection to the master. Cheap to clone; it closes with its last clone
 /// and stream.

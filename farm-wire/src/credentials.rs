@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 use crate::admission::{JoinRequest, JoinResponse};
 use crate::client::{Attempts, dial, resolve};
 use crate::codec::JOIN_LIMIT;
-use crate::endpoint::HANDSHAKE_TIMEOUT;
-use crate::error::printable;
+use crate::endpoint::{GOODBYE_TIMEOUT, JOIN_TIMEOUT};
+use crate::error::{CloseCode, printable};
 use crate::identity::check_name;
 use crate::stream::{RecvStream, SendStream};
 use crate::{Identity, Ticket, WireError, secret_file, tls};
@@ -113,7 +113,11 @@ impl Credentials {
 
     /// TLS with these credentials.
     pub(crate) fn client_config(&self) -> Result<quinn::ClientConfig, WireError> {
-        tls::member(&self.authority, &self.certificate, &self.key)
+        self.client_config_for(tls::FARM)
+    }
+
+    pub(crate) fn client_config_for(&self, protocol: &[u8]) -> Result<quinn::ClientConfig, WireError> {
+        tls::member(&self.authority, &self.certificate, &self.key, protocol)
     }
 
     fn to_text(&self) -> Zeroizing<String> {
@@ -179,11 +183,20 @@ fn humane(seconds: u64) -> String {
     }
 }
 
+#[cfg(test)]
+impl Credentials {
+    /// The same member, deceived about the authority.
+    pub(crate) fn trusting(mut self, authority: &CertificateDer<'static>) -> Self {
+        self.authority = authority.clone();
+        self
+    }
+}
+
 type Certificates = (CertificateDer<'static>, CertificateDer<'static>);
 
 /// Sends the request to the first address where the ticket's master answers.
 /// Returns our certificate and the CA's.
-async fn exchange(ticket: &Ticket, request: &JoinRequest) -> Result<Certificates, WireError> {
+pub(crate) async fn exchange(ticket: &Ticket, request: &JoinRequest) -> Result<Certificates, WireError> {
     let config = tls::joiner(ticket.ca_fingerprint)?;
     let mut attempts = Attempts::default();
     for address in resolve(&ticket.addresses, &mut attempts).await {
@@ -195,16 +208,16 @@ async fn exchange(ticket: &Ticket, request: &JoinRequest) -> Result<Certificates
             }
         };
         // From here on it is the right master: what it says is final.
-        let answer = tokio::time::timeout(HANDSHAKE_TIMEOUT, ask(&connection, request)).await;
+        let answer = tokio::time::timeout(JOIN_TIMEOUT, ask(&connection, request)).await;
         let silent = |_| WireError::Lost("the master did not answer in time".into());
         let certificate = answer.map_err(silent)??;
         let chain = tls::peer_chain(&connection);
         let authority = tls::pinned(&chain, &ticket.ca_fingerprint)
             .cloned()
             .ok_or_else(|| WireError::Protocol("the master's certificates vanished".into()))?;
-        crate::error::CloseCode::Goodbye.close(&connection, "");
+        CloseCode::Goodbye.close(&connection, "");
         // The goodbye leaves with the endpoint, but there is no need to wait long.
-        let _ = tokio::time::timeout(HANDSHAKE_TIMEOUT, endpoint.wait_idle()).await;
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, endpoint.wait_idle()).await;
         return Ok((certificate, authority));
     }
     Err(attempts.into_error(&ticket.addresses))

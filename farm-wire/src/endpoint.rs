@@ -8,8 +8,14 @@ use std::time::Duration;
 use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Longest time for a handshake and for each exchange before a peer is known.
+/// Longest time for a handshake and for a greeting.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest time for a join after its handshake: the master's disk takes part.
+pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest wait for a goodbye to be out.
+pub(crate) const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A peer that says nothing for this long is gone. The scheduler's
 /// `node_timeout` is the same 3 s.

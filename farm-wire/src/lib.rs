@@ -27,7 +27,9 @@ pub use authority::CertificateAuthority;
 pub use client::{Client, Credentials};
 pub use error::WireError;
 pub use identity::{Identity, Role};
-pub use part_file::PartFile;
 pub use server::{Peer, Server, TicketBook};
 pub use stream::{RecvStream, SendStream};
 pub use ticket::Ticket;
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 const LOCK_TRIES: usize = 4;
 
 /// A growing, not yet verified blob.
-pub struct PartFile {
+pub(crate) struct PartFile {
     digest: BlobDigest,
     path: PathBuf,
     part: PathBuf,
@@ -37,7 +37,7 @@ impl PartFile {
     ///
     /// # Errors
     /// Names the file that could not be opened or read.
-    pub async fn open(path: &Path, digest: BlobDigest, limit: u64) -> Result<Self, WireError> {
+    pub(crate) async fn open(path: &Path, digest: BlobDigest, limit: u64) -> Result<Self, WireError> {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || open(path, digest, limit)).await;
         opened.map_err(|error| WireError::Lost(format!("opening a file failed: {error}")))?
@@ -45,18 +45,23 @@ impl PartFile {
 
     /// Bytes that are here: where the transfer goes on.
     #[must_use]
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Appends bytes.
+    /// Appends bytes. They are with the system when this returns, so a transfer
+    /// that breaks between two calls leaves nothing under way.
     ///
     /// # Errors
     /// Names the file and the cause: disk full, say.
-    pub async fn append(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+    pub(crate) async fn append(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
-        self.file.write_all(bytes).await.map_err(|source| WireError::file(&self.part, source))
+        let written = match self.file.write_all(bytes).await {
+            Ok(()) => self.file.flush().await,
+            failed => failed,
+        };
+        written.map_err(|source| WireError::file(&self.part, source))
     }
 
     /// Verifies the digest and gives the file its name, durably. Returns its
@@ -64,7 +69,7 @@ impl PartFile {
     ///
     /// # Errors
     /// The digest is wrong, or the disk refuses.
-    pub async fn commit(mut self) -> Result<u64, WireError> {
+    pub(crate) async fn commit(mut self) -> Result<u64, WireError> {
         if *self.hasher.finalize().as_bytes() != self.digest.0 {
             let digest = self.digest;
             self.discard().await?;
@@ -72,7 +77,6 @@ impl PartFile {
         }
         let part = self.part.clone();
         let named = |source| WireError::file(&part, source);
-        self.file.flush().await.map_err(named)?;
         self.file.sync_all().await.map_err(named)?;
         tokio::fs::rename(&self.part, &self.path).await.map_err(named)?;
         self.is_private = false;
@@ -90,7 +94,7 @@ impl PartFile {
     ///
     /// # Errors
     /// Names the file that could not be removed.
-    pub async fn discard(mut self) -> Result<(), WireError> {
+    pub(crate) async fn discard(mut self) -> Result<(), WireError> {
         self.is_private = false;
         match tokio::fs::remove_file(&self.part).await {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -208,7 +212,6 @@ mod tests {
         let path = folder.path().join("blob");
         let mut part = open(&path, b"hello world").await;
         part.append(b"hello ").await.expect("written");
-        part.file.flush().await.expect("written");
         drop(part);
         assert!(!path.exists());
         let mut part = open(&path, b"hello world").await;

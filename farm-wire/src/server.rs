@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Greeting, serve_join};
 use crate::codec::{JOIN_LIMIT, REQUEST_LIMIT, RESPONSE_LIMIT};
-use crate::endpoint::{self, HANDSHAKE_TIMEOUT};
+use crate::endpoint::{self, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, JOIN_TIMEOUT};
 use crate::error::CloseCode;
 use crate::stream::{RecvStream, SendStream};
 use crate::{CertificateAuthority, Identity, Role, WireError, tls};
@@ -21,13 +21,11 @@ const MAX_ADMISSIONS: usize = 256;
 /// it sends from (one more round trip for it, no state for us).
 const ADMISSIONS_BEFORE_RETRY: usize = 32;
 /// Joins at once, apart from handshakes: each costs a signature and a write.
-const MAX_JOINS: usize = 16;
+pub(crate) const MAX_JOINS: usize = 16;
 /// Connections in all.
 const MAX_CONNECTIONS: usize = 16_384;
 /// Admitted peers that the driver has not taken yet.
 const PEERS_AHEAD: usize = 64;
-/// Longest wait for goodbyes to be out.
-const GOODBYE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Asks the master's ticket book whether a join is allowed. Its methods may
 /// block for a disk: they are called where that harms nobody.
@@ -170,7 +168,7 @@ async fn join(connection: &quinn::Connection, gate: &Gate) -> Result<(), WireErr
         return Ok(());
     };
     let exchange = serve_join(connection, gate.authority.clone(), gate.book.clone());
-    let exchange = timeout(HANDSHAKE_TIMEOUT, exchange).await;
+    let exchange = timeout(JOIN_TIMEOUT, exchange).await;
     let identity = exchange.map_err(|_| WireError::Protocol("the join took too long".into()))??;
     tracing::info!(%identity, address = %connection.remote_address(), "joined");
     Ok(())

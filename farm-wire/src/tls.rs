@@ -72,11 +72,12 @@ pub(crate) fn server(authority: &CertificateAuthority) -> Result<quinn::ServerCo
     Ok(quinn::ServerConfig::with_crypto(Arc::new(config)))
 }
 
-/// A member's side of `farm/1`.
+/// A member's side of a protocol, [`FARM`].
 pub(crate) fn member(
     authority: &CertificateDer<'static>,
     certificate: &CertificateDer<'static>,
     key: &[u8],
+    protocol: &[u8],
 ) -> Result<quinn::ClientConfig, WireError> {
     let key = PrivatePkcs8KeyDer::from(key.to_vec());
     let config = rustls::ClientConfig::builder_with_provider(provider())
@@ -85,7 +86,7 @@ pub(crate) fn member(
         .with_root_certificates(trust(authority).map_err(unusable)?)
         .with_client_auth_cert(vec![certificate.clone()], key.into())
         .map_err(unusable)?;
-    client(config, FARM)
+    client(config, protocol)
 }
 
 /// A joiner's side of `farm-join/1`.

@@ -1,18 +1,19 @@
 //! Moving blobs, pictures and tiles: by digest, resumable, verified at the end.
 //!
-//! Both ends stand here. A blob is stored by [`store_blob`] and received by
-//! [`receive_blob`], fetched by [`fetch_blob`] and served by [`serve_bytes`];
-//! a tile is sent by [`send_tile`] and received by [`receive_tile`].
+//! [`store_blob`], [`fetch_blob`] and [`send_tile`] are a member's ends. Of the
+//! master's ends, [`serve_bytes`] answers a fetch and [`receive_tile`] takes a
+//! tile whole; its blob store and its tile checks bring their own.
 
 use std::path::Path;
 use std::time::Duration;
 
 use farm_core::BlobDigest;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::error::printable;
 use crate::message::{Request, Response, TileHeader};
-use crate::{Client, PartFile, RecvStream, SendStream, WireError};
+use crate::part_file::PartFile;
+use crate::{Client, RecvStream, SendStream, WireError};
 
 /// Bytes handed on at a time: few enough to interleave with other streams, many
 /// enough that a disk write is worth its thread switch.
@@ -55,52 +56,6 @@ pub async fn store_blob(
         Response::Stored => Ok(rest.len() as u64),
         other => Err(unexpected(&other)),
     }
-}
-
-/// The master's half of [`store_blob`], after its request was read: receives
-/// into `path` through a [`PartFile`] and answers. If `path` exists, no byte
-/// travels. The caller has decided that a blob of `length` bytes is welcome.
-/// Returns the number of payload bytes received.
-///
-/// # Errors
-/// The connection is lost, the digest is wrong or the disk refuses; the peer
-/// was told, if it could be.
-pub async fn receive_blob(
-    mut send: SendStream,
-    recv: &mut RecvStream,
-    path: &Path,
-    digest: BlobDigest,
-    length: u64,
-) -> Result<u64, WireError> {
-    let outcome = receive_into_part(&mut send, recv, path, digest, length).await;
-    let response = match &outcome {
-        Ok(_) => Response::Stored,
-        Err(error) => Response::Refused { reason: error.to_string(), hint: None },
-    };
-    let answered = send.send(&response).await;
-    let received = outcome?;
-    answered?;
-    send.finish().await?;
-    Ok(received)
-}
-
-async fn receive_into_part(
-    send: &mut SendStream,
-    recv: &mut RecvStream,
-    path: &Path,
-    digest: BlobDigest,
-    length: u64,
-) -> Result<u64, WireError> {
-    if tokio::fs::try_exists(path).await.map_err(|source| WireError::file(path, source))? {
-        send.send(&Response::StoreFrom { offset: length }).await?;
-        return Ok(0);
-    }
-    let mut part = PartFile::open(path, digest, length).await?;
-    let offset = part.length();
-    send.send(&Response::StoreFrom { offset }).await?;
-    append(recv, &mut part, length - offset).await?;
-    part.commit().await?;
-    Ok(length - offset)
 }
 
 /// Fetches a blob into `path`, whose folder must exist: bytes of an earlier,
@@ -197,30 +152,6 @@ async fn copy_out(
     Ok(())
 }
 
-/// Receives exactly `length` raw bytes into `writer`, a picture after
-/// [`Response::Blob`], say. `received` is called as bytes arrive, with the
-/// number of bytes since its last call.
-///
-/// # Errors
-/// The connection is lost, fewer bytes come, or the writer fails.
-pub async fn receive_bytes(
-    recv: &mut RecvStream,
-    writer: &mut (impl AsyncWrite + Unpin),
-    length: u64,
-    mut received: impl FnMut(u64) + Send,
-) -> Result<(), WireError> {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut left = length;
-    while left > 0 {
-        let count = receive_some(recv, &mut chunk, left).await?;
-        let written = writer.write_all(&chunk[..count]).await;
-        written.map_err(|error| WireError::Lost(format!("what came cannot be written: {error}")))?;
-        received(count as u64);
-        left -= count as u64;
-    }
-    Ok(())
-}
-
 async fn append(recv: &mut RecvStream, part: &mut PartFile, length: u64) -> Result<(), WireError> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut left = length;
@@ -268,7 +199,11 @@ pub async fn receive_tile(recv: &mut RecvStream, limit: u64) -> Result<(TileHead
     }
     let length = usize::try_from(header.length).unwrap_or(usize::MAX);
     let mut exr = Vec::with_capacity(length.min(RESERVED_BYTES));
-    receive_bytes(recv, &mut exr, header.length, |_| ()).await?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while exr.len() < length {
+        let count = receive_some(recv, &mut chunk, (length - exr.len()) as u64).await?;
+        exr.extend_from_slice(&chunk[..count]);
+    }
     if recv.receive_bytes(&mut [0]).await? > 0 {
         return Err(WireError::Protocol("bytes follow a tile".into()));
     }

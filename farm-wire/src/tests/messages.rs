@@ -1,0 +1,358 @@
+//! Every message and every fact survives the codec, also next to fields that
+//! an older program does not know.
+
+use std::fmt::Debug;
+
+use farm_core::scheduler::{Fact, FailureKind, HeldLease, JobStatus, JobView, Lease, NodeView};
+use farm_core::{
+    BlobDigest, BlockRange, FrameNumber, FrameRange, JobId, JobSpec, LeaseId, NodeId, PixelFilter, Rect,
+    RectIndex, RenderSettings, Resolution, TileId, Timestamp,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::codec::{RESPONSE_LIMIT, decode, encode};
+use crate::message::{
+    FrameFile, FromNode, JobChange, LaneDescription, NodeListing, Precision, Request, Response, TileHeader,
+    ToNode, Verdict,
+};
+
+fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> Result<(), TestCaseError> {
+    let decoded: T = decode(&encode(value), RESPONSE_LIMIT).expect("what we encode decodes");
+    prop_assert_eq!(&decoded, value);
+    Ok(())
+}
+
+fn digest() -> impl Strategy<Value = BlobDigest> {
+    any::<[u8; 32]>().prop_map(BlobDigest)
+}
+
+fn job() -> impl Strategy<Value = JobId> {
+    any::<u64>().prop_map(JobId)
+}
+
+fn node() -> impl Strategy<Value = NodeId> {
+    any::<u64>().prop_map(NodeId)
+}
+
+fn lease_id() -> impl Strategy<Value = LeaseId> {
+    any::<u64>().prop_map(LeaseId)
+}
+
+fn frame() -> impl Strategy<Value = FrameNumber> {
+    any::<u32>().prop_map(FrameNumber)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,40}"
+}
+
+fn tile() -> impl Strategy<Value = TileId> {
+    (job(), frame(), any::<u32>(), 0..17u8, any::<u32>()).prop_map(|(job, frame, rect, level, index)| {
+        TileId { job, frame, rect: RectIndex(rect), range: BlockRange { level, index } }
+    })
+}
+
+fn rect() -> impl Strategy<Value = Rect> {
+    any::<[u32; 4]>().prop_map(|[x, y, width, height]| Rect { x, y, width, height })
+}
+
+fn lease() -> impl Strategy<Value = Lease> {
+    (lease_id(), tile(), rect()).prop_map(|(id, tile, rect)| Lease { id, tile, rect })
+}
+
+fn kind() -> impl Strategy<Value = FailureKind> {
+    prop_oneof![
+        Just(FailureKind::OutOfMemory),
+        Just(FailureKind::DeviceLost),
+        Just(FailureKind::DiskFull),
+        Just(FailureKind::BlobUnavailable),
+        Just(FailureKind::HandedBack),
+        Just(FailureKind::Render),
+    ]
+}
+
+fn settings() -> impl Strategy<Value = RenderSettings> {
+    let filter =
+        prop_oneof![Just(PixelFilter::Box), Just(PixelFilter::Gaussian), Just(PixelFilter::BlackmanHarris),];
+    (any::<[u32; 4]>(), filter, any::<bool>()).prop_map(
+        |([samples_per_pixel, seed, max_depth, camera], filter, transparent)| RenderSettings {
+            samples_per_pixel,
+            seed,
+            max_depth,
+            filter,
+            camera,
+            transparent,
+        },
+    )
+}
+
+fn spec() -> impl Strategy<Value = Box<JobSpec>> {
+    let shape = (any::<[u32; 3]>(), frame(), frame(), any::<i32>());
+    (text(), digest(), vec(digest(), 0..5), digest(), shape, settings()).prop_map(
+        |(
+            name,
+            scene,
+            blobs,
+            shader_digest,
+            ([width, height, tile_size], first, last, priority),
+            settings,
+        )| {
+            Box::new(JobSpec {
+                name,
+                scene,
+                blobs,
+                shader_digest,
+                resolution: Resolution { width, height },
+                frames: FrameRange { first, last },
+                tile_size,
+                settings,
+                priority,
+            })
+        },
+    )
+}
+
+fn lane() -> impl Strategy<Value = LaneDescription> {
+    (text(), text(), digest()).prop_map(|(adapter, backend, numeric_class)| LaneDescription {
+        adapter,
+        backend,
+        numeric_class,
+    })
+}
+
+fn job_view() -> impl Strategy<Value = JobView> {
+    let status = prop_oneof![
+        Just(JobStatus::Waiting),
+        Just(JobStatus::Running),
+        Just(JobStatus::Paused),
+        Just(JobStatus::Done),
+        Just(JobStatus::Failed),
+        Just(JobStatus::Cancelled),
+    ];
+    let lists = (vec((frame(), digest()), 0..4), vec(text(), 0..4));
+    (job(), text(), status, text(), any::<i32>(), any::<[u64; 10]>(), lists).prop_map(
+        |(job, name, status, explanation, priority, counts, (delivered, failures))| JobView {
+            job,
+            name,
+            status,
+            explanation,
+            priority,
+            submitted_at: Timestamp(counts[0]),
+            frames_done: counts[1],
+            frames: counts[2],
+            tiles_done: counts[3],
+            tiles: counts[4],
+            samples_done: counts[5],
+            samples: counts[6],
+            rays: counts[7],
+            render_us: counts[8],
+            results: counts[9],
+            delivered,
+            failures,
+        },
+    )
+}
+
+fn listing() -> impl Strategy<Value = NodeListing> {
+    let view = (node(), any::<[u32; 2]>(), any::<bool>(), 0.0..1e15, any::<[u64; 2]>()).prop_map(
+        |(node, [lanes, leases], draining, samples_per_second, [tiles, failures])| NodeView {
+            node,
+            lanes,
+            leases,
+            draining,
+            samples_per_second,
+            tiles,
+            failures,
+        },
+    );
+    (text(), view, vec(lane(), 0..3), text(), text())
+        .prop_map(|(name, view, lanes, version, address)| NodeListing { name, view, lanes, version, address })
+}
+
+fn from_node() -> impl Strategy<Value = FromNode> {
+    let held = (lease_id(), tile()).prop_map(|(lease, tile)| HeldLease { lease, tile });
+    prop_oneof![
+        (text(), digest(), vec(lane(), 0..3), vec(held, 0..3)).prop_map(
+            |(version, shader_digest, lanes, holding)| FromNode::Hello {
+                version,
+                shader_digest,
+                lanes,
+                holding
+            }
+        ),
+        (lease_id(), any::<u64>()).prop_map(|(lease, samples)| FromNode::Progress { lease, samples }),
+        (lease_id(), kind(), text()).prop_map(|(lease, kind, message)| FromNode::Failed {
+            lease,
+            kind,
+            message
+        }),
+        Just(FromNode::Draining),
+    ]
+}
+
+fn to_node() -> impl Strategy<Value = ToNode> {
+    let verdict = prop_oneof![
+        Just(Verdict::Accepted),
+        Just(Verdict::Duplicate),
+        text().prop_map(|reason| Verdict::Rejected { reason }),
+    ];
+    prop_oneof![
+        (text(), node()).prop_map(|(version, node)| ToNode::Welcome { version, node }),
+        (job(), spec()).prop_map(|(job, spec)| ToNode::Job { job, spec }),
+        lease().prop_map(|lease| ToNode::Granted { lease }),
+        lease_id().prop_map(|lease| ToNode::Revoked { lease }),
+        (lease_id(), verdict).prop_map(|(lease, verdict)| ToNode::Settled { lease, verdict }),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let change = prop_oneof![
+        Just(JobChange::Pause),
+        Just(JobChange::Resume),
+        Just(JobChange::Cancel),
+        Just(JobChange::Retry),
+    ];
+    let file = prop_oneof![Just(FrameFile::Exr), Just(FrameFile::Png)];
+    let precision = prop_oneof![Just(Precision::Half), Just(Precision::Float)];
+    prop_oneof![
+        vec(digest(), 0..5).prop_map(|digests| Request::FindMissing { digests }),
+        (digest(), any::<u64>()).prop_map(|(digest, length)| Request::StoreBlob { digest, length }),
+        (digest(), any::<u64>()).prop_map(|(digest, offset)| Request::FetchBlob { digest, offset }),
+        spec().prop_map(|spec| Request::SubmitJob { spec }),
+        Just(Request::ListJobs),
+        job().prop_map(|job| Request::WatchJob { job }),
+        (job(), change).prop_map(|(job, change)| Request::ChangeJob { job, change }),
+        (job(), frame(), file, precision).prop_map(|(job, frame, file, precision)| Request::FetchFrame {
+            job,
+            frame,
+            file,
+            precision
+        }),
+        Just(Request::ListNodes),
+    ]
+}
+
+fn response() -> impl Strategy<Value = Response> {
+    prop_oneof![
+        vec(digest(), 0..5).prop_map(|digests| Response::Missing { digests }),
+        any::<u64>().prop_map(|offset| Response::StoreFrom { offset }),
+        Just(Response::Stored),
+        any::<u64>().prop_map(|length| Response::Blob { length }),
+        job().prop_map(|job| Response::Submitted { job }),
+        (vec(job_view(), 0..3), any::<u64>())
+            .prop_map(|(jobs, now)| Response::Jobs { jobs, now: Timestamp(now) }),
+        (job_view(), any::<u32>(), vec(lane(), 0..3)).prop_map(|(job, nodes, lanes)| Response::Job {
+            job: Box::new(job),
+            nodes,
+            lanes
+        }),
+        Just(Response::Done),
+        vec(listing(), 0..3).prop_map(|nodes| Response::Nodes { nodes }),
+        (text(), option::of(text())).prop_map(|(reason, hint)| Response::Refused { reason, hint }),
+    ]
+}
+
+fn tile_header() -> impl Strategy<Value = TileHeader> {
+    (lease_id(), tile(), digest(), any::<[u64; 3]>()).prop_map(
+        |(lease, tile, digest, [length, rays, render_us])| TileHeader {
+            lease,
+            tile,
+            digest,
+            length,
+            rays,
+            render_us,
+        },
+    )
+}
+
+fn fact() -> impl Strategy<Value = Fact> {
+    prop_oneof![
+        (job(), any::<u64>(), spec()).prop_map(|(job, at, spec)| Fact::JobSubmitted {
+            job,
+            at: Timestamp(at),
+            spec
+        }),
+        job().prop_map(|job| Fact::JobPaused { job }),
+        job().prop_map(|job| Fact::JobResumed { job }),
+        job().prop_map(|job| Fact::JobCancelled { job }),
+        job().prop_map(|job| Fact::JobRetried { job }),
+        (tile(), node(), digest(), any::<[u64; 2]>()).prop_map(|(tile, node, blob, [rays, render_us])| {
+            Fact::TileAccepted { tile, node, blob, rays, render_us }
+        }),
+        (tile(), node(), kind(), text()).prop_map(|(tile, node, kind, message)| Fact::TileFailed {
+            tile,
+            node,
+            kind,
+            message
+        }),
+        (job(), frame(), digest()).prop_map(|(job, frame, pixel_digest)| Fact::FrameDelivered {
+            job,
+            frame,
+            pixel_digest
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn messages_of_nodes_survive(from in from_node(), to in to_node(), header in tile_header()) {
+        survives(&from)?;
+        survives(&to)?;
+        survives(&header)?;
+    }
+
+    #[test]
+    fn messages_of_artists_survive(request in request(), response in response()) {
+        survives(&request)?;
+        survives(&response)?;
+    }
+
+    #[test]
+    fn facts_survive(fact in fact()) {
+        survives(&fact)?;
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = decode::<Request>(&bytes, RESPONSE_LIMIT);
+        let _ = decode::<FromNode>(&bytes, RESPONSE_LIMIT);
+        let _ = decode::<Response>(&bytes, RESPONSE_LIMIT);
+    }
+
+    #[test]
+    fn a_damaged_message_is_a_message_or_an_error(
+        request in request(),
+        place in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = encode(&request);
+        let place = place.index(bytes.len());
+        prop_assert!(decode::<Request>(&bytes[..place], RESPONSE_LIMIT).is_err());
+        bytes[place] = byte;
+        let _ = decode::<Request>(&bytes, RESPONSE_LIMIT);
+    }
+}
+
+#[test]
+fn the_longest_job_fits_a_request() {
+    let blobs = (0..65_536u32).map(|i| BlobDigest([u8::try_from(i % 256).expect("a byte"); 32])).collect();
+    let request = Request::FindMissing { digests: blobs };
+    assert!(encode(&request).len() < crate::codec::REQUEST_LIMIT);
+}
+
+/// What a newer program may send: a field more.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum NewerFromNode {
+    Progress { lease: LeaseId, watts: Vec<(String, f32)>, samples: u64 },
+}
+
+#[test]
+fn fields_of_a_newer_program_are_ignored() {
+    let newer = NewerFromNode::Progress { lease: LeaseId(1), watts: vec![("gpu".into(), 300.0)], samples: 2 };
+    let older: FromNode = decode(&encode(&newer), 1000).expect("understood");
+    assert_eq!(older, FromNode::Progress { lease: LeaseId(1), samples: 2 });
+}
