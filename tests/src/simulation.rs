@@ -28,8 +28,42 @@
 //! - samples rendered in vain are bounded by the faults; without faults there
 //!   are none.
 //!
-//! **Mutations.** The checkers were tried on planted bugs; see the list at the
-//! end of `world.rs`.
+//! **Mutations.** A checker that cannot fail proves nothing, so bugs were planted
+//! by hand, one at a time, and 500 seeds run on each. Caught, with the number of
+//! seeds that fail of the first 300 (500 where marked *):
+//!
+//! | planted bug | seeds |
+//! | --- | --- |
+//! | agent starts without waiting for blobs | 298 |
+//! | split forgets a half of one level | 267 |
+//! | rectangle counts as complete one block early | 266 |
+//! | ended lease's range is not given back | 226 |
+//! | free buddies are not merged | 142 |
+//! | leaving node's ranges are not given back | 130 |
+//! | joining again does not replace the earlier connection | 62 |
+//! | deadline timer is not set again | 58* |
+//! | resumed is not recorded | 55 |
+//! | agent does not send finished tiles again | 54 |
+//! | draining node leaves before the last verdict | 46* |
+//! | overlap with accepted ranges is not looked for | 44 |
+//! | frame that could not be written is never tried again | 35 |
+//! | agent forgets finished tiles on disconnection | 33 |
+//! | returned range is not offered to hungry nodes | 31* |
+//! | node is not woken after its pause | 28 |
+//! | agent drops a finished tile when its lease is revoked | 27 |
+//! | retry leaves the job struck out | 27 |
+//! | lease is adopted although its range is not free | 24 |
+//! | draining node is granted leases | 24 |
+//! | finished tiles are kept without bound | 18 |
+//! | complete frames are not assembled after a restart | 11 |
+//! | adopted lease is revoked as well | 6* |
+//! | agent does not notice that a blob was evicted | 3* |
+//! | cancelling does not revoke | 2* |
+//!
+//! Not caught here: an overlapping result that revokes nobody (it costs samples
+//! that a fault excuses anyway) and a retry that does not readmit nodes; unit
+//! tests of farm-core catch both. Lease numbers that begin anew in each life are
+//! not caught by anything: each table is kept by node, so numbers rarely meet.
 
 mod check;
 mod machine;
