@@ -1,10 +1,8 @@
 //! The driver on false adapters against a scripted master, over real QUIC.
 
-use std::collections::BTreeMap;
-
-use farm_core::scheduler::HeldLease;
-use farm_core::{JobSpec, Limits, TileImage};
-use farm_wire::message::{Request, Response};
+use farm_core::scheduler::{FailureKind, HeldLease, Lease};
+use farm_core::{JobSpec, RenderTask, TileImage};
+use farm_wire::message::{Request, Response, ToNode, Verdict};
 use farm_wire::tile::decode_tile;
 use farm_wire::transfer::{receive_tile, serve_bytes};
 use farm_wire::{
