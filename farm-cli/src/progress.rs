@@ -177,7 +177,7 @@ pub(crate) struct JobProgress {
     samples: ProgressBar,
     tiles: ProgressBar,
     nodes: ProgressBar,
-    /// When the first update came, and the samples that were done then.
+    /// Since when nodes work, and the samples that were done then.
     began: Option<(Instant, u64)>,
     last_line: Option<Instant>,
 }
@@ -186,15 +186,18 @@ impl JobProgress {
     /// Shows a job as it is now.
     pub(crate) fn update(&mut self, update: &JobUpdate) {
         let view = &update.view;
-        let is_first = self.began.is_none();
-        self.began.get_or_insert_with(|| (Instant::now(), view.samples_done));
+        // What was done before we looked, and the time when nobody works, say
+        // nothing about speed.
+        let is_idle = update.nodes == 0 || self.began.is_none();
+        if is_idle {
+            self.began = Some((Instant::now(), view.samples_done));
+        }
         for (bar, done, all) in
             [(&self.samples, view.samples_done, view.samples), (&self.tiles, view.tiles_done, view.tiles)]
         {
             bar.set_length(all);
             bar.set_position(done);
-            if is_first {
-                // What was done before we looked says nothing about speed.
+            if is_idle {
                 bar.reset_eta();
             }
         }
@@ -228,10 +231,13 @@ impl JobProgress {
         let (done, seconds) = (view.samples_done.saturating_sub(done_then), since.elapsed().as_secs_f64());
         if done > 0 && seconds > 0.0 {
             let rate = crate::output::float(done) / seconds;
-            let left = crate::output::float(view.samples.saturating_sub(view.samples_done)) / rate;
-            let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
             // Writing to a string gives no error.
-            let _ = write!(line, ", {} samples/s, {} left", human_count(rate), HumanDuration(left));
+            let _ = write!(line, ", {} samples/s", human_count(rate));
+            let left = crate::output::float(view.samples.saturating_sub(view.samples_done)) / rate;
+            if left > 0.0 {
+                let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
+                let _ = write!(line, ", {} left", HumanDuration(left));
+            }
         }
         line
     }
