@@ -9,7 +9,7 @@ set -eu
 bin=$1
 out=$2
 scene=${3:-scenes/cornell-box.glb}
-options='--size 512x512 --spp 64'
+options='--size 256x256 --spp 32'
 
 mkdir -p "$out"
 work=$(mktemp -d)

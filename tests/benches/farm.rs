@@ -3,8 +3,6 @@
 //! loopback, in one run. The farm's time runs from submission to the delivered
 //! frame, EXR and PNG included.
 
-#![expect(missing_docs, reason = "criterion's macros define undocumented functions")]
-
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
