@@ -13,11 +13,11 @@ use obvhs::ploc::{PlocBuilder, PlocSearchDistance, SortPrecision};
 /// Coordinates beyond this would overflow the areas that builders compare.
 pub(crate) const FARTHEST: f32 = 1.0e15;
 
-/// Levels of a tree over one mesh, and of the tree over instances. The kernel's
+/// Levels of a tree over one mesh, and of the tree over the world. The kernel's
 /// stack has 40 entries: one for each level of both, and one for the rest of
 /// the group that an instance was taken from.
-pub(crate) const MESH_LEVELS: u32 = 25;
-pub(crate) const INSTANCE_LEVELS: u32 = 14;
+pub(crate) const MESH_LEVELS: u32 = 17;
+pub(crate) const WORLD_LEVELS: u32 = 22;
 
 /// Levels of a binary tree that the conversion, which recurses, is given.
 const BINARY_LEVELS: u32 = 512;

@@ -72,7 +72,7 @@ pub(crate) fn render(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TileImage, RenderError> {
     device.check("the film", 0)?;
-    let params = scene.params(task);
+    let params = scene.params(task)?;
     let mut film = Film::new(task.rect, task.range, task.settings.samples_per_pixel);
     let total = film.items();
     let mut pace = Pace::new(device, slicing, total);

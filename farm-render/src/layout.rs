@@ -6,8 +6,11 @@ use bytemuck::{Pod, Zeroable};
 /// No index.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// The bits of [`Instance::flags`].
-pub(crate) mod instance_flags {
+/// Marks an instance where a leaf names one.
+pub(crate) const INSTANCE_REFERENCE: u32 = 1 << 31;
+
+/// The bits of a triangle's flags, in `c[3]`.
+pub(crate) mod triangle_flags {
     pub(crate) const CULLS_BACK: u32 = 1;
     pub(crate) const OPAQUE: u32 = 2;
 }
@@ -23,11 +26,10 @@ pub(crate) mod material_flags {
 
 /// The bits of [`TextureSlot::flags`].
 pub(crate) mod texture_flags {
-    pub(crate) const PRESENT: u32 = 1;
-    pub(crate) const SRGB: u32 = 2;
-    pub(crate) const WIDE: u32 = 4;
-    pub(crate) const NEAREST: u32 = 8;
-    pub(crate) const UV1: u32 = 16;
+    pub(crate) const SRGB: u32 = 1;
+    pub(crate) const WIDE: u32 = 2;
+    pub(crate) const NEAREST: u32 = 4;
+    pub(crate) const UV1: u32 = 8;
     pub(crate) const WRAP_U_SHIFT: u32 = 8;
     pub(crate) const WRAP_V_SHIFT: u32 = 10;
 }
@@ -60,7 +62,6 @@ pub(crate) struct Params {
     pub(crate) filter_kind: u32,
     pub(crate) transparent: u32,
     pub(crate) record_count: u32,
-    pub(crate) instance_count: u32,
     pub(crate) light_count: u32,
     pub(crate) root: u32,
     pub(crate) sky_width: u32,
@@ -72,7 +73,8 @@ pub(crate) struct Params {
     pub(crate) sky_pick: f32,
     pub(crate) filter_table: u32,
     pub(crate) albedo_table: u32,
-    pub(crate) srgb_table: u32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
 }
 
 /// A work item and its result.
@@ -97,13 +99,13 @@ pub(crate) struct Node {
     pub(crate) planes_z: [u32; 4],
 }
 
-/// Corners in mesh space.
+/// What a leaf names; see `layout.wgsl` for the fourth words.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Triangle {
-    pub(crate) a: [f32; 4],
-    pub(crate) b: [f32; 4],
-    pub(crate) c: [f32; 4],
+    pub(crate) a: [u32; 4],
+    pub(crate) b: [u32; 4],
+    pub(crate) c: [u32; 4],
 }
 
 /// A placed mesh.
@@ -113,17 +115,17 @@ pub(crate) struct Instance {
     pub(crate) to_mesh: [[f32; 4]; 3],
     pub(crate) to_world: [[f32; 4]; 3],
     pub(crate) root: u32,
-    pub(crate) flags: u32,
     pub(crate) material: u32,
     pub(crate) first_light: u32,
-    pub(crate) first_triangle: u32,
     pub(crate) indices: u32,
     pub(crate) normals: u32,
     pub(crate) tangents: u32,
     pub(crate) uv0: u32,
     pub(crate) uv1: u32,
     pub(crate) colors: u32,
-    pub(crate) padding: u32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
+    pub(crate) padding2: u32,
 }
 
 /// A texture of a material.
@@ -150,12 +152,9 @@ pub(crate) struct Material {
     pub(crate) f0: f32,
     pub(crate) f90: f32,
     pub(crate) flags: u32,
-    pub(crate) padding0: u32,
-    pub(crate) padding1: u32,
-    pub(crate) base_color_texture: TextureSlot,
-    pub(crate) metallic_roughness_texture: TextureSlot,
-    pub(crate) normal_texture: TextureSlot,
-    pub(crate) emissive_texture: TextureSlot,
+    pub(crate) textures: u32,
+    pub(crate) padding: u32,
+    pub(crate) slots: [TextureSlot; 4],
 }
 
 /// A light and its entry in the alias table.
@@ -231,7 +230,6 @@ mod tests {
             filter_kind,
             transparent,
             record_count,
-            instance_count,
             light_count,
             root,
             sky_width,
@@ -243,7 +241,8 @@ mod tests {
             sky_pick,
             filter_table,
             albedo_table,
-            srgb_table
+            padding0,
+            padding1
         );
         check!(&module, Record, pixel, block, rays, luminance_squares, sum);
         check!(&module, Node, grid, children, planes_x, planes_y, planes_z);
@@ -254,17 +253,17 @@ mod tests {
             to_mesh,
             to_world,
             root,
-            flags,
             material,
             first_light,
-            first_triangle,
             indices,
             normals,
             tangents,
             uv0,
             uv1,
             colors,
-            padding
+            padding0,
+            padding1,
+            padding2
         );
         check!(&module, TextureSlot, row_u, row_v, texels, width, height, flags);
         check!(
@@ -278,12 +277,9 @@ mod tests {
             f0,
             f90,
             flags,
-            padding0,
-            padding1,
-            base_color_texture,
-            metallic_roughness_texture,
-            normal_texture,
-            emissive_texture
+            textures,
+            padding,
+            slots
         );
         check!(&module, Light, kind, threshold, alias_entry, pick, place, direction, intensity);
     }

@@ -16,6 +16,7 @@ mod class;
 mod device;
 mod dispatch;
 mod film;
+mod geometry;
 mod layout;
 mod light;
 mod pack;
@@ -160,9 +161,7 @@ impl Renderer {
     }
 
     /// Renders a task: finished pixels where its range is whole, else sums.
-    /// `progress` is called after every slice and may stop the work. A camera
-    /// that the scene does not have is the caller's to refuse; here the last
-    /// one stands in for it.
+    /// `progress` is called after every slice and may stop the work.
     ///
     /// # Errors
     /// Out of memory and a lost device are values; nothing panics.

@@ -2,12 +2,12 @@
 
 use std::f64::consts::PI;
 
-use farm_scene::{LightKind, Scene};
+use farm_scene::{AlphaMode, LightKind, Scene};
 
 use crate::alias;
+use crate::geometry::Geometry;
 use crate::layout::{self, Light, NONE, light_kind, material_flags};
-use crate::pack::{Geometry, word_index};
-use crate::sky::PackedSky;
+use crate::pack::{to_f32, word_index};
 use crate::texture::{emits, mean_color};
 use bytemuck::Zeroable;
 
@@ -29,7 +29,7 @@ pub(crate) fn pack_lights(
     scene: &Scene,
     materials: &[layout::Material],
     geometry: &mut Geometry,
-    sky: Option<&PackedSky>,
+    has_sky: bool,
 ) -> PackedLights {
     let mut lights = Vec::new();
     let mut weights = Vec::new();
@@ -39,7 +39,7 @@ pub(crate) fn pack_lights(
         lights.push(punctual(light));
         weights.push(punctual_power(light, radius));
     }
-    if sky.is_some() {
+    if has_sky {
         let others: f64 = weights.iter().sum();
         let weight = if others > 0.0 { others * SKY_SHARE / (1.0 - SKY_SHARE) } else { 1.0 };
         lights.push(Light { kind: light_kind::SKY, ..Light::zeroed() });
@@ -54,10 +54,12 @@ pub(crate) fn pack_lights(
         light.alias_entry = entry.alias;
         light.pick = entry.probability;
     }
-    let sky_pick = if sky.is_some() { lights.last().map_or(0.0, |light| light.pick) } else { 0.0 };
+    let sky_pick = if has_sky { lights.last().map_or(0.0, |light| light.pick) } else { 0.0 };
     PackedLights { lights, sky_pick }
 }
 
+/// Adds the triangles of every opaque material that emits. What alpha makes
+/// holes in is found by the paths that hit it alone.
 fn add_emissive_triangles(
     scene: &Scene,
     materials: &[layout::Material],
@@ -66,16 +68,15 @@ fn add_emissive_triangles(
     weights: &mut Vec<f64>,
 ) {
     let radiance: Vec<f64> = scene.materials.iter().map(|material| mean_emission(scene, material)).collect();
-    for (index, instance) in geometry.instances.iter_mut().enumerate() {
+    for index in 0..geometry.instances.len() {
+        let instance = geometry.instances[index];
         let material = instance.material as usize;
-        if radiance[material] <= 0.0 {
+        if radiance[material] <= 0.0 || scene.materials[material].alpha != AlphaMode::Opaque {
             continue;
         }
         let sides = if materials[material].flags & material_flags::DOUBLE_SIDED != 0 { 2.0 } else { 1.0 };
-        instance.first_light = word_index(lights.len());
-        let first = instance.first_triangle;
-        let count = geometry.triangle_counts[index];
-        for triangle in first..first + count {
+        geometry.instances[index].first_light = word_index(lights.len());
+        for triangle in geometry.places(index) {
             let area = world_area(&geometry.triangles[triangle as usize], &instance.to_world);
             let place = [word_index(index), triangle, 0, 0];
             lights.push(Light { kind: light_kind::TRIANGLE, place, ..Light::zeroed() });
@@ -97,8 +98,9 @@ fn mean_emission(scene: &Scene, material: &farm_scene::Material) -> f64 {
 }
 
 fn world_area(triangle: &layout::Triangle, to_world: &[[f32; 4]; 3]) -> f64 {
-    let edge = |corner: [f32; 4]| {
-        let along = [0, 1, 2].map(|i| f64::from(corner[i]) - f64::from(triangle.a[i]));
+    let at = |corner: [u32; 4], i: usize| f64::from(f32::from_bits(corner[i]));
+    let edge = |corner: [u32; 4]| {
+        let along = [0, 1, 2].map(|i| at(corner, i) - at(triangle.a, i));
         to_world.map(|row| (0..3).map(|i| f64::from(row[i]) * along[i]).sum::<f64>())
     };
     let (b, c) = (edge(triangle.b), edge(triangle.c));
@@ -132,8 +134,9 @@ fn punctual(light: &farm_scene::Light) -> Light {
         },
         LightKind::Spot { position, direction, range, inner_cone_angle, outer_cone_angle } => {
             // The falloff that KHR_lights_punctual recommends.
-            let outer = outer_cone_angle.cos();
-            let scale = 1.0 / (inner_cone_angle.cos() - outer).max(1e-3);
+            let outer = to_f32(f64::from(outer_cone_angle).cos());
+            let inner = to_f32(f64::from(inner_cone_angle).cos());
+            let scale = 1.0 / (inner - outer).max(1e-3);
             Light {
                 kind: light_kind::SPOT,
                 place: place(position, range),

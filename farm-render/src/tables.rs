@@ -1,5 +1,5 @@
-//! Tables that the kernel reads: inverse distributions of the pixel filters,
-//! albedos of the microfacet lobe, and the sRGB curve.
+//! Tables that the kernel reads: inverse distributions of the pixel filters and
+//! albedos of the microfacet lobe.
 //!
 //! They are computed in f64 and rounded far above its last places, so that two
 //! machines whose mathematics libraries differ there get the same bits.
@@ -32,8 +32,6 @@ const LEAST_ALPHA: f64 = 1.0e-3;
 pub(crate) struct Tables {
     /// The words.
     pub(crate) words: Vec<u32>,
-    /// 256 linear values of the sRGB curve, as bits of f32.
-    pub(crate) srgb: u32,
     /// Albedos in 16 + 16 bits: knots of roughness by knots of √cosine, then
     /// the averages for each knot of roughness.
     pub(crate) albedo: u32,
@@ -55,11 +53,10 @@ impl Tables {
             words.extend(table);
             start
         };
-        let srgb = append((0..=255).map(srgb_to_linear).map(f32::to_bits).collect());
         let albedo = append(albedo_table());
         let gaussian = append(inverse_distribution(gaussian_window));
         let blackman_harris = append(inverse_distribution(blackman_harris_window));
-        Self { words, srgb, albedo, gaussian, blackman_harris }
+        Self { words, albedo, gaussian, blackman_harris }
     }
 
     /// The kernel's number for a filter and the first word of its table.
@@ -70,16 +67,6 @@ impl Tables {
             PixelFilter::BlackmanHarris => (2, self.blackman_harris),
         }
     }
-}
-
-/// IEC 61966-2-1.
-#[expect(clippy::cast_possible_truncation, reason = "the kernel computes in f32")]
-pub(crate) fn srgb_to_linear(byte: u32) -> f32 {
-    let encoded = f64::from(byte) / 255.0;
-    if encoded <= 0.04045 {
-        return (encoded / 12.92) as f32;
-    }
-    ((encoded + 0.055) / 1.055).powf(2.4) as f32
 }
 
 /// A Gaussian of standard deviation 0.5 pixels.

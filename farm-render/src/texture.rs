@@ -6,7 +6,6 @@ use farm_scene::{AlphaMode, Filter, Image, Scene, Texels, Wrap};
 
 use crate::layout::{Material, TextureSlot, material_flags, texture_flags};
 use crate::pack::word_index;
-use crate::tables::srgb_to_linear;
 use bytemuck::Zeroable;
 
 /// Packs every material, and appends to `texels` the images that they use.
@@ -33,6 +32,13 @@ fn pack_material(material: &farm_scene::Material, images: &mut Images<'_>) -> Ma
     } else if emits(material) {
         flags |= material_flags::EMISSIVE;
     }
+    let textured = [
+        material.base_color_texture,
+        material.metallic_roughness_texture,
+        material.normal_texture,
+        material.emissive_texture,
+    ];
+    let textures = (0..4).filter(|&i| textured[i].is_some()).fold(0, |bits, i| bits | 1 << i);
     // An index of 1 is no interface at all: nothing is reflected at any angle.
     let f0 = ((material.ior - 1.0) / (material.ior + 1.0)).powi(2);
     let f90 = if material.ior == 1.0 { 0.0 } else { 1.0 };
@@ -45,12 +51,9 @@ fn pack_material(material: &farm_scene::Material, images: &mut Images<'_>) -> Ma
         f0,
         f90,
         flags,
-        padding0: 0,
-        padding1: 0,
-        base_color_texture: images.slot(material.base_color_texture),
-        metallic_roughness_texture: images.slot(material.metallic_roughness_texture),
-        normal_texture: images.slot(material.normal_texture),
-        emissive_texture: images.slot(material.emissive_texture),
+        textures,
+        padding: 0,
+        slots: textured.map(|slot| images.slot(slot)),
     }
 }
 
@@ -73,8 +76,7 @@ impl Images<'_> {
         let image = &self.scene.images[texture.image as usize];
         let texels = &mut *self.texels;
         let first = *self.first_words.entry(texture.image).or_insert_with(|| append_image(image, texels));
-        let mut flags = texture_flags::PRESENT
-            | wrap_bits(texture.wrap_u) << texture_flags::WRAP_U_SHIFT
+        let mut flags = wrap_bits(texture.wrap_u) << texture_flags::WRAP_U_SHIFT
             | wrap_bits(texture.wrap_v) << texture_flags::WRAP_V_SHIFT;
         if image.srgb {
             flags |= texture_flags::SRGB;
@@ -116,15 +118,21 @@ fn wrap_bits(wrap: Wrap) -> u32 {
     }
 }
 
+/// IEC 61966-2-1.
+fn srgb_to_linear(byte: u8) -> f64 {
+    let encoded = f64::from(byte) / 255.0;
+    if encoded <= 0.04045 { encoded / 12.92 } else { ((encoded + 0.055) / 1.055).powf(2.4) }
+}
+
 /// Mean linear colour of an image's texels.
 pub(crate) fn mean_color(image: &Image) -> [f64; 3] {
     let mut sum = [0.0_f64; 3];
     let mut add = |texel: [f64; 3]| sum.iter_mut().zip(texel).for_each(|(sum, value)| *sum += value);
     match &image.texels {
         Texels::Rgba8(bytes) => {
-            let curve: Vec<f64> = (0..=255_u32)
-                .map(|byte| if image.srgb { srgb_to_linear(byte).into() } else { f64::from(byte) / 255.0 })
-                .collect();
+            let linear = |byte: u8| f64::from(byte) / 255.0;
+            let curve: Vec<f64> =
+                (0..=255).map(|byte| if image.srgb { srgb_to_linear(byte) } else { linear(byte) }).collect();
             for [r, g, b, _] in bytes.as_chunks().0 {
                 add([curve[usize::from(*r)], curve[usize::from(*g)], curve[usize::from(*b)]]);
             }

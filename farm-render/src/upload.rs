@@ -7,7 +7,7 @@ use farm_scene::{Camera, Projection, Scene};
 use crate::RenderError;
 use crate::device::Device;
 use crate::layout::{Params, SCENE_BUFFERS};
-use crate::pack::{self, PackedScene};
+use crate::pack::{self, PackedScene, to_f32};
 use crate::tables::Tables;
 
 /// A scene in an adapter's memory.
@@ -23,7 +23,7 @@ impl DeviceScene {
     /// Packs a scene and uploads it.
     pub(crate) fn upload(device: &Device, scene: &Scene) -> Result<Self, RenderError> {
         let packed = pack::pack(scene)?;
-        let sizes = check_sizes(device, &packed)?;
+        let sizes = check_sizes(&packed, device.max_binding_bytes())?;
         let mut names = SCENE_BUFFERS.iter().map(|(name, _)| *name);
         let mut name = || names.next().unwrap_or("the scene");
         let geometry = &packed.geometry;
@@ -55,10 +55,14 @@ impl DeviceScene {
     }
 
     /// The parameters of a task's dispatches, but for the number of records.
-    pub(crate) fn params(&self, task: &RenderTask) -> Params {
+    pub(crate) fn params(&self, task: &RenderTask) -> Result<Params, RenderError> {
         let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent } =
             task.settings;
-        let wanted = usize::try_from(camera).ok().and_then(|index| self.cameras.get(index));
+        let count = self.cameras.len();
+        let camera = usize::try_from(camera)
+            .ok()
+            .and_then(|index| self.cameras.get(index))
+            .ok_or(RenderError::NoCamera { index: camera, count })?;
         let (filter_kind, filter_table) = Tables::shared().filter(filter);
         let mut params = Params {
             width: task.resolution.width,
@@ -72,16 +76,14 @@ impl DeviceScene {
             transparent: transparent.into(),
             ..self.params
         };
-        if let Some(camera) = wanted.or(self.cameras.last()) {
-            aim(&mut params, camera);
-        }
-        params
+        aim(&mut params, camera);
+        Ok(params)
     }
 }
 
-/// Bytes of each scene buffer; an error where one is more than the adapter
-/// binds. An empty array takes one element.
-fn check_sizes(device: &Device, packed: &PackedScene) -> Result<[u64; 7], RenderError> {
+/// Bytes of each scene buffer; an error where one is more than the adapter can
+/// bind. An empty array takes one element.
+fn check_sizes(packed: &PackedScene, available: u64) -> Result<[u64; 7], RenderError> {
     let geometry = &packed.geometry;
     let counts = [
         geometry.nodes.len(),
@@ -95,7 +97,6 @@ fn check_sizes(device: &Device, packed: &PackedScene) -> Result<[u64; 7], Render
     let mut sizes = [0; 7];
     for ((size, count), (what, element)) in sizes.iter_mut().zip(counts).zip(SCENE_BUFFERS) {
         *size = u64::try_from(count.max(1)).unwrap_or(u64::MAX).saturating_mul(element);
-        let available = device.max_binding_bytes();
         if *size > available {
             return Err(RenderError::OutOfMemory { what: what.to_owned(), needed: *size, available });
         }
@@ -119,7 +120,7 @@ fn aim(params: &mut Params, camera: &Camera) {
     #[expect(clippy::cast_precision_loss, reason = "frames are at most 32,768 pixels wide")]
     let aspect = params.width as f32 / params.height as f32;
     let (half_height, perspective) = match camera.projection {
-        Projection::Perspective { vertical_fov } => ((vertical_fov * 0.5).tan(), 1.0),
+        Projection::Perspective { vertical_fov } => (to_f32((f64::from(vertical_fov) * 0.5).tan()), 1.0),
         Projection::Orthographic { half_height } => (half_height, 0.0),
     };
     let matrix = camera.transform.matrix3;
@@ -128,4 +129,23 @@ fn aim(params: &mut Params, camera: &Camera) {
     params.camera_up = axis(matrix.y_axis, half_height);
     params.camera_back = axis(matrix.z_axis, perspective);
     params.camera_position = glam::Vec3::from(camera.transform.translation).extend(0.0).to_array();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::probe_scene;
+
+    #[test]
+    fn a_scene_too_large_for_the_adapter_is_refused_with_both_sizes() {
+        let packed = pack::pack(&probe_scene()).expect("the probe is small");
+        let sizes = check_sizes(&packed, u64::MAX).expect("it fits");
+        let largest = sizes.iter().copied().max().unwrap_or(0);
+        assert!(check_sizes(&packed, largest).is_ok());
+        let Err(RenderError::OutOfMemory { needed, available, .. }) = check_sizes(&packed, largest - 1)
+        else {
+            panic!("it does not fit");
+        };
+        assert_eq!((needed, available), (largest, largest - 1));
+    }
 }

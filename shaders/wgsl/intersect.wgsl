@@ -70,9 +70,9 @@ fn edge(a: vec2<f32>, b: vec2<f32>) -> f32 {
 // Watertight intersection (Woop, Benthin & Wald 2013, "Watertight Ray/Triangle
 // Intersection", JCGT 2(1)), with the edge functions above.
 fn intersect_triangle(ray: LocalRay, triangle: Triangle) -> TriangleHit {
-    let a = permute(triangle.a.xyz - ray.origin, ray.axis);
-    let b = permute(triangle.b.xyz - ray.origin, ray.axis);
-    let c = permute(triangle.c.xyz - ray.origin, ray.axis);
+    let a = permute(bitcast<vec3<f32>>(triangle.a.xyz) - ray.origin, ray.axis);
+    let b = permute(bitcast<vec3<f32>>(triangle.b.xyz) - ray.origin, ray.axis);
+    let c = permute(bitcast<vec3<f32>>(triangle.c.xyz) - ray.origin, ray.axis);
     let a2 = a.xy - ray.shear.xy * a.z;
     let b2 = b.xy - ray.shear.xy * b.z;
     let c2 = c.xy - ray.shear.xy * c.z;

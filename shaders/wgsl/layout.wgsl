@@ -24,9 +24,8 @@ struct Params {
     transparent: u32,
     // Records of this dispatch.
     record_count: u32,
-    instance_count: u32,
     light_count: u32,
-    // Root node of the tree over the instances.
+    // Root node of the tree over the world, or NONE where that is empty.
     root: u32,
     // Map size in texels, and its first word in `texels`.
     sky_width: u32,
@@ -41,7 +40,8 @@ struct Params {
     // First words of the tables.
     filter_table: u32,
     albedo_table: u32,
-    srgb_table: u32,
+    padding0: u32,
+    padding1: u32,
 }
 
 // A work item and its result: 16 samples of one pixel.
@@ -73,26 +73,31 @@ struct Node {
     planes_z: vec4<u32>,
 }
 
-// Corners in mesh space; `w` is unused.
+// What a leaf names: a triangle of the world, a triangle of a mesh that is
+// placed more than once, or an instance of such a mesh. The bits of the corners
+// lie in xyz.
 struct Triangle {
-    a: vec4<f32>,
-    b: vec4<f32>,
-    c: vec4<f32>,
+    // `w` is the instance that a triangle of the world belongs to, NONE in a
+    // mesh's own tree, and an instance with bit 31 set where that is what the
+    // leaf names.
+    a: vec4<u32>,
+    // `w` is the triangle's place in its mesh.
+    b: vec4<u32>,
+    // `w` holds flags.
+    c: vec4<u32>,
 }
 
-// A placed mesh.
+// A placed mesh. Meshes that are placed once lie in world space already, and
+// their maps do nothing.
 struct Instance {
     // Rows of the affine map from world to mesh space and back.
     to_mesh: array<vec4<f32>, 3>,
     to_world: array<vec4<f32>, 3>,
-    // Root node of the mesh's tree.
+    // Root node of the mesh's own tree, if it has one.
     root: u32,
-    flags: u32,
     material: u32,
     // Light of the mesh's first triangle, or NONE.
     first_light: u32,
-    // First triangle in `triangles`.
-    first_triangle: u32,
     // First words in `attributes`, or NONE: corner indices, normals, tangents,
     // both coordinate sets, colours.
     indices: u32,
@@ -101,7 +106,9 @@ struct Instance {
     uv0: u32,
     uv1: u32,
     colors: u32,
-    padding: u32,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
 }
 
 // A texture of a material: coordinates, image, wrap and filter.
@@ -128,12 +135,10 @@ struct Material {
     // The same at grazing incidence: 1, or 0 where the index is 1.
     f90: f32,
     flags: u32,
-    padding0: u32,
-    padding1: u32,
-    base_color_texture: TextureSlot,
-    metallic_roughness_texture: TextureSlot,
-    normal_texture: TextureSlot,
-    emissive_texture: TextureSlot,
+    // Which of the textures there are, a bit each.
+    textures: u32,
+    padding: u32,
+    slots: array<TextureSlot, 4>,
 }
 
 // A light and its entry in the alias table (Walker 1977, Vose 1991).
@@ -165,8 +170,10 @@ struct Light {
 
 const NONE: u32 = 0xffffffffu;
 
-const INSTANCE_CULLS_BACK: u32 = 1u;
-const INSTANCE_OPAQUE: u32 = 2u;
+const INSTANCE_REFERENCE: u32 = 0x80000000u;
+
+const TRIANGLE_CULLS_BACK: u32 = 1u;
+const TRIANGLE_OPAQUE: u32 = 2u;
 
 const MATERIAL_UNLIT: u32 = 1u;
 const MATERIAL_DOUBLE_SIDED: u32 = 2u;
@@ -174,11 +181,17 @@ const MATERIAL_MASK: u32 = 4u;
 const MATERIAL_BLEND: u32 = 8u;
 const MATERIAL_EMISSIVE: u32 = 16u;
 
-const TEXTURE_PRESENT: u32 = 1u;
-const TEXTURE_SRGB: u32 = 2u;
-const TEXTURE_WIDE: u32 = 4u;
-const TEXTURE_NEAREST: u32 = 8u;
-const TEXTURE_UV1: u32 = 16u;
+// Places in a material's slots; 2 is the normal map.
+const BASE_COLOR_SLOT: u32 = 0u;
+const METALLIC_ROUGHNESS_SLOT: u32 = 1u;
+const EMISSIVE_SLOT: u32 = 3u;
+const SLOT_COUNT: u32 = 4u;
+
+const TEXTURE_SRGB: u32 = 1u;
+const TEXTURE_WIDE: u32 = 2u;
+const TEXTURE_WIDE_BIT: u32 = 1u;
+const TEXTURE_NEAREST: u32 = 4u;
+const TEXTURE_UV1: u32 = 8u;
 // Two bits of wrap for u, then two for v: 0 repeats, 1 mirrors, 2 clamps.
 const TEXTURE_WRAP_U: u32 = 8u;
 const TEXTURE_WRAP_V: u32 = 10u;

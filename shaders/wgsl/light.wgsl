@@ -3,14 +3,14 @@
 
 import package::layout::{
     instances, lights, params, Light, LIGHT_DIRECTIONAL, LIGHT_SKY, LIGHT_SPOT, LIGHT_TRIANGLE,
-    MATERIAL_DOUBLE_SIDED, materials, NONE,
+    MATERIAL_DOUBLE_SIDED, materials, NONE, triangles,
 };
 import package::environment::sample_sky;
 import package::hash::{multiply_wide, unit_float};
-import package::surface::{
-    corners, coverage_at, emission_at, position_error, Surface, world_triangle,
+import package::surface::{emission_at, place_of, position_error, Surface};
+import package::vector::{
+    cross3, dot3, length3, normalize3, transform_direction, transform_normal, transform_point,
 };
-import package::vector::{cross3, dot3, length3, normalize3};
 
 // Light that would arrive were nothing in between. A shadow ray from the
 // surface along `reach` up to 1 tells whether it does.
@@ -54,14 +54,18 @@ fn sample_triangle(light: Light, origin: vec3<f32>, bits: vec2<u32>) -> LightSam
     let root = sqrt(unit_float(bits.x));
     let b = 1.0 - root;
     let c = unit_float(bits.y) * root;
-    let corner = world_triangle(instance, triangle);
-    let edge_cross = cross3(corner.b - corner.a, corner.c - corner.a);
-    let double_area = length3(edge_cross);
+    let corners = triangles[triangle];
+    let to_world = instances[instance].to_world;
+    let first = bitcast<vec3<f32>>(corners.a.xyz);
+    let edge_b = bitcast<vec3<f32>>(corners.b.xyz) - first;
+    let edge_c = bitcast<vec3<f32>>(corners.c.xyz) - first;
+    let double_area =
+        length3(cross3(transform_direction(to_world, edge_b), transform_direction(to_world, edge_c)));
     if (!(double_area > 0.0)) {
         return no_light();
     }
-    let point = corner.a * (1.0 - b - c) + corner.b * b + corner.c * c;
-    let normal = normalize3(corner.front);
+    let point = transform_point(to_world, first + edge_b * b + edge_c * c);
+    let normal = normalize3(transform_normal(instances[instance].to_mesh, cross3(edge_b, edge_c)));
     let towards = point - origin;
     let distance_square = dot3(towards, towards);
     if (!(distance_square > 0.0)) {
@@ -75,12 +79,11 @@ fn sample_triangle(light: Light, origin: vec3<f32>, bits: vec2<u32>) -> LightSam
         return no_light();
     }
     // The shadow ray ends just off the light, on the side that is seen.
-    let extent = max(max(abs(corner.a), abs(corner.b)), abs(corner.c));
-    let error = position_error(instances[instance].to_world, vec3<f32>(0.0), extent);
+    let extent = abs(first) + abs(edge_b) + abs(edge_c);
+    let error = position_error(to_world, extent, point);
     let shift = normal * (sign(facing) * dot3(abs(normal), error) * 2.0);
     let pdf = triangle_density(light.pick, distance_square, abs(facing), double_area);
-    let emission = emission_at(instance, corners(instance, triangle), b, c)
-        * coverage_at(instance, triangle, b, c);
+    let emission = emission_at(place_of(instance, corners, b, c));
     return LightSample(direction, towards + shift, emission / pdf, pdf);
 }
 
@@ -127,19 +130,15 @@ fn sample_light(origin: vec3<f32>, choice: u32, bits: vec2<u32>, cell: u32) -> L
     return sample_punctual(light, origin);
 }
 
-// Density with which `sample_light` finds a triangle that a ray hit after
+// Density with which `sample_light` finds a surface that a ray hit after
 // `distance`; 0 where it never does.
-fn light_density(instance: u32, triangle: u32, direction: vec3<f32>, distance: f32) -> f32 {
-    let first = instances[instance].first_light;
-    if (first == NONE) {
+fn light_density(surface: Surface, direction: vec3<f32>, distance: f32) -> f32 {
+    if (surface.light == NONE) {
         return 0.0;
     }
-    let pick = lights[first + triangle - instances[instance].first_triangle].pick;
-    let corner = world_triangle(instance, triangle);
-    let double_area = length3(cross3(corner.b - corner.a, corner.c - corner.a));
-    let cosine = abs(dot3(normalize3(corner.front), direction));
-    if (!(double_area * cosine > 0.0)) {
+    let cosine = abs(dot3(surface.geometric_normal, direction));
+    if (!(surface.double_area * cosine > 0.0)) {
         return 0.0;
     }
-    return triangle_density(pick, distance * distance, cosine, double_area);
+    return triangle_density(lights[surface.light].pick, distance * distance, cosine, surface.double_area);
 }

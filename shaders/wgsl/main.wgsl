@@ -8,8 +8,8 @@ import package::vector::luminance;
 
 // Samples of a base block, as the farm counts them.
 const BLOCK_SAMPLES: u32 = 16u;
-// 16 samples of at most 256 segments, and a step to end on.
-const STEP_LIMIT_OF_BLOCK: u32 = 4112u;
+// 16 samples of at most 256 segments and 64 surfaces passed through.
+const STEP_LIMIT_OF_BLOCK: u32 = 5120u;
 
 // One invocation renders one base block of one pixel: it reads record `id.x`,
 // traces the block's samples, and alone writes that record. Every step of its

@@ -1,9 +1,7 @@
 // Path tracing with next-event estimation (Kajiya 1986; Veach 1997; pbrt-v4,
 // section 13.4): a path grows by one segment at a time.
 
-import package::layout::{
-    instances, params, Material, INSTANCE_OPAQUE, MATERIAL_EMISSIVE, MATERIAL_UNLIT, NONE,
-};
+import package::layout::{params, MATERIAL_EMISSIVE, MATERIAL_UNLIT, NONE};
 import package::bsdf::{Bsdf, bsdf_at, evaluate_bsdf, sample_bsdf};
 import package::camera::{camera_ray, FAR};
 import package::environment::{sky_is_map, sky_radiance};
@@ -16,7 +14,7 @@ import package::surface::{coverage_at, off_surface, Surface, surface_at};
 import package::traverse::{Hit, Ray, ray_from, traverse};
 import package::vector::largest;
 
-// Surfaces that one ray may pass through by their alpha.
+// Surfaces that a path, or a shadow ray, may pass through by their alpha.
 const PASS_LIMIT: u32 = 64u;
 // Segments after which roulette may end a path.
 const ROULETTE_AFTER: u32 = 4u;
@@ -29,8 +27,9 @@ struct Path {
     // Density of the ray's direction; 0 for camera rays, which no light
     // sampling competes with.
     pdf: f32,
-    // Segments so far.
+    // Segments so far, and surfaces that their rays passed through.
     segments: u32,
+    passes: u32,
     alive: bool,
     // Rays traced for it.
     rays: u32,
@@ -39,16 +38,10 @@ struct Path {
     sample: u32,
 }
 
-// The hit that stops a ray, and how many rays it took to find it.
-struct Stop {
-    hit: Hit,
-    rays: u32,
-}
-
 fn begin_path(x: u32, y: u32, key: u32, sample: u32) -> Path {
     let ray = camera_ray(x, y, sample_pair(key, sample, PAIR_FILTER));
     return Path(
-        ray, vec3<f32>(1.0), vec3<f32>(0.0), 1.0, 0.0, 0u, true, 0u, key, sample,
+        ray, vec3<f32>(1.0), vec3<f32>(0.0), 1.0, 0.0, 0u, 0u, true, 0u, key, sample,
     );
 }
 
@@ -57,26 +50,16 @@ fn behind(ray: Ray, hit: Hit) -> Ray {
     return Ray(ray.origin, ray.direction, hit.t, ray.t_max, hit.instance, hit.triangle);
 }
 
-// Follows a ray through holes and, by chance, through translucent coverage. The
+// Whether a path goes on behind a surface that does not cover everything. The
 // chance is a hash of path and triangle, so it does not depend on the order in
 // which the tree is walked.
-fn find_stop(first: Ray, key: u32) -> Stop {
-    var ray = first;
-    var stop = Stop(traverse(ray, false), 1u);
-    for (var pass_count = 0u; pass_count < PASS_LIMIT; pass_count++) {
-        let hit = stop.hit;
-        if (hit.instance == NONE || (instances[hit.instance].flags & INSTANCE_OPAQUE) != 0u) {
-            break;
-        }
-        let threshold = quantised_probability(coverage_at(hit.instance, hit.triangle, hit.b, hit.c));
-        let chance = hash_combine(hash_combine(key, hit.instance), hit.triangle) >> 16u;
-        if (chance < threshold) {
-            break;
-        }
-        ray = behind(ray, hit);
-        stop = Stop(traverse(ray, false), stop.rays + 1u);
+fn passes(path: Path, hit: Hit, coverage: f32) -> bool {
+    if (hit.opaque || path.passes >= PASS_LIMIT) {
+        return false;
     }
-    return stop;
+    let key = hash_combine(hash_combine(path.key, path.sample), path.segments);
+    let chance = hash_combine(hash_combine(key, hit.instance), hit.triangle) >> 16u;
+    return chance >= quantised_probability(coverage);
 }
 
 // What a shadow ray found: the share of light that gets through.
@@ -96,10 +79,10 @@ fn trace_shadow(origin: vec3<f32>, reach: vec3<f32>) -> Shadow {
         if (hit.instance == NONE) {
             return shadow;
         }
-        if ((instances[hit.instance].flags & INSTANCE_OPAQUE) != 0u) {
+        if (hit.opaque) {
             break;
         }
-        shadow.transmittance *= 1.0 - coverage_at(hit.instance, hit.triangle, hit.b, hit.c);
+        shadow.transmittance *= 1.0 - coverage_at(hit);
         if (shadow.transmittance <= 0.0) {
             break;
         }
@@ -124,7 +107,7 @@ fn mis_weight(pdf: f32, other: f32) -> f32 {
 fn escape(before: Path) -> Path {
     var path = before;
     path.alive = false;
-    if (path.segments == 1u && params.transparent != 0u) {
+    if (path.segments == 0u && params.transparent != 0u) {
         path.alpha = 0.0;
         return path;
     }
@@ -138,16 +121,14 @@ fn escape(before: Path) -> Path {
 }
 
 // Adds what a surface emits towards the path.
-fn add_emission(before: Path, surface: Surface, hit: Hit) -> Path {
+fn add_emission(before: Path, surface: Surface, distance: f32) -> Path {
     var path = before;
     if ((surface.flags & MATERIAL_EMISSIVE) == 0u) {
         return path;
     }
     var weight = 1.0;
     if (path.pdf > 0.0) {
-        weight = mis_weight(
-            path.pdf, light_density(hit.instance, hit.triangle, path.ray.direction, hit.t),
-        );
+        weight = mis_weight(path.pdf, light_density(surface, path.ray.direction, distance));
     }
     path.radiance += path.throughput * surface.emission * weight;
     return path;
@@ -193,23 +174,28 @@ fn play_roulette(before: Path, fate: u32) -> Path {
     return path;
 }
 
-// Grows a path by one segment.
+// Follows a path's ray to what it hits, and grows the path by a segment unless
+// the ray passes through.
 fn extend_path(before: Path) -> Path {
     var path = before;
-    path.segments += 1u;
-    let stop = find_stop(path.ray, hash_combine(hash_combine(path.key, path.sample), path.segments));
-    let hit = stop.hit;
-    path.rays += stop.rays;
+    let hit = traverse(path.ray, false);
+    path.rays += 1u;
     if (hit.instance == NONE) {
         return escape(path);
     }
     let surface = surface_at(hit, path.ray.direction);
+    if (passes(path, hit, surface.coverage)) {
+        path.ray = behind(path.ray, hit);
+        path.passes += 1u;
+        return path;
+    }
+    path.segments += 1u;
     if ((surface.flags & MATERIAL_UNLIT) != 0u) {
         path.radiance += path.throughput * surface.base_color;
         path.alive = false;
         return path;
     }
-    path = add_emission(path, surface, hit);
+    path = add_emission(path, surface, hit.t);
     if (path.segments >= params.max_depth) {
         path.alive = false;
         return path;

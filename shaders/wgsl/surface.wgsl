@@ -1,12 +1,14 @@
 // What a hit means: position, normals, and the material's values there.
 
 import package::layout::{
-    attributes, instances, materials, triangles, MATERIAL_BLEND, MATERIAL_EMISSIVE, MATERIAL_MASK, NONE, TEXTURE_PRESENT,
+    attributes, instances, materials, triangles, BASE_COLOR_SLOT, EMISSIVE_SLOT, MATERIAL_BLEND,
+    MATERIAL_MASK, METALLIC_ROUGHNESS_SLOT, NONE, SLOT_COUNT, TEXTURE_UV1, Triangle,
 };
 import package::texture::sample_texture;
 import package::traverse::Hit;
 import package::vector::{
-    cross3, dot3, normalize3, transform_direction, transform_normal, transform_point,
+    cross3, dot3, length3, normalize3, transform_direction, transform_normal, transform_point,
+    unpack_fractions, unpack_octahedral,
 };
 
 // The least cosine between the shading normal and the way back.
@@ -20,7 +22,13 @@ struct Surface {
     // that the ray came from.
     geometric_normal: vec3<f32>,
     normal: vec3<f32>,
+    // Twice the triangle's area in the world.
+    double_area: f32,
+    // The triangle's light, or NONE.
+    light: u32,
     base_color: vec3<f32>,
+    // Share of light that is stopped here.
+    coverage: f32,
     emission: vec3<f32>,
     metallic: f32,
     roughness: f32,
@@ -29,14 +37,17 @@ struct Surface {
     flags: u32,
 }
 
-// A triangle of an instance in world space.
-struct WorldTriangle {
-    a: vec3<f32>,
-    b: vec3<f32>,
-    c: vec3<f32>,
-    // Cross product of the edges in mesh space, taken to world space: along the
-    // normal of the front whatever the map mirrors.
-    front: vec3<f32>,
+// A point of a triangle: whose it is, its vertices, and their weights.
+struct Place {
+    instance: u32,
+    corner: vec3<u32>,
+    weight: vec3<f32>,
+}
+
+fn place_of(instance: u32, triangle: Triangle, b: f32, c: f32) -> Place {
+    let i = instances[instance].indices + 3u * triangle.b.w;
+    let corner = vec3<u32>(attributes[i], attributes[i + 1u], attributes[i + 2u]);
+    return Place(instance, corner, vec3<f32>(1.0 - b - c, b, c));
 }
 
 fn attribute2(base: u32, vertex: u32) -> vec2<f32> {
@@ -53,122 +64,101 @@ fn attribute3(base: u32, vertex: u32) -> vec3<f32> {
     );
 }
 
-fn attribute4(base: u32, vertex: u32) -> vec4<f32> {
-    let i = base + 4u * vertex;
-    return vec4<f32>(
-        bitcast<f32>(attributes[i]),
-        bitcast<f32>(attributes[i + 1u]),
-        bitcast<f32>(attributes[i + 2u]),
-        bitcast<f32>(attributes[i + 3u]),
-    );
+// Four fractions of 16 bits in two words.
+fn attribute_color(base: u32, vertex: u32) -> vec4<f32> {
+    let low = attributes[base + 2u * vertex];
+    let high = attributes[base + 2u * vertex + 1u];
+    return unpack_fractions(low, high);
 }
 
-// The three vertices of a triangle of an instance.
-fn corners(instance: u32, triangle: u32) -> vec3<u32> {
-    let i = instances[instance].indices + 3u * (triangle - instances[instance].first_triangle);
-    return vec3<u32>(attributes[i], attributes[i + 1u], attributes[i + 2u]);
-}
-
-fn interpolate_uv(base: u32, corner: vec3<u32>, b: f32, c: f32) -> vec2<f32> {
+fn uv_at(place: Place, base: u32) -> vec2<f32> {
     if (base == NONE) {
         return vec2<f32>(0.0);
     }
-    return attribute2(base, corner.x) * (1.0 - b - c) + attribute2(base, corner.y) * b
-        + attribute2(base, corner.z) * c;
+    return attribute2(base, place.corner.x) * place.weight.x
+        + attribute2(base, place.corner.y) * place.weight.y
+        + attribute2(base, place.corner.z) * place.weight.z;
 }
 
-// Base colour and alpha at a point of a triangle.
-fn base_color_at(
-    instance: u32, corner: vec3<u32>, b: f32, c: f32, uv0: vec2<f32>, uv1: vec2<f32>,
-) -> vec4<f32> {
-    let material = instances[instance].material;
-    var color = materials[material].base_color;
-    let colors = instances[instance].colors;
-    if (colors != NONE) {
-        color *= attribute4(colors, corner.x) * (1.0 - b - c) + attribute4(colors, corner.y) * b
-            + attribute4(colors, corner.z) * c;
-    }
-    if ((materials[material].base_color_texture.flags & TEXTURE_PRESENT) != 0u) {
-        color *= sample_texture(materials[material].base_color_texture, uv0, uv1);
-    }
-    return color;
+// A material's texture at a place.
+fn slot_at(place: Place, material: u32, slot: u32) -> vec4<f32> {
+    let texture = materials[material].slots[slot];
+    let second = (texture.flags & TEXTURE_UV1) != 0u;
+    let base = select(instances[place.instance].uv0, instances[place.instance].uv1, second);
+    return sample_texture(texture, uv_at(place, base));
 }
 
-// Share of the light that a point of a triangle stops: 0 or 1 for a mask.
-fn coverage_at(instance: u32, triangle: u32, b: f32, c: f32) -> f32 {
-    let material = instances[instance].material;
+fn vertex_color_at(place: Place) -> vec4<f32> {
+    let base = instances[place.instance].colors;
+    if (base == NONE) {
+        return vec4<f32>(1.0);
+    }
+    return attribute_color(base, place.corner.x) * place.weight.x
+        + attribute_color(base, place.corner.y) * place.weight.y
+        + attribute_color(base, place.corner.z) * place.weight.z;
+}
+
+// Share of light that alpha stops: 0 or 1 for a mask.
+fn coverage_of(material: u32, alpha: f32) -> f32 {
     let flags = materials[material].flags;
-    if ((flags & (MATERIAL_MASK | MATERIAL_BLEND)) == 0u) {
-        return 1.0;
-    }
-    let corner = corners(instance, triangle);
-    let uv0 = interpolate_uv(instances[instance].uv0, corner, b, c);
-    let uv1 = interpolate_uv(instances[instance].uv1, corner, b, c);
-    let alpha = base_color_at(instance, corner, b, c, uv0, uv1).w;
     if ((flags & MATERIAL_MASK) != 0u) {
         return select(0.0, 1.0, alpha >= materials[material].emissive.w);
     }
-    return clamp(alpha, 0.0, 1.0);
+    return select(1.0, clamp(alpha, 0.0, 1.0), (flags & MATERIAL_BLEND) != 0u);
 }
 
-// Emitted radiance at a point of a triangle.
-fn emission_at(instance: u32, corner: vec3<u32>, b: f32, c: f32) -> vec3<f32> {
-    let material = instances[instance].material;
-    if ((materials[material].flags & MATERIAL_EMISSIVE) == 0u) {
+// The same for a hit of which nothing else is wanted.
+fn coverage_at(hit: Hit) -> f32 {
+    let place = place_of(hit.instance, triangles[hit.triangle], hit.b, hit.c);
+    let material = instances[hit.instance].material;
+    var alpha = materials[material].base_color.w * vertex_color_at(place).w;
+    if ((materials[material].textures & (1u << BASE_COLOR_SLOT)) != 0u) {
+        alpha *= slot_at(place, material, BASE_COLOR_SLOT).w;
+    }
+    return coverage_of(material, alpha);
+}
+
+// Emitted radiance at a place of a triangle.
+fn emission_at(place: Place) -> vec3<f32> {
+    let material = instances[place.instance].material;
+    let emission = materials[material].emissive.xyz;
+    if ((materials[material].textures & (1u << EMISSIVE_SLOT)) == 0u) {
+        return emission;
+    }
+    return emission * slot_at(place, material, EMISSIVE_SLOT).xyz;
+}
+
+// Normals as a mesh has them: zero where it has none.
+fn vertex_normal_at(place: Place) -> vec3<f32> {
+    let base = instances[place.instance].normals;
+    if (base == NONE) {
         return vec3<f32>(0.0);
     }
-    var emission = materials[material].emissive.xyz;
-    if ((materials[material].emissive_texture.flags & TEXTURE_PRESENT) != 0u) {
-        let uv0 = interpolate_uv(instances[instance].uv0, corner, b, c);
-        let uv1 = interpolate_uv(instances[instance].uv1, corner, b, c);
-        emission *= sample_texture(materials[material].emissive_texture, uv0, uv1).xyz;
-    }
-    return emission;
+    return attribute3(base, place.corner.x) * place.weight.x
+        + attribute3(base, place.corner.y) * place.weight.y
+        + attribute3(base, place.corner.z) * place.weight.z;
 }
 
-fn world_triangle(instance: u32, triangle: u32) -> WorldTriangle {
-    let t = triangles[triangle];
-    let to_world = instances[instance].to_world;
-    let to_mesh = instances[instance].to_mesh;
-    let front = cross3(t.b.xyz - t.a.xyz, t.c.xyz - t.a.xyz);
-    return WorldTriangle(
-        transform_point(to_world, t.a.xyz),
-        transform_point(to_world, t.b.xyz),
-        transform_point(to_world, t.c.xyz),
-        transform_normal(to_mesh, front),
-    );
-}
-
-// The shading normal on the front side, with the normal map if there is one;
-// zero for a mesh without normals.
-fn shading_normal(
-    instance: u32, corner: vec3<u32>, b: f32, c: f32, uv0: vec2<f32>, uv1: vec2<f32>,
-) -> vec3<f32> {
-    let a = 1.0 - b - c;
-    let normals = instances[instance].normals;
-    if (normals == NONE) {
-        return vec3<f32>(0.0);
-    }
-    let mesh_normal = attribute3(normals, corner.x) * a + attribute3(normals, corner.y) * b
-        + attribute3(normals, corner.z) * c;
-    let normal = transform_normal(instances[instance].to_mesh, mesh_normal);
-    let material = instances[instance].material;
-    let tangents = instances[instance].tangents;
-    if (tangents == NONE || (materials[material].normal_texture.flags & TEXTURE_PRESENT) == 0u) {
+// The unit normal that a normal map makes of one, both on the front side.
+fn mapped_normal(place: Place, normal: vec3<f32>, sampled: vec3<f32>) -> vec3<f32> {
+    let base = instances[place.instance].tangents;
+    if (base == NONE) {
         return normal;
     }
+    let word_a = attributes[base + place.corner.x];
+    let mesh_tangent = unpack_octahedral(word_a) * place.weight.x
+        + unpack_octahedral(attributes[base + place.corner.y]) * place.weight.y
+        + unpack_octahedral(attributes[base + place.corner.z]) * place.weight.z;
+    let tangent = transform_direction(instances[place.instance].to_world, mesh_tangent);
+    let unit_tangent = tangent * (1.0 / max(length3(tangent), 1.0e-20));
     // The handedness is the first corner's: it is one for a whole triangle.
-    let sign = attribute4(tangents, corner.x).w;
-    let mesh_tangent = attribute4(tangents, corner.x).xyz * a + attribute4(tangents, corner.y).xyz * b
-        + attribute4(tangents, corner.z).xyz * c;
-    let unit_normal = normalize3(normal);
-    let tangent = transform_direction(instances[instance].to_world, mesh_tangent);
-    let unit_tangent = tangent * (1.0 / max(sqrt(dot3(tangent, tangent)), 1.0e-20));
-    let bitangent = cross3(unit_normal, unit_tangent) * sign;
-    let sampled = sample_texture(materials[material].normal_texture, uv0, uv1).xyz * 2.0 - 1.0;
-    let scale = materials[material].normal_scale;
-    return unit_tangent * (sampled.x * scale) + bitangent * (sampled.y * scale)
-        + unit_normal * sampled.z;
+    let handedness = select(1.0, -1.0, (word_a >> 31u) == 1u);
+    let bitangent = cross3(normal, unit_tangent) * handedness;
+    let scale = materials[instances[place.instance].material].normal_scale;
+    let bent = sampled * 2.0 - 1.0;
+    let mapped =
+        unit_tangent * (bent.x * scale) + bitangent * (bent.y * scale) + normal * bent.z;
+    return mapped * (1.0 / max(length3(mapped), 1.0e-20));
 }
 
 // Bounds on the error of a world position computed from a triangle's corners
@@ -183,56 +173,89 @@ fn position_error(rows: array<vec4<f32>, 3>, mesh: vec3<f32>, world: vec3<f32>) 
     return (terms + abs(world)) * 1.0e-6;
 }
 
+// The geometry of a hit. `direction` is the ray's, a unit vector.
+fn geometry_at(hit: Hit, triangle: Triangle) -> Surface {
+    var surface: Surface;
+    let a = bitcast<vec3<f32>>(triangle.a.xyz);
+    let b = bitcast<vec3<f32>>(triangle.b.xyz);
+    let c = bitcast<vec3<f32>>(triangle.c.xyz);
+    let to_world = instances[hit.instance].to_world;
+    let to_mesh = instances[hit.instance].to_mesh;
+    surface.position = transform_point(to_world, a * (1.0 - hit.b - hit.c) + b * hit.b + c * hit.c);
+    let reach = max(max(abs(a), abs(b)), abs(c));
+    surface.error = position_error(to_world, reach, surface.position);
+    surface.double_area =
+        length3(cross3(transform_direction(to_world, b - a), transform_direction(to_world, c - a)));
+    // Taken to the world as normals are, this stays in front whatever is mirrored.
+    let front = normalize3(transform_normal(to_mesh, cross3(b - a, c - a)));
+    surface.geometric_normal = front * select(-1.0, 1.0, hit.front);
+    return surface;
+}
+
+// A mesh's normal made a unit vector on the front side; the triangle's own
+// where the mesh has none.
+fn upright_normal(normal: vec3<f32>, front: vec3<f32>) -> vec3<f32> {
+    let square = dot3(normal, normal);
+    if (square < 1.0e-30) {
+        return front;
+    }
+    let scale = 1.0 / sqrt(square);
+    return normal * select(-scale, scale, dot3(normal, front) >= 0.0);
+}
+
+// A normal that would face away from the ray is bent until it just faces it.
+fn facing_normal(normal: vec3<f32>, direction: vec3<f32>) -> vec3<f32> {
+    let facing = -dot3(normal, direction);
+    if (facing >= LEAST_COSINE) {
+        return normal;
+    }
+    return normalize3(normal - direction * (LEAST_COSINE - facing));
+}
+
 // Everything about a hit. `direction` is the ray's, a unit vector.
 fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
+    let triangle = triangles[hit.triangle];
+    let place = place_of(hit.instance, triangle, hit.b, hit.c);
     let instance = hit.instance;
-    let t = triangles[hit.triangle];
-    let to_world = instances[instance].to_world;
-    let to_mesh = instances[instance].to_mesh;
-    let a = 1.0 - hit.b - hit.c;
-
-    var surface: Surface;
-    let mesh_position = t.a.xyz * a + t.b.xyz * hit.b + t.c.xyz * hit.c;
-    surface.position = transform_point(to_world, mesh_position);
-    let reach = max(max(abs(t.a.xyz), abs(t.b.xyz)), abs(t.c.xyz));
-    surface.error = position_error(to_world, reach, surface.position);
+    let material = instances[instance].material;
+    var surface = geometry_at(hit, triangle);
+    let first_light = instances[instance].first_light;
+    surface.light = select(first_light + triangle.b.w, NONE, first_light == NONE);
 
     let side = select(-1.0, 1.0, hit.front);
-    let front = transform_normal(to_mesh, cross3(t.b.xyz - t.a.xyz, t.c.xyz - t.a.xyz));
-    surface.geometric_normal = normalize3(front) * side;
-
-    let corner = corners(instance, hit.triangle);
-    let uv0 = interpolate_uv(instances[instance].uv0, corner, hit.b, hit.c);
-    let uv1 = interpolate_uv(instances[instance].uv1, corner, hit.b, hit.c);
-    let shading = shading_normal(instance, corner, hit.b, hit.c, uv0, uv1) * side;
-    let shading_square = dot3(shading, shading);
-    var normal = surface.geometric_normal;
-    if (shading_square > 1.0e-30) {
-        normal = shading * (1.0 / sqrt(shading_square));
-    }
-    if (dot3(normal, surface.geometric_normal) < 0.0) {
-        normal = -normal;
-    }
-    // A normal that faces away from the ray is bent until it just faces it.
-    let facing = -dot3(normal, direction);
-    if (facing < LEAST_COSINE) {
-        normal = normalize3(normal - direction * (LEAST_COSINE - facing));
-    }
-    surface.normal = normal;
-
-    let material = instances[instance].material;
-    surface.flags = materials[material].flags;
-    surface.base_color = base_color_at(instance, corner, hit.b, hit.c, uv0, uv1).xyz;
-    surface.emission = emission_at(instance, corner, hit.b, hit.c);
+    let mesh_normal = transform_normal(instances[instance].to_mesh, vertex_normal_at(place));
+    var normal = upright_normal(mesh_normal, surface.geometric_normal * side);
+    var base_color = materials[material].base_color * vertex_color_at(place);
+    surface.emission = materials[material].emissive.xyz;
     surface.metallic = materials[material].metallic;
     surface.roughness = materials[material].roughness;
-    if ((materials[material].metallic_roughness_texture.flags & TEXTURE_PRESENT) != 0u) {
-        let sampled = sample_texture(materials[material].metallic_roughness_texture, uv0, uv1);
-        surface.roughness *= sampled.y;
-        surface.metallic *= sampled.z;
+    // A loop over the textures that there are, so that the code for sampling one
+    // is there once and runs no more often than it must.
+    var remaining = materials[material].textures;
+    for (var turn = 0u; turn < SLOT_COUNT; turn++) {
+        if (remaining == 0u) {
+            break;
+        }
+        let slot = firstTrailingBit(remaining);
+        remaining &= remaining - 1u;
+        let sampled = slot_at(place, material, slot);
+        if (slot == BASE_COLOR_SLOT) {
+            base_color *= sampled;
+        } else if (slot == METALLIC_ROUGHNESS_SLOT) {
+            surface.roughness *= sampled.y;
+            surface.metallic *= sampled.z;
+        } else if (slot == EMISSIVE_SLOT) {
+            surface.emission *= sampled.xyz;
+        } else {
+            normal = mapped_normal(place, normal, sampled.xyz);
+        }
     }
+    surface.base_color = base_color.xyz;
+    surface.coverage = coverage_of(material, base_color.w);
+    surface.normal = facing_normal(normal * side, direction);
     surface.f0 = materials[material].f0;
     surface.f90 = materials[material].f90;
+    surface.flags = materials[material].flags;
     return surface;
 }
 

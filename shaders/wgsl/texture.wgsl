@@ -2,9 +2,10 @@
 // adapter filters alike (glTF 2.0, section 3.8).
 
 import package::layout::{
-    params, texels, TextureSlot, TEXTURE_NEAREST, TEXTURE_SRGB, TEXTURE_UV1, TEXTURE_WIDE,
+    texels, TextureSlot, TEXTURE_NEAREST, TEXTURE_SRGB, TEXTURE_WIDE, TEXTURE_WIDE_BIT,
     TEXTURE_WRAP_U, TEXTURE_WRAP_V,
 };
+import package::vector::unpack_fractions;
 
 const WRAP_MIRROR: u32 = 1u;
 const WRAP_CLAMP: u32 = 2u;
@@ -48,35 +49,40 @@ fn wrap_index(index: i32, size: u32, wrap: u32) -> u32 {
     return min(bitcast<u32>(i), size - 1u);
 }
 
-fn decode(byte: u32, srgb: bool) -> f32 {
-    if (srgb) {
-        return bitcast<f32>(texels[params.srgb_table + byte]);
-    }
-    return f32(byte) * (1.0 / 255.0);
+// The sRGB curve of IEC 61966-2-1 in each component. With y the square root of
+// the power's base, y^4.8 is y⁵ times a polynomial for y^−0.2, interpolated at
+// Chebyshev points; it errs by less than 1.3e-4 of the value and keeps 0 and 1.
+fn srgb_to_linear(s: vec3<f32>) -> vec3<f32> {
+    let y = sqrt((s + 0.055) * (1.0 / 1.055));
+    var p = y * -0.8034817 + 3.2234552;
+    p = p * y - 5.3234339;
+    p = p * y + 4.7163577;
+    p = p * y - 2.5431013;
+    p = p * y + 1.7302040;
+    let y2 = y * y;
+    return select(y2 * y2 * y * p, s * (1.0 / 12.92), s <= vec3<f32>(0.04045));
 }
 
 fn texel(slot: TextureSlot, x: u32, y: u32) -> vec4<f32> {
-    let place = y * slot.width + x;
-    if ((slot.flags & TEXTURE_WIDE) != 0u) {
-        let low = texels[slot.texels + 2u * place];
-        let high = texels[slot.texels + 2u * place + 1u];
-        return vec4<f32>(
-            f32(low & 0xffffu), f32(low >> 16u), f32(high & 0xffffu), f32(high >> 16u),
-        ) * (1.0 / 65535.0);
+    // Wide texels have two words.
+    let wide = (slot.flags & TEXTURE_WIDE) >> TEXTURE_WIDE_BIT;
+    let place = slot.texels + ((y * slot.width + x) << wide);
+    let low = texels[place];
+    let high = texels[place + wide];
+    if (wide == 1u) {
+        return unpack_fractions(low, high);
     }
-    let word = texels[slot.texels + place];
-    let srgb = (slot.flags & TEXTURE_SRGB) != 0u;
-    return vec4<f32>(
-        decode(word & 0xffu, srgb),
-        decode((word >> 8u) & 0xffu, srgb),
-        decode((word >> 16u) & 0xffu, srgb),
-        f32(word >> 24u) * (1.0 / 255.0),
-    );
+    let color = vec4<f32>(
+        f32(low & 0xffu), f32((low >> 8u) & 0xffu), f32((low >> 16u) & 0xffu), f32(low >> 24u),
+    ) * (1.0 / 255.0);
+    if ((slot.flags & TEXTURE_SRGB) != 0u) {
+        return vec4<f32>(srgb_to_linear(color.xyz), color.w);
+    }
+    return color;
 }
 
-// The texture at a pair of coordinates, one for each set.
-fn sample_texture(slot: TextureSlot, uv0: vec2<f32>, uv1: vec2<f32>) -> vec4<f32> {
-    let uv = select(uv0, uv1, (slot.flags & TEXTURE_UV1) != 0u);
+// The texture at a pair of coordinates.
+fn sample_texture(slot: TextureSlot, uv: vec2<f32>) -> vec4<f32> {
     let wrap_u = (slot.flags >> TEXTURE_WRAP_U) & 3u;
     let wrap_v = (slot.flags >> TEXTURE_WRAP_V) & 3u;
     let x = wrap_coordinate(

@@ -2,17 +2,17 @@
 // this function's place.
 
 import package::layout::{
-    instances, nodes, params, triangles, INSTANCE_CULLS_BACK, INSTANCE_OPAQUE, NONE,
+    instances, nodes, params, triangles, INSTANCE_REFERENCE, NONE, TRIANGLE_CULLS_BACK,
+    TRIANGLE_OPAQUE,
 };
-import package::intersect::{
-    intersect_node, intersect_triangle, local_ray, LocalRay, TriangleHit,
-};
+import package::intersect::{intersect_node, intersect_triangle, local_ray};
 import package::vector::{transform_direction, transform_point};
 
 // Entries of the stack; the host refuses trees that could need more.
 const STACK_SIZE: u32 = 40u;
-// More steps than any tree that the host accepts sensibly needs.
+// More nodes, and more instances, than any ray sensibly meets.
 const STEP_LIMIT: u32 = 4194304u;
+const TREE_LIMIT: u32 = 4194304u;
 // Primitives of a group.
 const GROUP_LIMIT: u32 = 24u;
 const INNER_BITS: u32 = 0xff000000u;
@@ -28,8 +28,8 @@ struct Ray {
     after_triangle: u32,
 }
 
-// The first hit; `instance` is NONE where there is none. `b` and `c` weigh the
-// triangle's second and third corner.
+// A hit; `instance` is NONE where there is none, and `triangle` is its place in
+// `triangles`. `b` and `c` weigh its second and third corner.
 struct Hit {
     t: f32,
     instance: u32,
@@ -37,6 +37,8 @@ struct Hit {
     b: f32,
     c: f32,
     front: bool,
+    // Whether alpha plays no part.
+    opaque: bool,
 }
 
 // A ray that may hit anything in front of its origin.
@@ -59,88 +61,114 @@ fn beats(ray: Ray, best: Hit, t: f32, instance: u32, triangle: u32) -> bool {
 }
 
 // Finds the closest hit of a ray; with `any_opaque` it stops at the first hit
-// on an opaque instance, and that one is returned however far it is.
+// on an opaque triangle, and that one is returned however far it is.
+//
+// One loop walks one tree: the world's, whose leaves name triangles and
+// instances, or the tree of the instance that was met. The loop around it enters
+// and leaves instances, so that what that costs is not paid at every node.
 fn traverse(ray: Ray, any_opaque: bool) -> Hit {
-    var best = Hit(ray.t_max, NONE, NONE, 0.0, 0.0, false);
-    if (params.instance_count == 0u) {
+    var best = Hit(ray.t_max, NONE, NONE, 0.0, 0.0, false, true);
+    if (params.root == NONE) {
         return best;
     }
     var stack: array<vec2<u32>, 40>;
     var height = 0u;
-    // Height of the stack at which the mesh's tree ends; NONE above meshes.
-    var floor = NONE;
-    var instance = NONE;
-    var instance_flags = 0u;
+    // Height of the stack at which the present tree ends.
+    var floor = 0u;
+    // The instance whose tree it is; NONE in the world's.
+    var inside = NONE;
     var local = local_ray(ray.origin, ray.direction);
-    // A group is a first node and a mask of which to visit; a lone root is
-    // written as the last child of nothing.
+    // A group is a first node and a mask of which to visit, or a first leaf
+    // entry and a mask in the lower bits; a lone root is written as the last
+    // child of nothing.
     var group = vec2<u32>(params.root, 0x80000000u);
 
-    for (var step = 0u; step < STEP_LIMIT; step++) {
-        var leaf = group;
-        if ((group.y & INNER_BITS) != 0u) {
-            let bit = firstLeadingBit(group.y);
-            let slot = (bit - 24u) ^ (local.octant & 0xffu);
-            let child = group.x + countOneBits(group.y & ~(0xffffffffu << slot));
-            group.y &= ~(1u << bit);
-            if ((group.y & INNER_BITS) != 0u && height < STACK_SIZE) {
-                stack[height] = group;
-                height += 1u;
-            }
-            let node = nodes[child];
-            let hits = intersect_node(node, local, ray.t_min, best.t);
-            group = vec2<u32>(node.children.x, (hits & INNER_BITS) | (node.grid.w >> 24u));
-            leaf = vec2<u32>(node.children.y, hits & 0x00ffffffu);
-        } else {
-            group = vec2<u32>(0u, 0u);
-        }
-
-        for (var turn = 0u; turn < GROUP_LIMIT; turn++) {
-            if (leaf.y == 0u) {
-                break;
-            }
-            let bit = firstLeadingBit(leaf.y);
-            leaf.y &= ~(1u << bit);
-            let primitive = leaf.x + bit;
-            if (floor == NONE) {
-                // The primitive is an instance: put the rest aside and enter.
-                if (leaf.y != 0u && height < STACK_SIZE) {
-                    stack[height] = leaf;
-                    height += 1u;
-                }
+    for (var tree = 0u; tree < TREE_LIMIT; tree++) {
+        var leaf = vec2<u32>(0u, 0u);
+        var met = NONE;
+        for (var step = 0u; step < STEP_LIMIT; step++) {
+            if ((group.y & INNER_BITS) != 0u) {
+                let bit = firstLeadingBit(group.y);
+                let slot = (bit - 24u) ^ (local.octant & 0xffu);
+                let child = group.x + countOneBits(group.y & ~(0xffffffffu << slot));
+                group.y &= ~(1u << bit);
                 if ((group.y & INNER_BITS) != 0u && height < STACK_SIZE) {
                     stack[height] = group;
                     height += 1u;
                 }
-                floor = height;
-                instance = primitive;
-                instance_flags = instances[instance].flags;
-                let to_mesh = instances[instance].to_mesh;
-                local = local_ray(
-                    transform_point(to_mesh, ray.origin),
-                    transform_direction(to_mesh, ray.direction),
-                );
-                group = vec2<u32>(instances[instance].root, 0x80000000u);
+                let node = nodes[child];
+                let hits = intersect_node(node, local, ray.t_min, best.t);
+                group = vec2<u32>(node.children.x, (hits & INNER_BITS) | (node.grid.w >> 24u));
+                leaf = vec2<u32>(node.children.y, hits & 0x00ffffffu);
+            } else {
+                leaf = group;
+                group = vec2<u32>(0u, 0u);
+            }
+
+            for (var turn = 0u; turn < GROUP_LIMIT; turn++) {
+                if (leaf.y == 0u) {
+                    break;
+                }
+                let bit = firstLeadingBit(leaf.y);
+                leaf.y &= ~(1u << bit);
+                let place = leaf.x + bit;
+                let triangle = triangles[place];
+                let owner = triangle.a.w;
+                if ((owner & INSTANCE_REFERENCE) != 0u && owner != NONE) {
+                    met = owner ^ INSTANCE_REFERENCE;
+                    break;
+                }
+                let instance = select(owner, inside, owner == NONE);
+                let flags = triangle.c.w;
+                let hit = intersect_triangle(local, triangle);
+                let culled = !hit.front && (flags & TRIANGLE_CULLS_BACK) != 0u;
+                if (hit.found && !culled && beats(ray, best, hit.t, instance, place)) {
+                    let opaque = (flags & TRIANGLE_OPAQUE) != 0u;
+                    best = Hit(hit.t, instance, place, hit.b, hit.c, hit.front, opaque);
+                    if (any_opaque && opaque) {
+                        return best;
+                    }
+                }
+            }
+
+            if (met != NONE) {
                 break;
             }
-            let hit = intersect_triangle(local, triangles[primitive]);
-            let culled = !hit.front && (instance_flags & INSTANCE_CULLS_BACK) != 0u;
-            if (hit.found && !culled && beats(ray, best, hit.t, instance, primitive)) {
-                best = Hit(hit.t, instance, primitive, hit.b, hit.c, hit.front);
-                if (any_opaque && (instance_flags & INSTANCE_OPAQUE) != 0u) {
-                    return best;
+            if ((group.y & INNER_BITS) == 0u) {
+                if (height == floor) {
+                    break;
                 }
+                height -= 1u;
+                group = stack[height];
             }
         }
 
-        if ((group.y & INNER_BITS) == 0u) {
-            if (height == floor) {
-                floor = NONE;
-                local = local_ray(ray.origin, ray.direction);
+        if (met != NONE) {
+            // Put the rest of the group aside and enter the instance.
+            if (leaf.y != 0u && height < STACK_SIZE) {
+                stack[height] = leaf;
+                height += 1u;
             }
+            if ((group.y & INNER_BITS) != 0u && height < STACK_SIZE) {
+                stack[height] = group;
+                height += 1u;
+            }
+            floor = height;
+            inside = met;
+            let to_mesh = instances[met].to_mesh;
+            local = local_ray(
+                transform_point(to_mesh, ray.origin),
+                transform_direction(to_mesh, ray.direction),
+            );
+            group = vec2<u32>(instances[met].root, 0x80000000u);
+        } else {
+            // The tree is done: back to the world's, if there is any of it left.
             if (height == 0u) {
                 break;
             }
+            inside = NONE;
+            floor = 0u;
+            local = local_ray(ray.origin, ray.direction);
             height -= 1u;
             group = stack[height];
         }

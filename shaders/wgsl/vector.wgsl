@@ -55,6 +55,27 @@ fn transform_normal(inverse_rows: array<vec4<f32>, 3>, normal: vec3<f32>) -> vec
         + inverse_rows[2].xyz * normal.z;
 }
 
+// Four fractions of 65535 from two words.
+fn unpack_fractions(low: u32, high: u32) -> vec4<f32> {
+    return vec4<f32>(
+        f32(low & 0xffffu), f32(low >> 16u), f32(high & 0xffffu), f32(high >> 16u),
+    ) * (1.0 / 65535.0);
+}
+
+// A unit vector from 15 + 15 bits on the octahedron (Cigolle et al. 2014, "A
+// Survey of Efficient Representations for Independent Unit Vectors", JCGT 3(2)).
+fn unpack_octahedral(word: u32) -> vec3<f32> {
+    let x = f32(word & 0x7fffu) * (2.0 / 32766.0) - 1.0;
+    let y = f32((word >> 15u) & 0x7fffu) * (2.0 / 32766.0) - 1.0;
+    let z = 1.0 - abs(x) - abs(y);
+    let fold = max(-z, 0.0);
+    return normalize3(vec3<f32>(
+        x - select(-fold, fold, x >= 0.0),
+        y - select(-fold, fold, y >= 0.0),
+        z,
+    ));
+}
+
 // Two unit vectors that complete `n` to a right-handed frame (Duff et al. 2017,
 // "Building an Orthonormal Basis, Revisited", JCGT 6(1)): tangent in column 0.
 struct Frame {

@@ -1,0 +1,178 @@
+//! Materials: furnaces, alpha, normal maps.
+
+use farm_scene::{AlphaMode, Image, Texels, Texture, TextureSlot, Wrap};
+
+use super::*;
+
+/// A sphere that fills most of a frame, under a constant sky of 1.
+fn in_furnace(material: Material) -> Scene {
+    let parts = vec![(sphere(0, 24, false), Affine3A::IDENTITY)];
+    let view = camera(Vec3::Z * 4.0, Vec3::ZERO, perspective(28.0));
+    scene_of(parts, vec![material], Vec3::ONE, view)
+}
+
+/// Mean over the middle of a frame, where the sphere is.
+fn mean_of_middle(image: &TileImage) -> f64 {
+    let edge = image.rect.width;
+    let middle = edge / 4..edge * 3 / 4;
+    let pixels = middle.clone().flat_map(|y| middle.clone().map(move |x| (x, y)));
+    let values: Vec<f64> = pixels.map(|(x, y)| f64::from(pixel(image, x, y)[1])).collect();
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+#[test]
+fn convex_diffuse_object_under_a_white_sky_has_its_albedo() {
+    for albedo in [0.2, 0.8, 1.0] {
+        let image = render(&in_furnace(lambert(albedo)), &frame(32, 16, 4));
+        let low = albedo - 1e-5;
+        for p in &image.pixels {
+            assert!(p[0] >= low && p[0] <= 1.0 + 1e-5, "{} for an albedo of {albedo}", p[0]);
+        }
+        assert_near(mean_of_middle(&image), albedo.into(), 1e-5);
+    }
+}
+
+#[test]
+fn microfacets_neither_lose_nor_gain_energy() {
+    let metal = |roughness| Material { roughness, ..Material::default() };
+    let dielectric = |roughness| Material { roughness, metallic: 0.0, ..Material::default() };
+    let mixed = Material { roughness: 0.4, metallic: 0.5, ..Material::default() };
+    let materials = [0.0, 0.25, 0.5, 0.75, 1.0].map(metal).into_iter();
+    for material in materials.chain([0.1, 0.6, 1.0].map(dielectric)).chain([mixed]) {
+        let (roughness, metallic) = (material.roughness, material.metallic);
+        let mean = mean_of_middle(&render(&in_furnace(material), &frame(24, 64, 4)));
+        // The table's interpolation errs by a few thousandths, and 9,216
+        // samples of a weight that varies by less than a half by as much again.
+        assert!((mean - 1.0).abs() < 0.01, "{mean} for roughness {roughness}, metallic {metallic}");
+    }
+}
+
+/// A quad that fills the frame of an orthographic camera exactly.
+fn filling(material: Material, sky: Vec3) -> Scene {
+    let view = camera(Vec3::Z, Vec3::ZERO, Projection::Orthographic { half_height: 1.0 });
+    scene_of(vec![(quad(0), Affine3A::IDENTITY)], vec![material], sky, view)
+}
+
+/// Gives a scene one texture of 8-bit texels, for `slot` of its first material.
+fn with_texture(mut scene: Scene, edge: u32, srgb: bool, texels: &[[u8; 4]], wrap: Wrap) -> Scene {
+    let texels = Texels::Rgba8(texels.as_flattened().to_vec());
+    scene.images.push(Image { width: edge, height: edge, srgb, texels });
+    let filter = farm_scene::Filter::Nearest;
+    scene.textures.push(Texture { image: 0, wrap_u: wrap, wrap_v: wrap, filter });
+    scene
+}
+
+fn slot(scale: f32, offset: f32) -> Option<TextureSlot> {
+    let transform = [Vec3::new(scale, 0.0, offset), Vec3::new(0.0, scale, offset)];
+    Some(TextureSlot { texture: 0, uv_set: 0, transform })
+}
+
+const RED: [u8; 4] = [255, 0, 0, 255];
+const GREEN: [u8; 4] = [0, 255, 0, 255];
+const BLUE: [u8; 4] = [0, 0, 255, 255];
+const GREY: [u8; 4] = [128, 128, 128, 255];
+
+#[test]
+fn textures_lie_as_the_image_does_and_wrap_as_they_say() {
+    let texels = [RED, GREEN, BLUE, GREY];
+    let unlit = |slot| Material { unlit: true, base_color_texture: slot, ..Material::default() };
+    let picture = |slot, wrap| {
+        let scene = with_texture(filling(unlit(slot), Vec3::ZERO), 2, true, &texels, wrap);
+        render(&scene, &frame(8, 4, 1))
+    };
+    let check = |image: &TileImage, x, y, wanted: [u8; 4]| {
+        let found = pixel(image, x, y);
+        // The sRGB value 128 is 0.21586 linear.
+        let linear = |byte| if byte == 128 { 0.21586 } else { f32::from(byte) / 255.0 };
+        for c in 0..3 {
+            assert!((found[c] - linear(wanted[c])).abs() < 1e-4, "({x}, {y}) is {found:?}, not {wanted:?}");
+        }
+    };
+    let plain = picture(slot(1.0, 0.0), Wrap::Repeat);
+    check(&plain, 1, 1, RED);
+    check(&plain, 6, 1, GREEN);
+    check(&plain, 1, 6, BLUE);
+    check(&plain, 6, 6, GREY);
+    // Two images across: texels are a quarter of the frame, two pixels.
+    let corners = |wrap, third: [[u8; 4]; 4]| {
+        let image = picture(slot(2.0, 0.0), wrap);
+        for (i, wanted) in (0..).zip(third) {
+            check(&image, 2 * i, 0, wanted);
+        }
+    };
+    corners(Wrap::Repeat, [RED, GREEN, RED, GREEN]);
+    corners(Wrap::MirroredRepeat, [RED, GREEN, GREEN, RED]);
+    corners(Wrap::ClampToEdge, [RED, GREEN, GREEN, GREEN]);
+    // From −1 on, which mirrors and clamps as well.
+    let before = |wrap| picture(slot(1.0, -1.0), wrap);
+    check(&before(Wrap::Repeat), 1, 1, RED);
+    check(&before(Wrap::MirroredRepeat), 1, 1, GREY);
+    check(&before(Wrap::ClampToEdge), 6, 6, RED);
+}
+
+#[test]
+fn alpha_is_a_hole_or_coverage() {
+    let holes = [[255, 255, 255, 0], [255; 4], [255, 255, 255, 0], [255; 4]];
+    let mask = Material {
+        unlit: true,
+        base_color: Vec4::new(1.0, 0.0, 0.0, 1.0),
+        base_color_texture: slot(1.0, 0.0),
+        alpha: AlphaMode::Mask { cutoff: 0.5 },
+        ..Material::default()
+    };
+    let scene = with_texture(filling(mask, Vec3::Z), 2, false, &holes, Wrap::Repeat);
+    let image = render(&scene, &frame(8, 4, 1));
+    assert_eq!(pixel(&image, 1, 3), [0.0, 0.0, 1.0, 1.0]);
+    assert_eq!(pixel(&image, 6, 3), [1.0, 0.0, 0.0, 1.0]);
+
+    let veil = Material {
+        unlit: true,
+        base_color: Vec4::new(1.0, 0.0, 0.0, 0.4),
+        alpha: AlphaMode::Blend,
+        ..Material::default()
+    };
+    let [red, _, blue] = mean_color(&render(&filling(veil, Vec3::Z), &frame(32, 64, 1)));
+    // 65,536 draws of a probability of 0.4: a standard error of 0.002.
+    assert!((red - 0.4).abs() < 0.01 && (blue - 0.6).abs() < 0.01, "{red} and {blue}");
+}
+
+#[test]
+fn unlit_surfaces_show_their_colour_and_back_faces_only_on_demand() {
+    let color = Vec4::new(0.25, 0.5, 0.75, 1.0);
+    let shown = |double_sided, turn: f32| {
+        let mut scene = filling(
+            Material { unlit: true, base_color: color, double_sided, ..Material::default() },
+            Vec3::ONE,
+        );
+        scene.instances[0].transform = Affine3A::from_rotation_y(turn);
+        pixel(&render(&scene, &frame(4, 4, 2)), 2, 2)
+    };
+    assert_eq!(shown(false, 0.0), color.to_array());
+    assert_eq!(shown(true, PI), color.to_array());
+    assert_eq!(shown(false, PI), [1.0; 4]);
+}
+
+#[test]
+fn flat_normal_map_changes_nothing() {
+    let view = camera(Vec3::new(0.0, 2.0, 3.0), Vec3::ZERO, perspective(30.0));
+    let glossy = Material { roughness: 0.3, ..Material::default() };
+    let light = farm_scene::Light {
+        intensity: Vec3::splat(3.0),
+        kind: farm_scene::LightKind::Directional { direction: Vec3::new(0.0, -0.8, -0.6) },
+    };
+    let floor = Affine3A::from_rotation_x(-PI / 2.0);
+    let mean_with = |normal: Option<[u16; 4]>| {
+        let mut material = glossy.clone();
+        material.normal_texture = normal.and(slot(1.0, 0.0));
+        let mut scene = scene_of(vec![(quad(0), floor)], vec![material], Vec3::ZERO, view.clone());
+        scene.lights.push(light);
+        let texels = Texels::Rgba16(normal.unwrap_or_default().to_vec());
+        scene.images.push(Image { width: 1, height: 1, srgb: false, texels });
+        let wrap = Wrap::Repeat;
+        let filter = farm_scene::Filter::Linear;
+        scene.textures.push(Texture { image: 0, wrap_u: wrap, wrap_v: wrap, filter });
+        mean(&render(&scene, &frame(16, 16, 2)))
+    };
+    let plain = mean_with(None);
+    assert_near(mean_with(Some([32_768, 32_768, 65_535, 65_535])), plain, 1e-3);
+}

@@ -13,6 +13,9 @@ use glam::{Affine3A, Vec2, Vec3, Vec4};
 use crate::Renderer;
 
 mod bits;
+mod light;
+mod material;
+mod scene;
 
 /// One renderer for all tests: compiling the kernel takes a while.
 fn renderer() -> &'static Renderer {
