@@ -1,4 +1,4 @@
-//! `cornell-box.glb`: the box that every renderer knows, with a golden sphere.
+//! `cornell-box.glb`: the box that every renderer knows, with a glazed sphere.
 
 use glam::{DMat3, DVec3};
 
@@ -10,8 +10,8 @@ pub(super) fn build() -> Vec<u8> {
     let white = model.plain("white", [0.74, 0.72, 0.68], 0.0, 1.0);
     let red = model.plain("red", [0.60, 0.06, 0.045], 0.0, 1.0);
     let green = model.plain("green", [0.10, 0.40, 0.085], 0.0, 1.0);
-    let gold = model.plain("gold", [1.0, 0.72, 0.32], 1.0, 0.18);
-    let lamp = model.emitter("lamp", [1.0, 0.80, 0.55], 17.0);
+    let glaze = model.plain("glaze", [0.035, 0.13, 0.42], 0.0, 0.06);
+    let lamp = model.emitter("lamp", [1.0, 0.84, 0.64], 24.0);
 
     // A room two metres wide, open towards +Z.
     let v = DVec3::new;
@@ -32,7 +32,7 @@ pub(super) fn build() -> Vec<u8> {
     add(&mut model, "tall block", tall, white);
     add(&mut model, "short block", short, white);
     let ball = sphere(96, 48).moved(DMat3::from_diagonal(DVec3::splat(0.25)), v(0.36, 0.63, 0.32));
-    add(&mut model, "sphere", ball, gold);
+    add(&mut model, "sphere", ball, glaze);
 
     model.camera("camera", v(0.0, 1.0, 4.75), v(0.0, 1.0, 0.0), 29.5);
     model.finish()

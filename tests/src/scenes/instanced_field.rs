@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::model::Model;
 use super::noise::{Random, blend, fractal, noise, smooth};
-use super::shapes::{Shape, disc, lathe, round_icosahedron, sphere, terrain, upright_to};
+use super::shapes::{Shape, cuboid, disc, lathe, quad, round_icosahedron, sphere, terrain, upright_to};
 
 /// Towards the sun: low, to the left and a little ahead.
 const SUN: DVec3 = DVec3::new(-0.80, 0.42, -0.28);
@@ -25,6 +25,7 @@ pub(super) fn build() -> Vec<u8> {
     let stone = model.plain("stone", [0.52, 0.47, 0.41], 0.0, 0.9);
     plant_rows(&mut model, leaves);
     trees(&mut model, leaves);
+    house(&mut model);
     stones(&mut model, stone);
     let eye = DVec3::new(1.1, height(1.1, 11.0) + 1.75, 11.0);
     model.camera("camera", eye, DVec3::new(-0.5, height(0.0, -10.0) + 1.0, -12.0), 38.0);
@@ -83,16 +84,16 @@ fn ground(model: &mut Model) {
         blend(soil, grass, beyond)
     };
     let near = terrain((DVec2::new(-40.0, -64.0), DVec2::new(40.0, 16.0)), 96, 96, height);
-    let far = terrain((DVec2::new(-300.0, -330.0), DVec2::new(300.0, -64.0)), 64, 36, |x, z| {
-        // A little below the near ground where they meet.
-        height(x, z) - 0.02
+    let far = terrain((DVec2::new(-300.0, -330.0), DVec2::new(300.0, -61.0)), 64, 36, |x, z| {
+        // A little below the near ground, under which they reach.
+        height(x, z) - 0.2
     });
     for (name, shape) in [("ground", near), ("hills", far)] {
         let shape = shape.without_uvs().colored_by(color);
         add(model, name, &shape, earth);
     }
     for side in [-1.0, 1.0] {
-        let (low, high) = if side < 0.0 { (-300.0, -40.0) } else { (40.0, 300.0) };
+        let (low, high) = if side < 0.0 { (-300.0, -37.0) } else { (37.0, 300.0) };
         let shape =
             terrain((DVec2::new(low, -64.0), DVec2::new(high, 16.0)), 40, 24, |x, z| height(x, z) - 0.02);
         add(model, "fields", &shape.without_uvs().colored_by(color), earth);
@@ -118,7 +119,7 @@ fn lavender(seed: u64) -> Shape {
         let green = blend([0.20, 0.26, 0.13], [0.33, 0.38, 0.22], random.unit());
         bush.join(&stalk.clone().moved(stem, foot).colored(green));
         let flower = turned * DMat3::from_diagonal(DVec3::new(0.027, 0.17, 0.027));
-        let purple = blend([0.22, 0.10, 0.52], [0.46, 0.26, 0.74], random.unit());
+        let purple = blend([0.25, 0.12, 0.50], [0.54, 0.35, 0.78], random.unit());
         bush.join(&spike.clone().moved(flower, foot + axis * length * 0.86).colored(purple));
     }
     for _ in 0..22 {
@@ -164,12 +165,13 @@ fn tree(seed: u64, slender: bool) -> Shape {
         .moved(DMat3::from_diagonal(DVec3::new(0.24, middle, 0.24)), DVec3::ZERO)
         .colored([0.17, 0.11, 0.07]);
     let tuft = round_icosahedron().without_uvs();
-    for _ in 0..if slender { 90 } else { 110 } {
+    for _ in 0..if slender { 130 } else { 110 } {
         let (sin, cos) = random.between(0.0, TAU).sin_cos();
         let up = random.between(-1.0, 1.0);
-        let wide = (1.0 - up * up).sqrt() * if slender { 1.0 - 0.45 * up.max(0.0) } else { 1.0 };
+        // A cypress is widest a third of the way up.
+        let wide = if slender { (1.0 - up) * (1.15 + up).min(1.0) * 0.75 } else { (1.0 - up * up).sqrt() };
         let place = DVec3::new(sin * wide, up, cos * wide) * size * random.between(0.72, 1.0);
-        let scale = random.between(0.55, 1.0) * if slender { 0.42 } else { 0.78 };
+        let scale = random.between(0.55, 1.0) * if slender { 0.55 - 0.2 * up } else { 0.78 };
         let axes = upright_to(DVec3::new(random.between(-1.0, 1.0), 0.6, random.between(-1.0, 1.0)));
         let green = blend([0.05, 0.085, 0.025], [0.17, 0.21, 0.06], random.unit() * (0.6 + 0.4 * up));
         let axes = axes * DMat3::from_diagonal(DVec3::new(scale, scale * 0.8, scale));
@@ -188,20 +190,69 @@ fn trees(model: &mut Model, material: usize) {
     let mut place = |kind: usize, x: f64, z: f64, turn: f64, scale: f64| {
         model.place(kinds[kind], DVec3::new(x, height(x, z) - 0.1, z), turn, scale);
     };
-    place(0, 8.5, -61.0, 0.3, 1.35);
-    place(1, 12.6, -63.5, 1.9, 1.1);
-    for (i, offset) in [0.0, 3.4, 6.2, 9.9, 13.0].into_iter().enumerate() {
-        place(2, -14.0 - offset, -62.0 - offset * 0.35, f64_of(i) * 1.1, 1.0 + 0.12 * f64_of(i % 3));
+    place(0, 16.5, -64.0, 0.3, 1.5);
+    place(1, 21.0, -67.5, 1.9, 1.2);
+    for (i, (x, z)) in [(-3.0, -66.0), (-6.2, -67.0), (-9.6, -66.5), (7.4, -70.0)].into_iter().enumerate() {
+        place(2, x, z, f64_of(i) * 1.1, 1.15 + 0.14 * f64_of(i % 3));
     }
     let mut random = Random::new(77);
     for _ in 0..240 {
         let z = random.between(-240.0, -76.0);
         let x = random.between(-0.75, 0.75) * (60.0 - z);
         let kind = if random.unit() < 0.7 { 0 } else { 1 };
-        if fractal(x * 0.03 + 20.0, z * 0.03 + 20.0, 4096, 2, 5) > 0.5 {
+        let is_apart = z < -92.0 || x.abs() > 30.0;
+        if is_apart && fractal(x * 0.03 + 20.0, z * 0.03 + 20.0, 4096, 2, 5) > 0.5 {
             place(kind, x, z, random.between(0.0, TAU), random.between(0.7, 1.5));
         }
     }
+}
+
+/// A farmhouse behind the field: walls, a roof, windows and a door.
+fn house(model: &mut Model) {
+    let plaster = model.plain("plaster", [0.74, 0.60, 0.42], 0.0, 0.95);
+    let tiles = model.plain("roof tiles", [0.42, 0.16, 0.08], 0.0, 0.9);
+    let shutters = model.plain("shutters", [0.10, 0.17, 0.22], 0.0, 0.7);
+    let v = DVec3::new;
+    let (wide, high, deep, ridge) = (9.0, 4.2, 5.0, 1.9);
+    let mut walls = cuboid(v(wide, high, deep)).moved(DMat3::IDENTITY, v(0.0, high / 2.0, 0.0));
+    walls.join(&cuboid(v(4.0, 2.8, 4.4)).moved(DMat3::IDENTITY, v(6.4, 1.4, 0.2)));
+    let mut roof = slope(wide, deep, high, ridge, DVec3::ZERO);
+    roof.join(&slope(4.4, 4.4, 2.8, 1.2, v(6.4, 0.0, 0.2)));
+    let mut openings = Shape::default();
+    for (x, y, width, height) in [
+        (-3.0, 2.3, 0.9, 1.3),
+        (0.0, 2.3, 0.9, 1.3),
+        (3.0, 2.3, 0.9, 1.3),
+        (-3.0, 0.6, 0.9, 1.2),
+        (0.2, 0.0, 1.1, 1.9),
+    ] {
+        let corner = v(x - width / 2.0, y, deep / 2.0 + 0.02);
+        openings.join(&quad(corner, v(width, 0.0, 0.0), v(0.0, height, 0.0)));
+    }
+    let at = v(7.5, height(7.5, -64.0) - 0.3, -64.0);
+    for (name, shape, material) in
+        [("walls", walls, plaster), ("roof", roof, tiles), ("shutters", openings, shutters)]
+    {
+        let geometry = model.geometry(&shape.without_uvs());
+        let mesh = model.mesh(name, &[(&geometry, material)]);
+        model.place(mesh, at, -0.32, 1.0);
+    }
+}
+
+/// A roof along x, with thick eaves: two slabs and the gables below them.
+fn slope(wide: f64, deep: f64, high: f64, ridge: f64, at: DVec3) -> Shape {
+    let mut roof = Shape::default();
+    let angle = (ridge / (deep / 2.0)).atan();
+    let length = (deep / 2.0).hypot(ridge) + 0.5;
+    for side in [-1.0, 1.0] {
+        let slab = cuboid(DVec3::new(wide + 0.8, 0.18, length));
+        let center = DVec3::new(0.0, high + ridge, 0.0)
+            + DVec3::new(0.0, -angle.sin(), side * angle.cos()) * (length / 2.0 - 0.05);
+        roof.join(&slab.moved(DMat3::from_rotation_x(side * angle), center + at));
+    }
+    let block = cuboid(DVec3::new(wide - 0.1, ridge * 0.95, deep * 0.42));
+    roof.join(&block.moved(DMat3::IDENTITY, DVec3::new(0.0, high + ridge * 0.475 - 0.1, 0.0) + at));
+    roof
 }
 
 fn f64_of(index: usize) -> f64 {

@@ -1,73 +1,81 @@
-//! `many-lights.glb`: six hundred small lamps, each of its own colour, hang in
-//! a spiral over a dark, wet floor.
+//! `many-lights.glb`: six hundred small lamps on strings that hang from a
+//! pole like the roof of a tent, over a dark, wet floor.
 
-use std::f64::consts::{PI, TAU};
+use std::f64::consts::TAU;
 
-use glam::{DMat3, DVec3};
+use glam::{DVec2, DVec3};
 
 use super::model::Model;
 use super::noise::{Random, hue};
-use super::shapes::{Shape, cuboid, icosahedron, quad, sphere};
+use super::shapes::{Shape, lathe, quad, round_icosahedron, sphere};
 
-const LAMPS: u32 = 600;
-const HUES: u32 = 12;
+const STRINGS: u32 = 15;
+const LAMPS: u32 = 40;
+/// Where the strings meet.
+const TOP: DVec3 = DVec3::new(0.0, 5.1, 0.0);
 
 pub(super) fn build() -> Vec<u8> {
     let mut model = Model::new("many lights");
     room(&mut model);
-    let lamp = model.geometry(&icosahedron().without_uvs());
-    let lamps: Vec<usize> = (0..HUES)
-        .map(|i| {
-            let color = hue(f64::from(i) / f64::from(HUES)).map(|channel| 0.04 + 0.96 * channel);
-            let material = model.emitter(&format!("lamp {i}"), color, 26.0);
-            model.mesh(&format!("lamp {i}"), &[(&lamp, material)])
-        })
-        .collect();
+    let lamp = model.geometry(&round_icosahedron().without_uvs());
     let mut random = Random::new(2024);
-    for i in 0..LAMPS {
-        let share = f64::from(i) / f64::from(LAMPS);
-        // Two arms that widen as they climb.
-        let arm = f64::from(i % 2) * PI;
-        let turn = share * TAU * 3.0 + arm + random.between(-0.16, 0.16);
-        let radius = 0.9 + 3.3 * share.powf(0.8) + random.between(-0.28, 0.28);
-        let height = 0.35 + 4.0 * share * share.sqrt() + random.between(-0.22, 0.22);
-        let (sin, cos) = turn.sin_cos();
-        let color = (share * 1.15 + 0.5 * f64::from(i % 2) * 0.3 + 0.62 + random.between(-0.03, 0.03))
-            .rem_euclid(1.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of twelve")]
-        let mesh = lamps[(color * f64::from(HUES)) as usize % lamps.len()];
-        let at = DVec3::new(radius * sin, height, radius * cos);
-        model.place(mesh, at, random.between(0.0, TAU), random.between(0.022, 0.05));
+    for string in 0..STRINGS {
+        let share = f64::from(string) / f64::from(STRINGS);
+        // From amber through rose and violet to teal and back: no pure green.
+        let color =
+            hue(0.055 - 0.56 * (1.0 - (2.0 * share - 1.0).abs())).map(|channel| 0.03 + 0.97 * channel);
+        let material = model.emitter(&format!("lamps {string}"), color, 9.0);
+        let mesh = model.mesh(&format!("lamp {string}"), &[(&lamp, material)]);
+        let (sin, cos) = (share * TAU + 0.2).sin_cos();
+        let end = DVec3::new(5.6 * sin, 2.5, 5.6 * cos);
+        for i in 0..LAMPS {
+            let along = (f64::from(i) + 0.7) / f64::from(LAMPS);
+            // A parabola hangs nearly as a chain does.
+            let sag = DVec3::Y * 2.1 * along * (1.0 - along);
+            let sway = DVec3::new(
+                random.between(-0.03, 0.03),
+                random.between(-0.04, 0.02),
+                random.between(-0.03, 0.03),
+            );
+            let at = TOP.lerp(end, along) - sag + sway;
+            model.place(mesh, at, random.between(0.0, TAU), random.between(0.042, 0.062));
+        }
     }
-    model.camera("camera", DVec3::new(0.0, 2.35, 10.6), DVec3::new(0.0, 1.72, 0.0), 36.0);
+    model.camera("camera", DVec3::new(0.0, 1.55, 11.4), DVec3::new(0.0, 2.28, 0.0), 36.0);
     model.finish()
 }
 
 fn room(model: &mut Model) {
-    let floor = model.plain("wet stone", [0.055, 0.058, 0.066], 0.0, 0.14);
-    let wall = model.plain("plaster", [0.34, 0.33, 0.36], 0.0, 0.9);
-    let chrome = model.plain("chrome", [0.86, 0.87, 0.90], 1.0, 0.06);
-    let clay = model.plain("clay", [0.62, 0.60, 0.57], 0.0, 0.7);
+    let floor = model.plain("wet stone", [0.06, 0.062, 0.07], 0.0, 0.12);
+    let wall = model.plain("plaster", [0.42, 0.40, 0.43], 0.0, 0.9);
+    let chrome = model.plain("chrome", [0.88, 0.89, 0.92], 1.0, 0.08);
+    let clay = model.plain("clay", [0.66, 0.63, 0.59], 0.0, 0.6);
+    let iron = model.plain("iron", [0.20, 0.20, 0.21], 1.0, 0.4);
     let v = DVec3::new;
-    let ground = quad(v(-7.0, 0.0, 11.0), v(14.0, 0.0, 0.0), v(0.0, 0.0, -17.0));
+    let ground = quad(v(-8.0, 0.0, 12.0), v(16.0, 0.0, 0.0), v(0.0, 0.0, -19.0));
     add(model, "floor", ground, floor);
-    let mut walls = quad(v(-7.0, 0.0, -6.0), v(14.0, 0.0, 0.0), v(0.0, 6.0, 0.0));
-    walls.join(&quad(v(-7.0, 0.0, 11.0), v(0.0, 0.0, -17.0), v(0.0, 6.0, 0.0)));
-    walls.join(&quad(v(7.0, 0.0, -6.0), v(0.0, 0.0, 17.0), v(0.0, 6.0, 0.0)));
-    walls.join(&quad(v(-7.0, 6.0, -6.0), v(14.0, 0.0, 0.0), v(0.0, 0.0, 17.0)));
+    let mut walls = quad(v(-8.0, 0.0, -7.0), v(16.0, 0.0, 0.0), v(0.0, 6.5, 0.0));
+    walls.join(&quad(v(-8.0, 0.0, 12.0), v(0.0, 0.0, -19.0), v(0.0, 6.5, 0.0)));
+    walls.join(&quad(v(8.0, 0.0, -7.0), v(0.0, 0.0, 19.0), v(0.0, 6.5, 0.0)));
+    walls.join(&quad(v(-8.0, 6.5, -7.0), v(16.0, 0.0, 0.0), v(0.0, 0.0, 19.0)));
     add(model, "walls", walls, wall);
+    let pole = [(0.0, 5.3), (0.10, 5.26), (0.12, 5.15), (0.05, 5.05), (0.05, 0.3), (0.34, 0.12), (0.36, 0.0)];
+    let pole = lathe(&pole.map(DVec2::from), 32);
+    add(model, "pole", pole, iron);
     let ball = model.geometry(&sphere(96, 48).without_uvs());
     let balls = [("chrome ball", chrome), ("clay ball", clay)];
     let balls = balls.map(|(name, material)| model.mesh(name, &[(&ball, material)]));
-    model.place(balls[0], v(0.0, 1.42, 0.0), 0.0, 0.62);
-    let column = cuboid(v(0.5, 0.8, 0.5)).moved(DMat3::from_rotation_y(0.6), v(0.0, 0.4, 0.0));
-    add(model, "column", column, clay);
-    for (i, (x, z, radius)) in
-        [(-2.6, 2.9, 0.34), (2.9, 2.2, 0.46), (-3.4, -1.6, 0.55), (3.3, -2.4, 0.4), (1.1, 4.3, 0.22)]
-            .into_iter()
-            .enumerate()
-    {
-        model.place(balls[(i + 1) % 2], v(x, radius, z), 0.0, radius);
+    let places = [
+        (-2.1, 1.9, 0.55),
+        (1.75, 2.7, 0.40),
+        (3.6, 0.6, 0.80),
+        (-4.1, -1.2, 0.85),
+        (0.75, 4.1, 0.24),
+        (-1.0, 3.9, 0.17),
+        (1.6, -2.4, 0.70),
+    ];
+    for (i, (x, z, radius)) in places.into_iter().enumerate() {
+        model.place(balls[i % 2], v(x, radius, z), 0.0, radius);
     }
 }
 

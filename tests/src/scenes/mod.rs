@@ -15,6 +15,11 @@ mod sky;
 mod textured_object;
 mod textures;
 
+/// Samples per pixel of the images in `scenes/reference/`.
+pub const REFERENCE_SAMPLES: u32 = 2048;
+/// Longest path of those images, in segments.
+pub const REFERENCE_MAX_DEPTH: u32 = 8;
+
 /// A generated file.
 pub struct File {
     /// Its name in `scenes/`.

@@ -10,13 +10,15 @@ use super::noise::{Random, blend, fractal, noise, smooth};
 use super::shapes::{Shape, lathe};
 use super::textures::{encoded, normal_map, png};
 
-const TEXELS: u32 = 512;
+/// Edges of the textures; what is smooth needs fewer texels.
+const FINE: u32 = 512;
+const COARSE: u32 = 256;
 
 pub(super) fn build() -> Vec<u8> {
     let mut model = Model::new("textured object");
     vase(&mut model);
     plinth(&mut model);
-    model.camera("camera", DVec3::new(0.0, 1.75, 5.2), DVec3::new(0.0, 0.82, 0.0), 33.0);
+    model.camera("camera", DVec3::new(0.0, 1.62, 5.2), DVec3::new(0.0, 0.86, 0.0), 30.0);
     model.finish()
 }
 
@@ -83,15 +85,15 @@ fn vase_color(u: f64, v: f64) -> [f64; 3] {
 
 fn vase(model: &mut Model) {
     let shape = lathe(&profile(), 128);
-    let color = png(TEXELS, |u, v| encoded(vase_color(u, v)));
+    let color = png(FINE, |u, v| encoded(vase_color(u, v)));
     let color = model.texture("vase base colour", &color);
-    let surface = png(TEXELS, |u, v| {
+    let surface = png(COARSE, |u, v| {
         let gold = gilding(u, v);
         let worn = fractal(u * 16.0, v * 16.0, 16, 4, 3);
         [0.0, 0.06 + 0.10 * worn + gold * (0.10 + 0.12 * worn), gold]
     });
     let surface = model.texture("vase metalness and roughness", &surface);
-    let relief = normal_map(TEXELS, 1.0, |u, v| {
+    let relief = normal_map(FINE, 1.0, |u, v| {
         let hammered = noise(u * 48.0, v * 40.0, 4800, 21) * 0.0016;
         gilding(u, v) * 0.004 + hammered * (1.0 - gilding(u, v))
     });
@@ -155,7 +157,7 @@ fn terrazzo(u: f64, v: f64) -> [f64; 3] {
 }
 
 fn plinth(model: &mut Model) {
-    let color = png(TEXELS, |u, v| encoded(terrazzo(u, v)));
+    let color = png(FINE, |u, v| encoded(terrazzo(u, v)));
     let color = model.texture("terrazzo", &color);
     let stone = |scale: [f64; 2]| {
         json!({
@@ -189,9 +191,9 @@ fn plinth(model: &mut Model) {
         }
     }
     add(model, "plinth", &shape, material, DVec3::ZERO);
-    let ground = model.plain("ground", [0.20, 0.185, 0.165], 0.0, 0.9);
+    let ground = model.plain("ground", [0.40, 0.34, 0.27], 0.0, 0.95);
     let disc = super::shapes::disc(96)
-        .moved(DMat3::from_diagonal(DVec3::splat(60.0)), DVec3::new(0.0, -0.9, 0.0))
+        .moved(DMat3::from_diagonal(DVec3::splat(500.0)), DVec3::new(0.0, -0.9, 0.0))
         .without_uvs();
     add(model, "ground", &disc, ground, DVec3::ZERO);
 }
