@@ -207,7 +207,8 @@ fn refusal(error: ConnectionError, address: SocketAddr, proof: &'static str) -> 
         _ => return unreachable(address, error),
     };
     WireError::Refused(match (code, ours) {
-        (CONNECTION_REFUSED, _) => format!("the master at {address} is too busy; try again in a moment"),
+        // For now only: whoever waits and tries again may get in.
+        (CONNECTION_REFUSED, _) => return unreachable(address, "it is too busy; try again in a moment"),
         (NO_APPLICATION_PROTOCOL, _) => {
             format!(
                 "what answers at {address} does not speak our protocol; are both programs of one version?"

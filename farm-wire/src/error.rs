@@ -59,6 +59,8 @@ pub(crate) enum CloseCode {
     Refused = 1,
     /// The peer may try again later.
     Busy = 2,
+    /// An admitted peer's connection is over; it may make another.
+    Ended = 3,
 }
 
 impl CloseCode {

@@ -243,8 +243,9 @@ impl Peer {
         WireError::from_connection(self.connection.closed().await)
     }
 
-    /// Closes the connection, with a reason that the peer's log will show.
+    /// Closes the connection, with a reason that the peer's log will show. For
+    /// the peer it is lost, not refused: it may connect again.
     pub fn close(&self, reason: &str) {
-        CloseCode::Refused.close(&self.connection, reason);
+        CloseCode::Ended.close(&self.connection, reason);
     }
 }

@@ -24,8 +24,8 @@ use farm_core::{BlobDigest, NodeId, Rect, RenderTask, Resolution, TileId, TileIm
 use crate::error::printable;
 use crate::message::Precision;
 
-/// ZIP over a whole tile. On noisy float pixels PIZ packs no better and takes
-/// longer; the two ZIPs differ only in scan-line files.
+/// ZIP over a whole tile: lossless for float pixels, and every reader has it. The
+/// two ZIPs differ only in scan-line files.
 pub const COMPRESSION: Compression = Compression::ZIP16;
 
 /// The channels as they stand in the file, and where each is in a pixel.

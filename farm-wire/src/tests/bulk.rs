@@ -51,7 +51,7 @@ async fn a_broken_upload_goes_on_where_it_stopped() {
     let (client, peer) = farm.member().await;
     let (stored, began) =
         tokio::join!(store_blob(&client, digest_of(&blob), &blob, |_| ()), take_blob(&peer, &path, 1 << 20));
-    assert!(matches!(stored, Err(WireError::Refused(reason)) if reason.contains("cable")));
+    assert!(matches!(stored, Err(WireError::Lost(reason)) if reason.contains("cable")));
     assert_eq!(began, 0);
 
     let (client, peer) = farm.member().await;
