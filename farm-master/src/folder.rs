@@ -15,14 +15,15 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Opens the folder at `root`, making it if it is not there.
+    /// Opens the folder at `root`, making it, for its owner only, if it is not
+    /// there.
     ///
     /// # Errors
     /// Names the folder that cannot be made.
     pub fn open(root: &Path) -> Result<Self, MasterError> {
         let folder = Self { root: root.to_owned() };
         for path in [folder.root.clone(), folder.authority(), folder.blobs(), folder.frames()] {
-            fs::create_dir_all(&path).map_err(|source| MasterError::Folder { path, source })?;
+            make_private(&path).map_err(|source| MasterError::Folder { path, source })?;
         }
         Ok(folder)
     }
@@ -80,6 +81,15 @@ impl DataFolder {
     pub fn addresses(&self) -> PathBuf {
         self.root.join("addresses")
     }
+}
+
+/// Makes a folder that only its owner may enter; one that is there is left as
+/// it is.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
 }
 
 /// Holds the data folder for this process.

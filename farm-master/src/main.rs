@@ -1,4 +1,4 @@
-//! `farm-master`: runs a master and looks after its tickets.
+//! `farm-master`: runs a master and looks after its tickets and members.
 //!
 //! Data goes to stdout, the log and errors to stderr. Exit codes: 0 done,
 //! 1 the master failed, 2 wrong use or bad input.
@@ -11,9 +11,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use farm_master::config::{ConfigFile, default_data_folder, default_listen};
 use farm_master::folder::DataFolder;
-use farm_master::tickets::{TicketEntry, Tickets, role_name};
+use farm_master::tickets::{TicketEntry, Tickets};
 use farm_master::{Master, MasterConfig, MasterError};
-use farm_wire::Role;
+use farm_wire::{Identity, Role};
 
 /// The tickets of a first start are good for a week.
 const FIRST_TICKETS: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -55,6 +55,25 @@ enum Command {
         data: Option<PathBuf>,
         #[command(subcommand)]
         command: TicketCommand,
+    },
+    /// List and revoke who joined; works beside a running master.
+    Member {
+        /// The data folder [default: in this user's data folder].
+        #[arg(long, value_name = "DIR", global = true)]
+        data: Option<PathBuf>,
+        #[command(subcommand)]
+        command: MemberCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum MemberCommand {
+    /// Print every member: number, role, name, state.
+    List,
+    /// Refuse a member from its next connection on, by name or number.
+    Revoke {
+        /// Its name or number.
+        member: String,
     },
 }
 
@@ -104,6 +123,7 @@ fn main() -> ExitCode {
             configure(data, listen, advertise, config).and_then(serve)
         }
         Command::Ticket { data, command } => tickets(&data.unwrap_or_else(default_data_folder), command),
+        Command::Member { data, command } => members(&data.unwrap_or_else(default_data_folder), &command),
     };
     match outcome {
         Ok(code) => code,
@@ -211,6 +231,22 @@ fn tickets(data: &std::path::Path, command: TicketCommand) -> Result<ExitCode, M
     Ok(ExitCode::SUCCESS)
 }
 
+#[expect(clippy::print_stdout, reason = "the list of members is data")]
+fn members(data: &std::path::Path, command: &MemberCommand) -> Result<ExitCode, MasterError> {
+    let book = Tickets::open(&DataFolder::open(data)?.tickets())?;
+    match command {
+        MemberCommand::List => {
+            for member in book.members()? {
+                let state = if member.revoked { "revoked" } else { "good" };
+                let Identity { role, id, name } = member.identity;
+                println!("{id:016x}\t{role}\t{name}\t{state}");
+            }
+        }
+        MemberCommand::Revoke { member } => println!("{}", book.revoke_member(member)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Number, role, name and state, apart by tabs.
 fn line(entry: &TicketEntry) -> String {
     let now = std::time::SystemTime::now();
@@ -224,7 +260,7 @@ fn line(entry: &TicketEntry) -> String {
             format!("{uses}, {} min left", left.as_secs() / 60)
         }
     };
-    format!("{:x}\t{}\t{}\t{state}", entry.id, role_name(entry.role), entry.name)
+    format!("{:x}\t{}\t{}\t{state}", entry.id, entry.role, entry.name)
 }
 
 /// A number and a unit: s, m, h or d.

@@ -1,17 +1,21 @@
 //! The ticket book: which tickets exist, for whom, until when, and how often
-//! they may still be used.
+//! they may still be used; and the members that joined with them.
 //!
 //! Secrets are never kept, only their BLAKE3 digests, compared in constant
 //! time. The book lies in a database of its own that every operation opens
 //! anew, so tickets made or revoked by another process count at once.
 
+mod members;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use farm_wire::Role;
 use farm_wire::server::TicketBook;
+use farm_wire::{Identity, Role};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+
+pub use self::members::Member;
 
 /// How long an operation waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +42,7 @@ pub enum TicketError {
     #[error("a ticket's name must have 1 to {NAME_CHARACTERS} printable characters")]
     Name,
     /// Nothing to revoke.
-    #[error("there is no ticket `{0}`")]
+    #[error("nothing here has the name or number `{0}`")]
     Unknown(String),
     /// The operating system has no randomness or no thread to give.
     #[error("the operating system refuses: {0}")]
@@ -90,7 +94,8 @@ impl Tickets {
             let table = "CREATE TABLE IF NOT EXISTS tickets (id BIGINT PRIMARY KEY, \
                 name TEXT NOT NULL, role TEXT NOT NULL, secret_digest BYTEA NOT NULL, \
                 expires_at_ms BIGINT NOT NULL, uses_left BIGINT, revoked BIGINT NOT NULL)";
-            sqlx::query(table).execute(connection).await.map(|_| ())
+            sqlx::query(table).execute(&mut *connection).await?;
+            sqlx::query(members::TABLE).execute(connection).await.map(|_| ())
         })?;
         Ok(book)
     }
@@ -121,7 +126,7 @@ impl Tickets {
         self.perform(async |connection| {
             let insert = "INSERT INTO tickets (id, name, role, secret_digest, expires_at_ms, \
                 uses_left, revoked) VALUES ($1, $2, $3, $4, $5, $6, 0)";
-            let query = sqlx::query(insert).bind(id).bind(name).bind(role_name(role));
+            let query = sqlx::query(insert).bind(id).bind(name).bind(role.to_string());
             let query = query.bind(digest).bind(expires).bind(uses.map(i64::from));
             query.execute(connection).await.map(|_| ())
         })?;
@@ -204,11 +209,24 @@ impl TicketBook for Tickets {
             }
             Ok(verdict)
         });
-        outcome.unwrap_or_else(|error| {
-            tracing::error!(%error, "the ticket book cannot be used");
-            Err("the master cannot use its ticket book now; try again later".to_owned())
-        })
+        outcome.unwrap_or_else(|error| Err(unusable(&error)))
     }
+
+    fn joined(&self, identity: &Identity) -> Result<(), String> {
+        self.note_member(identity).map_err(|error| unusable(&error))
+    }
+
+    fn admit(&self, identity: &Identity) -> Result<(), String> {
+        match self.is_revoked(identity).map_err(|error| unusable(&error))? {
+            true => Err("this key was revoked; ask for a new ticket and join again".to_owned()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn unusable(error: &TicketError) -> String {
+    tracing::error!(%error, "the ticket book cannot be used");
+    "the master cannot use its ticket book now; try again later".to_owned()
 }
 
 /// Whether the ticket in `row` lets its holder in. Nothing is told to someone
@@ -223,8 +241,8 @@ fn judge(row: Option<&SqliteRow>, digest: blake3::Hash, role: Role, now_ms: u64)
     }
     let entry = read_entry(row).map_err(|error| error.to_string())?;
     if entry.role != role {
-        let (is, wants) = (role_name(entry.role), role_name(role));
-        return Err(format!("the ticket is for a {is} and was used to join as a {wants}"));
+        let is = entry.role;
+        return Err(format!("the ticket is for the role {is} and was used to join as {role}"));
     }
     if entry.revoked {
         return Err("the ticket was revoked; ask for a new one".to_owned());
@@ -271,17 +289,8 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The word for a role, as the command line and the book have it.
-#[must_use]
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Node => "node",
-        Role::Artist => "artist",
-    }
-}
-
 fn parse_role(name: &str) -> Option<Role> {
-    [Role::Node, Role::Artist].into_iter().find(|&role| role_name(role) == name)
+    [Role::Node, Role::Artist].into_iter().find(|role| role.to_string() == name)
 }
 
 #[cfg(test)]

@@ -1,0 +1,114 @@
+//! Who joined: so that a lost key can be revoked by name.
+
+use farm_wire::Identity;
+use sqlx::Row;
+
+use super::{TicketError, Tickets, parse_role};
+
+/// Members that joined, one row for each certificate.
+pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS members (id BIGINT NOT NULL, \
+    role TEXT NOT NULL, name TEXT NOT NULL, revoked BIGINT NOT NULL, PRIMARY KEY (role, id))";
+
+/// Somebody who was given a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who it is.
+    pub identity: Identity,
+    /// Whether it is refused from its next connection on.
+    pub revoked: bool,
+}
+
+impl Tickets {
+    /// Everybody who joined, by name.
+    ///
+    /// # Errors
+    /// The book cannot be read or an entry is damaged.
+    pub fn members(&self) -> Result<Vec<Member>, TicketError> {
+        let rows = self.perform(async |connection| {
+            let select = "SELECT id, role, name, revoked FROM members ORDER BY name, role, id";
+            sqlx::query(select).fetch_all(connection).await
+        })?;
+        let read = |row: &sqlx::sqlite::SqliteRow| -> Result<Member, sqlx::Error> {
+            let id: i64 = row.try_get(0)?;
+            let role: String = row.try_get(1)?;
+            let role = parse_role(&role).ok_or(sqlx::Error::RowNotFound)?;
+            let identity = Identity { role, id: id.cast_unsigned(), name: row.try_get(2)? };
+            Ok(Member { identity, revoked: row.try_get::<i64, _>(3)? != 0 })
+        };
+        let damaged = |row: &sqlx::sqlite::SqliteRow| TicketError::Damaged(row.try_get(0).unwrap_or(-1));
+        rows.iter().map(|row| read(row).map_err(|_| damaged(row))).collect()
+    }
+
+    /// Refuses the members of this name or number from their next connection
+    /// on. Returns how many it were.
+    ///
+    /// # Errors
+    /// [`TicketError::Unknown`] when there is none, or the book cannot be written.
+    pub fn revoke_member(&self, name_or_id: &str) -> Result<u64, TicketError> {
+        let id = u64::from_str_radix(name_or_id, 16).ok().map(u64::cast_signed);
+        let name = name_or_id.to_owned();
+        let count = self.perform(async |connection| {
+            let update = "UPDATE members SET revoked = 1 WHERE name = $1 OR id = $2";
+            let result = sqlx::query(update).bind(name).bind(id).execute(connection).await?;
+            Ok(result.rows_affected())
+        })?;
+        if count == 0 {
+            return Err(TicketError::Unknown(name_or_id.to_owned()));
+        }
+        Ok(count)
+    }
+
+    /// Writes a member down.
+    pub(super) fn note_member(&self, identity: &Identity) -> Result<(), TicketError> {
+        let (id, role) = (identity.id.cast_signed(), identity.role.to_string());
+        let name = identity.name.clone();
+        self.perform(async |connection| {
+            let insert = "INSERT INTO members (id, role, name, revoked) VALUES ($1, $2, $3, 0)";
+            let query = sqlx::query(insert).bind(id).bind(role).bind(name);
+            query.execute(connection).await.map(|_| ())
+        })
+    }
+
+    /// Whether a member was revoked.
+    pub(super) fn is_revoked(&self, identity: &Identity) -> Result<bool, TicketError> {
+        let (id, role) = (identity.id.cast_signed(), identity.role.to_string());
+        let revoked = self.perform(async |connection| {
+            let select = "SELECT revoked FROM members WHERE role = $1 AND id = $2";
+            let query = sqlx::query_scalar(select).bind(role).bind(id);
+            query.fetch_optional(connection).await
+        })?;
+        Ok(revoked.is_some_and(|revoked: i64| revoked != 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farm_wire::Role;
+    use farm_wire::server::TicketBook;
+
+    use super::*;
+
+    fn identity(id: u64, name: &str) -> Identity {
+        Identity { role: Role::Node, id, name: name.to_owned() }
+    }
+
+    #[test]
+    fn revoked_member_is_refused_and_others_are_not() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let book = Tickets::open(&folder.path().join("tickets.sqlite")).expect("it opens");
+        let (lost, kept) = (identity(u64::MAX, "laptop"), identity(2, "workstation"));
+        for member in [&lost, &kept] {
+            book.joined(member).expect("there is room");
+            assert_eq!(book.admit(member), Ok(()));
+        }
+        assert_eq!(book.revoke_member("laptop").expect("it is there"), 1);
+        let refused = book.admit(&lost).expect_err("it is revoked");
+        assert!(refused.contains("revoked"), "{refused}");
+        assert_eq!(book.admit(&kept), Ok(()));
+        let members = book.members().expect("it is readable");
+        let listed: Vec<_> = members.iter().map(|m| (&m.identity, m.revoked)).collect();
+        assert_eq!(listed, [(&lost, true), (&kept, false)]);
+        assert_eq!(book.revoke_member("2").expect("it is there"), 1);
+        assert!(matches!(book.revoke_member("3"), Err(TicketError::Unknown(_))));
+    }
+}
