@@ -265,24 +265,29 @@ fn triangle_flag_bits(material: &farm_scene::Material) -> u32 {
 
 /// A mesh taken to world space. A mirroring map turns triangles over, so their
 /// corners change places to keep the front in front, and bitangents with them.
+/// Normals keep the lengths that the map gives them, relative to each other, so
+/// that interpolating them yields what it does in an instance of the mesh.
 #[expect(clippy::cast_possible_truncation, reason = "the kernel computes in f32")]
 fn in_world(mesh: &Mesh, transform: &Affine3A) -> Mesh {
     let map = exact(transform);
     let normal_map = map.matrix3.inverse().transpose();
+    let normal_map = normal_map * normal_map.abs().to_cols_array().into_iter().fold(0.0, f64::max).recip();
     let mirrors = map.matrix3.determinant() < 0.0;
     let mut copy = Mesh { uvs: mesh.uvs.clone(), colors: mesh.colors.clone(), ..Mesh::default() };
     copy.material = mesh.material;
     copy.positions = mesh.positions.iter().map(|p| map.transform_point3(p.as_dvec3()).as_vec3()).collect();
     let turned = |matrix: &DMat3, v: Vec3| {
         let v = *matrix * v.as_dvec3();
-        Vec3::new(v.x as f32, v.y as f32, v.z as f32).normalize_or_zero()
+        Vec3::new(v.x as f32, v.y as f32, v.z as f32)
     };
     copy.normals = mesh.normals.iter().map(|&normal| turned(&normal_map, normal)).collect();
     let handedness = if mirrors { -1.0 } else { 1.0 };
     copy.tangents = mesh
         .tangents
         .iter()
-        .map(|tangent| turned(&map.matrix3, tangent.truncate()).extend(tangent.w * handedness))
+        .map(|tangent| {
+            turned(&map.matrix3, tangent.truncate()).normalize_or_zero().extend(tangent.w * handedness)
+        })
         .collect();
     copy.triangles = mesh.triangles.clone();
     if mirrors {

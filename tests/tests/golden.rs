@@ -117,7 +117,8 @@ fn check(name: &str) {
         })
         .collect();
     let verdict = compare(&renders, &reference, REFERENCE_SAMPLES);
-    assert!(verdict.passes(), "{name}: {verdict:?}");
+    let Verdict { z, t, mean_ratio } = verdict;
+    assert!(verdict.passes(), "{name}: z = {z:.2}, t = {t:.2}, mean {mean_ratio:.5} of the reference's");
 }
 
 #[test]

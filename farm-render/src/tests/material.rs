@@ -152,27 +152,45 @@ fn unlit_surfaces_show_their_colour_and_back_faces_only_on_demand() {
     assert_eq!(shown(false, PI), [1.0; 4]);
 }
 
-#[test]
-fn flat_normal_map_changes_nothing() {
+/// A floor with a normal map of one texel, lit from up and +Z, seen from there.
+fn mapped_floor(material: Material, normal: Option<[u16; 4]>) -> Scene {
     let view = camera(Vec3::new(0.0, 2.0, 3.0), Vec3::ZERO, perspective(30.0));
-    let glossy = Material { roughness: 0.3, ..Material::default() };
-    let light = farm_scene::Light {
+    let floor = Affine3A::from_rotation_x(-PI / 2.0);
+    let material = Material { normal_texture: normal.and(slot(1.0, 0.0)), ..material };
+    let mut scene = scene_of(vec![(quad(0), floor)], vec![material], Vec3::ZERO, view);
+    scene.lights.push(farm_scene::Light {
         intensity: Vec3::splat(3.0),
         kind: farm_scene::LightKind::Directional { direction: Vec3::new(0.0, -0.8, -0.6) },
-    };
-    let floor = Affine3A::from_rotation_x(-PI / 2.0);
-    let mean_with = |normal: Option<[u16; 4]>| {
-        let mut material = glossy.clone();
-        material.normal_texture = normal.and(slot(1.0, 0.0));
-        let mut scene = scene_of(vec![(quad(0), floor)], vec![material], Vec3::ZERO, view.clone());
-        scene.lights.push(light);
-        let texels = Texels::Rgba16(normal.unwrap_or_default().to_vec());
-        scene.images.push(Image { width: 1, height: 1, srgb: false, texels });
-        let wrap = Wrap::Repeat;
-        let filter = farm_scene::Filter::Linear;
-        scene.textures.push(Texture { image: 0, wrap_u: wrap, wrap_v: wrap, filter });
-        mean(&render(&scene, &frame(16, 16, 2)))
-    };
-    let plain = mean_with(None);
-    assert_near(mean_with(Some([32_768, 32_768, 65_535, 65_535])), plain, 1e-3);
+    });
+    let texels = Texels::Rgba16(normal.unwrap_or_default().to_vec());
+    scene.images.push(Image { width: 1, height: 1, srgb: false, texels });
+    let (wrap, filter) = (Wrap::Repeat, farm_scene::Filter::Linear);
+    scene.textures.push(Texture { image: 0, wrap_u: wrap, wrap_v: wrap, filter });
+    scene
+}
+
+#[test]
+fn a_flat_normal_map_changes_nothing() {
+    let glossy = Material { roughness: 0.3, ..Material::default() };
+    let shown = |normal| mean(&render(&mapped_floor(glossy.clone(), normal), &frame(16, 16, 2)));
+    assert_near(shown(Some([32_768, 32_768, 65_535, 65_535])), shown(None), 1e-3);
+}
+
+#[test]
+fn a_normal_map_turns_the_light_by_its_cosine() {
+    let shown =
+        |normal| f64::from(pixel(&render(&mapped_floor(lambert(0.7), normal), &frame(16, 16, 2)), 8, 8)[1]);
+    // Its green axis is up in the image, and so away from the light.
+    for [x, y, z] in [[0.3_f64, 0.0, 0.8], [0.0, 0.4, 0.9], [-0.2, -0.4, 0.9]] {
+        let length = x.hypot(y).hypot(z);
+        let cosine = (0.8 * z - 0.6 * y) / length;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "components lie within -1 and 1"
+        )]
+        let texel = [x, y, z, 1.0].map(|value| ((value + 1.0) / 2.0 * 65_535.0).round() as u16);
+        let expected = 0.7 / std::f64::consts::PI * 3.0 * cosine;
+        assert_near(shown(Some(texel)), expected, 1e-3);
+    }
 }

@@ -56,6 +56,17 @@ fn spheres(copies: bool) -> Scene {
 }
 
 #[test]
+fn instances_look_like_copies() {
+    let task = frame(48, 16, 5);
+    let (instanced, copied) = (render(&spheres(false), &task), render(&spheres(true), &task));
+    assert_near(mean(&instanced), mean(&copied), 1e-3);
+    let differ = |(a, b): &(&[f32; 4], &[f32; 4])| (a[1] - b[1]).abs() > 1e-3 * b[1];
+    let different = instanced.pixels.iter().zip(&copied.pixels).filter(differ).count();
+    // Both see the same random numbers; only rays at edges part ways.
+    assert!(different * 50 < instanced.pixels.len(), "{different} pixels differ");
+}
+
+#[test]
 fn closed_surfaces_let_no_light_through() {
     let view = camera(Vec3::new(0.2, 0.1, -0.3), Vec3::X, perspective(100.0));
     let dark = Material { double_sided: true, ..lambert(0.0) };
