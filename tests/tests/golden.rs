@@ -26,10 +26,9 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use farm_core::{PixelFilter, RenderSettings};
 use farm_scene::{LoadOptions, load};
 use farm_tests::bare::{self, Picture};
-use farm_tests::scenes::{REFERENCE_MAX_DEPTH, REFERENCE_SAMPLES, environment_of};
+use farm_tests::scenes::{REFERENCE_SAMPLES, environment_of, reference_settings};
 
 /// Renders of each scene.
 const RENDERS: u32 = 8;
@@ -104,14 +103,7 @@ fn check(name: &str) {
         .expect("every scene has its reference");
     let renders: Vec<Picture> = (1..=RENDERS)
         .map(|seed| {
-            let settings = RenderSettings {
-                samples_per_pixel: SAMPLES,
-                seed,
-                max_depth: REFERENCE_MAX_DEPTH,
-                filter: PixelFilter::default(),
-                camera: 0,
-                transparent: false,
-            };
+            let settings = reference_settings(seed, SAMPLES);
             bare::render(&loaded.scene, reference.resolution, &settings, &mut |_| ControlFlow::Continue(()))
                 .expect("there is an adapter, and the scene fits it")
         })

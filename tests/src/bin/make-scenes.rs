@@ -1,27 +1,66 @@
-//! Writes the files of `scenes/`.
+//! Writes the files of `scenes/` and the reference images.
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use farm_scene::LoadOptions;
+use farm_tests::bare;
+use farm_tests::scenes::{REFERENCE_SAMPLES, REFERENCE_SIZE, environment_of, files, reference_settings};
 
 /// Writes the scenes of this repository; the same bytes on every run.
 #[derive(Parser)]
 struct Arguments {
     /// The folder to write to.
     folder: PathBuf,
+    /// Render their reference images too, into its folder `reference`; takes
+    /// minutes.
+    #[arg(long)]
+    references: bool,
 }
 
-#[expect(clippy::print_stderr, clippy::print_stdout, reason = "a binary speaks to its user")]
+#[expect(clippy::print_stderr, reason = "a binary speaks to its user")]
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    for file in farm_tests::scenes::files() {
-        let path = arguments.folder.join(file.name);
-        if let Err(error) = std::fs::write(&path, &file.bytes) {
-            eprintln!("error: {} cannot be written: {error}", path.display());
-            return ExitCode::FAILURE;
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
         }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what was written is data")]
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let folder = &arguments.folder;
+    for file in files() {
+        let path = folder.join(file.name);
+        fs::write(&path, &file.bytes)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         println!("{} {} bytes", path.display(), file.bytes.len());
     }
-    ExitCode::SUCCESS
+    if arguments.references {
+        fs::create_dir_all(folder.join("reference"))?;
+        for file in files().iter().filter(|file| file.name.ends_with(".glb")) {
+            println!("{}", reference(folder, file.name)?.display());
+        }
+    }
+    Ok(())
+}
+
+/// Renders the reference image of one scene; says where it lies.
+fn reference(folder: &Path, name: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let options = LoadOptions {
+        environment: environment_of(name).map(|map| folder.join(map)),
+        ..LoadOptions::default()
+    };
+    let loaded = farm_scene::load(&folder.join(name), &options)?;
+    let settings = reference_settings(0, REFERENCE_SAMPLES);
+    let picture = bare::render(&loaded.scene, REFERENCE_SIZE, &settings, &mut |_| ControlFlow::Continue(()))?;
+    let path = folder.join("reference").join(name).with_extension("exr");
+    bare::write_exr(&picture, &path)?;
+    Ok(path)
 }

@@ -15,10 +15,20 @@ mod sky;
 mod textured_object;
 mod textures;
 
+use farm_core::{PixelFilter, RenderSettings, Resolution};
+
 /// Samples per pixel of the images in `scenes/reference/`.
 pub const REFERENCE_SAMPLES: u32 = 2048;
-/// Longest path of those images, in segments.
-pub const REFERENCE_MAX_DEPTH: u32 = 8;
+/// Their size.
+pub const REFERENCE_SIZE: Resolution = Resolution { width: 96, height: 64 };
+
+/// What those images are rendered with; what is compared with them has another
+/// seed and fewer samples.
+#[must_use]
+pub fn reference_settings(seed: u32, samples_per_pixel: u32) -> RenderSettings {
+    let filter = PixelFilter::default();
+    RenderSettings { samples_per_pixel, seed, max_depth: 8, filter, camera: 0, transparent: false }
+}
 
 /// A generated file.
 pub struct File {
