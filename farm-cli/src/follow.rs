@@ -85,23 +85,18 @@ async fn follow_connection(
         if let Some(collector) = collector.as_deref_mut() {
             collector.collect(client, &update.view).await?;
         }
-        let is_hopeless = patience == Patience::Embedded && waits_for_another_node(&update.view);
-        if is_hopeless || has_ended(update.view.status) {
+        if has_ended(update.view.status, patience) {
             return Ok(update);
         }
     }
 }
 
-/// Whether a job waits for a node that can do what none of those here can. On a
-/// farm such a node may come; in one process it cannot.
-fn waits_for_another_node(view: &JobView) -> bool {
-    view.explanation.contains("no connected node can take it")
-}
-
-/// Whether nothing more will happen to a job by itself.
-fn has_ended(status: JobStatus) -> bool {
+/// Whether nothing more will happen to a job by itself. To a farm a node may
+/// come that can do what none of those there can; in one process it cannot.
+fn has_ended(status: JobStatus, patience: Patience) -> bool {
     match status {
         JobStatus::Waiting | JobStatus::Running | JobStatus::Paused => false,
+        JobStatus::Stranded => patience == Patience::Embedded,
         JobStatus::Done | JobStatus::Failed | JobStatus::Cancelled => true,
     }
 }
@@ -119,8 +114,7 @@ fn check_done(view: &JobView) -> Result<(), Failure> {
             Err(Failure::job_failed(message))
         }
         JobStatus::Cancelled => Err(Failure::job_failed(format!("job {job} was cancelled"))),
-        // It was given up because nobody can render it.
-        JobStatus::Waiting | JobStatus::Running | JobStatus::Paused => {
+        JobStatus::Waiting | JobStatus::Running | JobStatus::Paused | JobStatus::Stranded => {
             Err(Failure::job_failed(format!("job {job} cannot be rendered here: {}", view.explanation)))
         }
         JobStatus::Done => Ok(()),
@@ -164,7 +158,8 @@ mod tests {
         let node = NodeId(7);
         scheduler.handle(now, Command::JoinNode { node, lanes: 1, holding: Vec::new() });
         scheduler.handle(now, Command::SubmitJob { request: 1, spec: Box::new(spec()) });
-        assert!(!waits_for_another_node(&scheduler.job(JobId(1)).expect("the job is there")));
+        let status = scheduler.job(JobId(1)).expect("the job is there").status;
+        assert!(!has_ended(status, Patience::Embedded), "{status:?}");
         let granted = std::iter::from_fn(|| scheduler.poll_effect()).find_map(|effect| match effect {
             Effect::Grant { lease, .. } => Some(lease.id),
             _ => None,
@@ -173,7 +168,8 @@ mod tests {
         let message = "needs 3 bytes and there are 2".to_owned();
         scheduler.handle(now, Command::ReportFailure { node, lease, kind, message });
         let view = scheduler.job(JobId(1)).expect("the job is there");
-        assert!(waits_for_another_node(&view), "{}", view.explanation);
+        assert_eq!(view.status, JobStatus::Stranded);
+        assert!(has_ended(view.status, Patience::Embedded) && !has_ended(view.status, Patience::Farm));
         assert!(check_done(&view).expect_err("it is not done").message.contains("needs 3 bytes"));
     }
 }

@@ -20,6 +20,7 @@ pub(crate) fn status_word(status: JobStatus) -> &'static str {
     match status {
         JobStatus::Waiting => "waiting",
         JobStatus::Running => "running",
+        JobStatus::Stranded => "stranded",
         JobStatus::Paused => "paused",
         JobStatus::Done => "done",
         JobStatus::Failed => "failed",

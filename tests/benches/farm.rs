@@ -1,13 +1,12 @@
 //! What the farm costs over the bare kernel: the same tiles of the same scene,
 //! rendered by the renderer alone and by a master and one node over QUIC on
-//! loopback, in one run. The farm's time runs from submission to the delivered
+//! loopback, taking turns. The farm's time runs from submission to the delivered
 //! frame, EXR and PNG included.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use farm_core::plan::{rect_at, rect_count};
 use farm_core::scheduler::JobStatus;
 use farm_core::{
@@ -16,7 +15,7 @@ use farm_core::{
 };
 use farm_master::{Master, MasterConfig};
 use farm_node::{AdapterChoice, Node, NodeConfig};
-use farm_render::Renderer;
+use farm_render::{DeviceScene, Renderer};
 use farm_scene::{LoadOptions, PackedScene, load, pack};
 use farm_wire::message::{Request, Response};
 use farm_wire::transfer::store_blob;
@@ -25,7 +24,10 @@ use farm_wire::{Client, Credentials, Role};
 const SCENE: &str = "../scenes/cornell-box.glb";
 const RESOLUTION: Resolution = Resolution { width: 256, height: 256 };
 const TILE_SIZE: u32 = 64;
-const SAMPLES_PER_PIXEL: u32 = 64;
+const SAMPLES_PER_PIXEL: u32 = 32;
+/// Measurements of each; on a machine with other work their ratio differs from
+/// pair to pair by more than what is looked for, the median does not.
+const PAIRS: u32 = 11;
 
 fn settings(seed: u32) -> RenderSettings {
     RenderSettings {
@@ -95,58 +97,64 @@ async fn time_job(client: &Client, spec: JobSpec) -> Duration {
     while let Ok(Some(Response::Job { job, .. })) = receive.receive().await {
         match job.status {
             JobStatus::Done => return started.elapsed(),
-            JobStatus::Failed | JobStatus::Cancelled => panic!("{}", job.explanation),
+            JobStatus::Failed | JobStatus::Cancelled | JobStatus::Stranded => panic!("{}", job.explanation),
             JobStatus::Waiting | JobStatus::Running | JobStatus::Paused => {}
         }
     }
     panic!("the master went away");
 }
 
-fn farm_against_kernel(criterion: &mut Criterion) {
+/// The same tiles by the renderer alone.
+fn time_kernel(renderer: &Renderer, scene: &DeviceScene, seed: u32) -> Duration {
+    let started = Instant::now();
+    for index in 0..rect_count(RESOLUTION, TILE_SIZE) {
+        let task = RenderTask {
+            resolution: RESOLUTION,
+            frame: FrameNumber(1),
+            rect: rect_at(RESOLUTION, TILE_SIZE, RectIndex(index)).expect("the plan has this rectangle"),
+            range: BlockRange::root(settings(seed).blocks()),
+            settings: settings(seed),
+        };
+        renderer.render(scene, &task, &mut |_| ControlFlow::Continue(())).expect("the adapter renders");
+    }
+    started.elapsed()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
+}
+
+#[expect(clippy::print_stdout, reason = "the measurements are data")]
+fn main() {
+    // Cargo names the mode: tests run everything that has a `main`.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(SCENE);
     let scene = load(&path, &LoadOptions::default()).expect("the scene is one of ours").scene;
     let packed = pack(&scene);
-    let mut group = criterion.benchmark_group("farm against kernel");
-    group.sample_size(10).throughput(Throughput::Elements(RESOLUTION.area() * u64::from(SAMPLES_PER_PIXEL)));
-
     let renderer = Renderer::open(None).expect("there is an adapter");
     let on_device = renderer.upload(&scene).expect("the scene fits");
-    let mut seed = 0;
-    group.bench_function("kernel", |bencher| {
-        bencher.iter(|| {
-            seed += 1;
-            for index in 0..rect_count(RESOLUTION, TILE_SIZE) {
-                let task = RenderTask {
-                    resolution: RESOLUTION,
-                    frame: FrameNumber(1),
-                    rect: rect_at(RESOLUTION, TILE_SIZE, RectIndex(index))
-                        .expect("the plan has this rectangle"),
-                    range: BlockRange::root(settings(seed).blocks()),
-                    settings: settings(seed),
-                };
-                renderer
-                    .render(&on_device, &task, &mut |_| ControlFlow::Continue(()))
-                    .expect("the adapter renders");
-            }
-        });
-    });
-
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     let farm = runtime.block_on(start_farm(&packed));
     // The node fetches and uploads the scene once, outside the measurement.
-    runtime.block_on(time_job(&farm.client, spec(&packed, 0)));
-    group.bench_function("farm of one node", |bencher| {
-        bencher.iter_custom(|iterations| {
-            (0..iterations)
-                .map(|_| {
-                    seed += 1;
-                    runtime.block_on(time_job(&farm.client, spec(&packed, seed)))
-                })
-                .sum()
-        });
-    });
-    group.finish();
-}
+    let time_farm = |seed| runtime.block_on(time_job(&farm.client, spec(&packed, seed)));
+    time_farm(0);
+    time_kernel(&renderer, &on_device, 0);
 
-criterion_group!(benches, farm_against_kernel);
-criterion_main!(benches);
+    println!("pair  kernel s  farm of one node s  ratio");
+    let (mut kernels, mut farms, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in 1..=PAIRS {
+        // Taking turns: what a machine gains or loses by and by favours neither.
+        let kernel_first = (pair % 2 == 1).then(|| time_kernel(&renderer, &on_device, pair));
+        let farm = time_farm(pair).as_secs_f64();
+        let kernel = kernel_first.unwrap_or_else(|| time_kernel(&renderer, &on_device, pair)).as_secs_f64();
+        println!("{pair:4}  {kernel:8.3}  {farm:18.3}  {:5.3}", farm / kernel);
+        kernels.push(kernel);
+        farms.push(farm);
+        ratios.push(farm / kernel);
+    }
+    println!("median {:7.3}  {:18.3}  {:5.3}", median(kernels), median(farms), median(ratios));
+}

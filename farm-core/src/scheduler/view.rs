@@ -34,6 +34,9 @@ pub enum JobStatus {
     Waiting,
     /// Tiles are leased or accepted.
     Running,
+    /// Every connected node has said that it cannot take it: out of memory, say.
+    /// Another node may come.
+    Stranded,
     /// Paused by a person.
     Paused,
     /// Every frame is delivered.
@@ -108,7 +111,7 @@ pub(super) fn job_view(floor: &Floor, job: JobId, record: &JobRecord) -> JobView
     JobView {
         job,
         name: record.spec.name.clone(),
-        status: status(floor.jobs.get(&job), record),
+        status: status(floor, job, record),
         explanation: explain(floor, job, record),
         priority: record.spec.priority,
         submitted_at: record.submitted_at,
@@ -156,7 +159,8 @@ pub(super) fn accepted_tiles(job: JobId, record: &JobRecord, frame: FrameNumber)
     tiles.filter_map(tile).collect()
 }
 
-fn status(floor: Option<&Desk>, record: &JobRecord) -> JobStatus {
+fn status(floor: &Floor, job: JobId, record: &JobRecord) -> JobStatus {
+    let desk = floor.jobs.get(&job);
     if record.cancelled {
         JobStatus::Cancelled
     } else if record.is_delivered() {
@@ -165,11 +169,19 @@ fn status(floor: Option<&Desk>, record: &JobRecord) -> JobStatus {
         JobStatus::Failed
     } else if record.paused {
         JobStatus::Paused
-    } else if record.results > 0 || floor.is_some_and(|floor| floor.leases > 0) {
+    } else if desk.is_some_and(|desk| is_stranded(floor, desk)) {
+        JobStatus::Stranded
+    } else if record.results > 0 || desk.is_some_and(|desk| desk.leases > 0) {
         JobStatus::Running
     } else {
         JobStatus::Waiting
     }
+}
+
+/// Whether every connected node has refused a job of which there is work left.
+fn is_stranded(floor: &Floor, desk: &Desk) -> bool {
+    let has_work = desk.assembling.is_empty() || desk.ready.is_some();
+    has_work && desk.leases == 0 && floor.active_nodes > 0 && desk.excluded.len() >= floor.nodes.len()
 }
 
 /// Why a job stands where it does.
@@ -219,7 +231,7 @@ fn explain_waiting(floor: &Floor, job_floor: &Desk, job: JobId, record: &JobReco
     if floor.active_nodes == 0 {
         return "waiting: every connected node is draining".into();
     }
-    if job_floor.excluded.len() >= floor.nodes.len() {
+    if is_stranded(floor, job_floor) {
         let why = trouble.unwrap_or("it ran out of memory");
         return format!("waiting: no connected node can take it: {why}");
     }

@@ -127,6 +127,7 @@ fn job_view() -> impl Strategy<Value = JobView> {
     let status = prop_oneof![
         Just(JobStatus::Waiting),
         Just(JobStatus::Running),
+        Just(JobStatus::Stranded),
         Just(JobStatus::Paused),
         Just(JobStatus::Done),
         Just(JobStatus::Failed),

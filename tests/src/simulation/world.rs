@@ -446,7 +446,11 @@ impl World {
             match status {
                 JobStatus::Paused => self.command(Command::ResumeJob { request, job })?,
                 JobStatus::Failed => self.command(Command::RetryJob { request, job })?,
-                JobStatus::Waiting | JobStatus::Running | JobStatus::Done | JobStatus::Cancelled => {}
+                JobStatus::Waiting
+                | JobStatus::Running
+                | JobStatus::Stranded
+                | JobStatus::Done
+                | JobStatus::Cancelled => {}
             }
         }
         Ok(())

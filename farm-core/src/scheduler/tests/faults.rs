@@ -189,7 +189,7 @@ fn out_of_memory_excludes_the_node_and_never_blames_the_job() {
     }
     farm.wait(Duration::from_secs(600));
     assert_eq!(farm.leases.len(), 0);
-    assert_eq!(farm.job().status, JobStatus::Waiting);
+    assert_eq!(farm.job().status, JobStatus::Stranded);
     assert!(farm.job().explanation.ends_with("it broke"), "{}", farm.job().explanation);
     farm.handle(Command::RetryJob { request: 9, job: JOB });
     assert_eq!(farm.leases.len(), 1);
