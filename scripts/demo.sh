@@ -36,7 +36,7 @@ step 'starting a master on loopback'
 "$bin/farm-master" serve --data "$work/master" --listen 127.0.0.1:0 >"$work/tickets" 2>"$work/master.log" &
 master=$!
 tries=0
-until [ "$(grep -c 'tessera-' "$work/tickets")" -ge 2 ]; do
+until grep -q '^farm login ' "$work/tickets"; do
     tries=$((tries + 1))
     if [ "$tries" -gt 100 ] || ! kill -0 "$master" 2>/dev/null; then
         printf 'error: the master did not start\n' >&2
@@ -45,8 +45,8 @@ until [ "$(grep -c 'tessera-' "$work/tickets")" -ge 2 ]; do
     fi
     sleep 0.1
 done
-node_ticket=$(grep -i 'node' "$work/tickets" | grep -o 'tessera-[A-Za-z0-9_-]*' | head -n 1)
-artist_ticket=$(grep -i 'artist' "$work/tickets" | grep -o 'tessera-[A-Za-z0-9_-]*' | head -n 1)
+node_ticket=$(sed -n 's/^farm-node join //p' "$work/tickets")
+artist_ticket=$(sed -n 's/^farm login //p' "$work/tickets")
 
 step 'two nodes join, each with one ticket'
 for n in 1 2; do
