@@ -24,6 +24,7 @@ use farm_wire::{Client, Credentials, Role};
 const SCENE: &str = "../scenes/cornell-box.glb";
 const RESOLUTION: Resolution = Resolution { width: 256, height: 256 };
 const TILE_SIZE: u32 = 64;
+/// Two base blocks of each pixel.
 const SAMPLES_PER_PIXEL: u32 = 32;
 /// Measurements of each; on a machine with other work their ratio differs from
 /// pair to pair by more than what is looked for, the median does not.
@@ -104,15 +105,18 @@ async fn time_job(client: &Client, spec: JobSpec) -> Duration {
     panic!("the master went away");
 }
 
-/// The same tiles by the renderer alone.
+/// The same tiles by the renderer alone, as a farm leases them: the first base
+/// block of every rectangle, then the rest.
 fn time_kernel(renderer: &Renderer, scene: &DeviceScene, seed: u32) -> Duration {
+    let ranges = BlockRange::root(settings(seed).blocks()).halves().expect("a pixel has two blocks");
     let started = Instant::now();
-    for index in 0..rect_count(RESOLUTION, TILE_SIZE) {
+    let every_rect = || 0..rect_count(RESOLUTION, TILE_SIZE);
+    for (range, index) in ranges.into_iter().flat_map(|range| every_rect().map(move |index| (range, index))) {
         let task = RenderTask {
             resolution: RESOLUTION,
             frame: FrameNumber(1),
             rect: rect_at(RESOLUTION, TILE_SIZE, RectIndex(index)).expect("the plan has this rectangle"),
-            range: BlockRange::root(settings(seed).blocks()),
+            range,
             settings: settings(seed),
         };
         renderer.render(scene, &task, &mut |_| ControlFlow::Continue(())).expect("the adapter renders");

@@ -416,8 +416,8 @@ fn ctrl_c_stops_a_render_in_order() {
         let length = stderr.read_line(&mut line).expect("stderr can be read");
         assert_ne!(length, 0, "farm ended by itself: {:?}", child.wait());
     }
-    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(killed.expect("kill runs").success());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .expect("it is running");
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).expect("stderr can be read");
     assert_eq!(child.wait().expect("farm ends").code(), Some(130), "{rest}");

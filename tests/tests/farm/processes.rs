@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -62,9 +63,8 @@ impl Process {
 
     /// As `kill` does it; the exit code.
     async fn terminate(mut self) -> Option<i32> {
-        let process = self.child.id().expect("it was running").to_string();
-        let sent = Command::new("kill").args(["-TERM", &process]).status().await;
-        assert!(sent.expect("`kill` is there").success());
+        let process = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        kill_process(process.expect("it was running"), Signal::TERM).expect("it is running");
         self.child.wait().await.expect("it can be waited for").code()
     }
 }
