@@ -152,10 +152,15 @@ impl Tickets {
     /// # Errors
     /// [`TicketError::Unknown`] when there is none, or the book cannot be written.
     pub fn revoke(&self, name_or_id: &str) -> Result<u64, TicketError> {
-        let id = u64::from_str_radix(name_or_id, 16).map_or(-1, u64::cast_signed);
+        self.mark_revoked("UPDATE tickets SET revoked = 1 WHERE name = $1 OR id = $2", name_or_id)
+    }
+
+    /// Runs an update that takes a name and a number, which is hexadecimal;
+    /// returns how many entries it changed, at least one.
+    fn mark_revoked(&self, update: &'static str, name_or_id: &str) -> Result<u64, TicketError> {
+        let id = u64::from_str_radix(name_or_id, 16).ok().map(u64::cast_signed);
         let name = name_or_id.to_owned();
         let count = self.perform(async |connection| {
-            let update = "UPDATE tickets SET revoked = 1 WHERE name = $1 OR id = $2";
             let result = sqlx::query(update).bind(name).bind(id).execute(connection).await?;
             Ok(result.rows_affected())
         })?;

@@ -45,17 +45,7 @@ impl Tickets {
     /// # Errors
     /// [`TicketError::Unknown`] when there is none, or the book cannot be written.
     pub fn revoke_member(&self, name_or_id: &str) -> Result<u64, TicketError> {
-        let id = u64::from_str_radix(name_or_id, 16).ok().map(u64::cast_signed);
-        let name = name_or_id.to_owned();
-        let count = self.perform(async |connection| {
-            let update = "UPDATE members SET revoked = 1 WHERE name = $1 OR id = $2";
-            let result = sqlx::query(update).bind(name).bind(id).execute(connection).await?;
-            Ok(result.rows_affected())
-        })?;
-        if count == 0 {
-            return Err(TicketError::Unknown(name_or_id.to_owned()));
-        }
-        Ok(count)
+        self.mark_revoked("UPDATE members SET revoked = 1 WHERE name = $1 OR id = $2", name_or_id)
     }
 
     /// Writes a member down.

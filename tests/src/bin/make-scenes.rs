@@ -35,8 +35,8 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "what was written is data")]
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let folder = &arguments.folder;
-    for file in files() {
+    let (folder, files) = (&arguments.folder, files());
+    for file in &files {
         let path = folder.join(file.name);
         fs::write(&path, &file.bytes)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
@@ -44,7 +44,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     if arguments.references {
         fs::create_dir_all(folder.join("reference"))?;
-        for file in files().iter().filter(|file| file.name.ends_with(".glb")) {
+        for file in files.iter().filter(|file| file.name.ends_with(".glb")) {
             println!("{}", reference(folder, file.name)?.display());
         }
     }
