@@ -1,23 +1,58 @@
-//! Composes the kernel from `wgsl/` and validates it; any mistake in it, an
-//! unknown import included, fails the build with the file and line.
+//! Composes the kernel from `wgsl/`, validates it and generates its native
+//! version; any mistake in it, an unknown import included, fails the build with
+//! the file and line.
+
+#[path = "generator/mod.rs"]
+mod generator;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 const FOLDER: &str = "wgsl";
 const ROOT: &str = "package::main";
 
+/// Functions of the WGSL whose native version is written by hand.
+const BY_HAND: &[&str] = &["traverse"];
+
+/// WGSL that tries the generator out, in the tests only.
+const TRIAL: &str = "tests/trial.wgsl";
+
+/// A width that native code is generated for.
+struct Width {
+    lanes: u32,
+    module: &'static str,
+    features: Option<&'static str>,
+}
+
+const WIDTHS: [Width; 3] = [
+    Width { lanes: 1, module: "scalar", features: None },
+    Width { lanes: 8, module: "avx2", features: Some("avx2") },
+    Width { lanes: 16, module: "avx512", features: Some("avx2,avx512f,avx512bw,avx512dq,avx512vl") },
+];
+
 fn main() {
     println!("cargo::rerun-if-changed={FOLDER}");
-    match compose().and_then(|composed| validate(&composed).map(|()| composed)) {
-        Ok(composed) => write(&composed),
-        Err(message) => {
-            println!("cargo::error={}", message.trim_end().replace('\n', "\ncargo::error="));
-            std::process::exit(1);
-        }
+    println!("cargo::rerun-if-changed={TRIAL}");
+    println!("cargo::rerun-if-changed=generator");
+    println!("cargo::rerun-if-changed=build.rs");
+    if let Err(message) = build() {
+        println!("cargo::error={}", message.trim_end().replace('\n', "\ncargo::error="));
+        std::process::exit(1);
     }
+}
+
+fn build() -> Result<(), String> {
+    let composed = compose()?;
+    generate(&composed, "path_tracer", "crate::native", BY_HAND, &|name| {
+        let (path, line) = find_in_sources(name, None)?;
+        Some(format!("{}:{line}", path.file_name()?.to_str()?))
+    })?;
+    write("path_tracer.wgsl", composed.as_bytes());
+    write("path_tracer.digest", blake3::hash(composed.as_bytes()).as_bytes());
+    let trial = fs::read_to_string(TRIAL).map_err(|error| format!("{TRIAL}: {error}"))?;
+    generate(&trial, "trial", "crate::tests::trial", &[], &|_| None)
 }
 
 /// Resolves the imports. Names are kept as they are written: a name that two
@@ -29,14 +64,49 @@ fn compose() -> Result<String, String> {
     Ok(compiler.compile(&root).map_err(|error| error.to_string())?.to_string())
 }
 
-/// Parses and validates the composed text as wgpu will.
-fn validate(composed: &str) -> Result<(), String> {
-    let module = naga::front::wgsl::parse_str(composed)
-        .map_err(|error| locate(composed, error.location(composed), &error.emit_to_string(composed)))?;
-    Validator::new(ValidationFlags::all(), Capabilities::empty())
+/// Parses and validates a text as wgpu will.
+fn validate(text: &str) -> Result<(naga::Module, ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(text)
+        .map_err(|error| locate(text, error.location(text), &error.emit_to_string(text)))?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
-        .map(drop)
-        .map_err(|error| locate(composed, error.location(composed), &error.emit_to_string(composed)))
+        .map_err(|error| locate(text, error.location(text), &error.emit_to_string(text)))?;
+    Ok((module, info))
+}
+
+/// Writes `NAME_WIDTH.rs` for every width; `parent` is the path of the module
+/// that includes them.
+fn generate(
+    text: &str,
+    name: &str,
+    parent: &str,
+    by_hand: &[&str],
+    source_of: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), String> {
+    let (module, info) = validate(text)?;
+    for Width { lanes, module: width, features } in &WIDTHS {
+        let single = format!("{parent}::{}", WIDTHS[0].module);
+        let options = generator::Options {
+            name: width,
+            lanes: &format!("crate::native::lanes{lanes}"),
+            single: (*lanes > 1).then_some(single.as_str()),
+            features: *features,
+            by_hand,
+            source_of,
+        };
+        let native = generator::generate(&module, &info, &options).map_err(|unsupported| {
+            let place = unsupported.span.location(text);
+            let line = text.lines().nth(place.line_number.saturating_sub(1) as usize).unwrap_or_default();
+            let message = format!(
+                "the native version has no counterpart for {}\n  {}",
+                unsupported.message,
+                line.trim()
+            );
+            locate(text, Some(place), &message)
+        })?;
+        write(&format!("{name}_{lanes}.rs"), native.as_bytes());
+    }
+    Ok(())
 }
 
 /// Puts the file and line of the source before a message about the composed
@@ -46,7 +116,7 @@ fn locate(composed: &str, place: Option<naga::SourceLocation>, message: &str) ->
         let number = usize::try_from(place.line_number).ok()?.checked_sub(1)?;
         let lines: Vec<&str> = composed.lines().collect();
         let declaration = lines[..=number].iter().rev().find_map(|line| declared_name(line))?;
-        find_in_sources(declaration, lines[number])
+        find_in_sources(declaration, Some(lines[number]))
     });
     match found {
         Some((path, line)) => format!("{}:{line}: {message}", path.display()),
@@ -61,16 +131,18 @@ fn declared_name(line: &str) -> Option<&str> {
 }
 
 /// The file that declares a name, and the line after the declaration that reads
-/// like `statement`, or the declaration's own.
-fn find_in_sources(declaration: &str, statement: &str) -> Option<(PathBuf, usize)> {
+/// like `statement`, or the declaration's own line.
+fn find_in_sources(declaration: &str, statement: Option<&str>) -> Option<(PathBuf, usize)> {
     let bare = |line: &str| {
         line.chars().filter(|c| !c.is_whitespace() && *c != '(' && *c != ')').collect::<String>()
     };
     source_files().into_iter().find_map(|path| {
         let text = fs::read_to_string(&path).ok()?;
         let start = text.lines().position(|line| declared_name(line) == Some(declaration))?;
-        let wanted = bare(statement);
-        let line = text.lines().skip(start).position(|line| bare(line) == wanted).unwrap_or(0);
+        let line = statement.map_or(0, |statement| {
+            let wanted = bare(statement);
+            text.lines().skip(start).position(|line| bare(line) == wanted).unwrap_or(0)
+        });
         Some((path, start + line + 1))
     })
 }
@@ -79,15 +151,11 @@ fn source_files() -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(FOLDER) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();
+    files.push(TRIAL.into());
     files
 }
 
-fn write(composed: &str) {
+fn write(name: &str, content: &[u8]) {
     let folder = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts");
-    let digest = blake3::hash(composed.as_bytes());
-    let write = |name: &str, content: &[u8]| {
-        fs::write(Path::new(&folder).join(name), content).expect("OUT_DIR can be written");
-    };
-    write("path_tracer.wgsl", composed.as_bytes());
-    write("path_tracer.digest", digest.as_bytes());
+    fs::write(Path::new(&folder).join(name), content).expect("OUT_DIR can be written");
 }

@@ -330,7 +330,7 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
                 LaneFailure::new(FailureKind::DeviceLost, error.to_string())
             }
             RenderError::Stopped => stopped(),
-            RenderError::TooDeep { .. } | RenderError::NoCamera { .. } => {
+            RenderError::TooDeep { .. } | RenderError::NoCamera { .. } | RenderError::WrongScene => {
                 LaneFailure::new(FailureKind::Render, error.to_string())
             }
         }

@@ -219,6 +219,6 @@ async fn open_lane(
     events: &mpsc::Sender<LaneEvent>,
 ) -> Result<Lane, RenderError> {
     let index = adapter.index;
-    let open = move || Renderer::open(Some(index));
+    let open = move || Renderer::open(Some(index), None);
     Lane::start(lane, open, scene::loader(Arc::clone(cache)), limits, events.clone()).await
 }

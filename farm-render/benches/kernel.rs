@@ -107,7 +107,7 @@ fn lamp() -> Scene {
 }
 
 fn kernel(criterion: &mut Criterion) {
-    let renderer = Renderer::open(None).expect("the bench needs an adapter");
+    let renderer = Renderer::open(None, None).expect("the bench needs an adapter");
     let task = task();
     let mut group = criterion.benchmark_group("kernel");
     group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));

@@ -1,6 +1,8 @@
 //! The adapters of this machine.
 
-use crate::AdapterInfo;
+use shaders::native::Width;
+
+use crate::{AdapterInfo, cpu};
 
 /// Storage buffers that the kernel binds.
 const STORAGE_BUFFERS: u32 = 8;
@@ -8,15 +10,22 @@ const STORAGE_BUFFERS: u32 = 8;
 /// The least storage binding that is worth opening an adapter for.
 const LEAST_BINDING: u64 = 64 << 20;
 
+/// What an adapter is opened by.
+pub(crate) enum Hardware {
+    Gpu(wgpu::Adapter),
+    Cpu,
+}
+
 /// An adapter with its description.
 pub(crate) struct Found {
-    pub(crate) adapter: wgpu::Adapter,
+    pub(crate) hardware: Hardware,
     pub(crate) info: AdapterInfo,
 }
 
 /// Every adapter that can run the kernel, best first: discrete before
-/// integrated before virtual before software, and among equals in the order of
-/// the backends and of the driver. Environment variables play no part.
+/// integrated before virtual before the processor before drivers that are
+/// programs on it, and among equals in the order of the backends and of the
+/// driver. Environment variables play no part.
 pub(crate) fn enumerate() -> Vec<Found> {
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
@@ -30,11 +39,24 @@ pub(crate) fn enumerate() -> Vec<Found> {
         let info = adapter.get_info();
         (kind_rank(info.device_type), backend_rank(info.backend))
     });
-    adapters
+    let processor = adapters.partition_point(|adapter| !is_software(adapter));
+    let mut hardware: Vec<Hardware> = adapters.into_iter().map(Hardware::Gpu).collect();
+    hardware.insert(processor, Hardware::Cpu);
+    hardware
         .into_iter()
         .enumerate()
-        .map(|(index, adapter)| Found { info: describe(index, &adapter), adapter })
+        .map(|(index, hardware)| {
+            let info = match &hardware {
+                Hardware::Gpu(adapter) => describe(index, adapter),
+                Hardware::Cpu => cpu::describe(index, cpu::all_threads(), Width::widest()),
+            };
+            Found { hardware, info }
+        })
         .collect()
+}
+
+fn is_software(adapter: &wgpu::Adapter) -> bool {
+    adapter.get_info().device_type == wgpu::DeviceType::Cpu
 }
 
 fn can_run_the_kernel(adapter: &wgpu::Adapter) -> bool {

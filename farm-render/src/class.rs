@@ -23,7 +23,7 @@ pub(crate) fn numeric_class(renderer: &Renderer) -> Result<BlobDigest, RenderErr
     let scene = renderer.upload(&probe_scene())?;
     let image = renderer.render(&scene, &probe_task(), &mut |_| ControlFlow::Continue(()))?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update(renderer.device.identity.as_bytes());
+    hasher.update(renderer.engine.identity().as_bytes());
     hasher.update(&shaders::DIGEST);
     hasher.update(bytemuck::cast_slice(&image.pixels));
     Ok(BlobDigest(*hasher.finalize().as_bytes()))

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::RenderError;
-use crate::adapter::Found;
 use crate::layout::{Params, Record, SCENE_BUFFERS};
 
 /// How much of the kernel the driver is made to check while it runs.
@@ -82,10 +81,10 @@ pub(crate) struct Device {
 
 impl Device {
     /// Opens an adapter with all that it has to offer and compiles the kernel.
-    pub(crate) fn open(found: &Found, checks: Checks) -> Result<Self, RenderError> {
-        let info = found.adapter.get_info();
-        let limits = found.adapter.limits();
-        let request = found.adapter.request_device(&wgpu::DeviceDescriptor {
+    pub(crate) fn open(adapter: &wgpu::Adapter, checks: Checks) -> Result<Self, RenderError> {
+        let info = adapter.get_info();
+        let limits = adapter.limits();
+        let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("tessera"),
             required_features: wgpu::Features::empty(),
             required_limits: limits.clone(),

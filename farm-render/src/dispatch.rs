@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use farm_core::{RenderTask, TileImage};
 
 use crate::device::Device;
-use crate::film::Film;
+use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
-use crate::upload::DeviceScene;
 use crate::{Progress, RenderError};
 
 /// The time that one slice should take: long enough to keep the device busy,
@@ -46,6 +45,16 @@ pub(crate) enum Slicing {
     Fixed(u64),
 }
 
+impl Slicing {
+    pub(crate) fn is_measured(self) -> bool {
+        match self {
+            Self::Measured => true,
+            #[cfg(test)]
+            Self::Fixed(_) => false,
+        }
+    }
+}
+
 /// Buffers of one slice.
 struct Slot {
     params: wgpu::Buffer,
@@ -63,16 +72,17 @@ struct Flight {
     submitted: Instant,
 }
 
-/// Renders a task.
+/// Renders a task of the scene in `buffers`; `params` are its parameters but for
+/// the number of records.
 pub(crate) fn render(
     device: &Device,
-    scene: &DeviceScene,
+    buffers: &[wgpu::Buffer],
+    params: Params,
     task: &RenderTask,
     slicing: Slicing,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TileImage, RenderError> {
     device.check("the film", 0)?;
-    let params = scene.params(task)?;
     let mut film = Film::new(task.rect, task.range, task.settings.samples_per_pixel);
     let total = film.items();
     let mut pace = Pace::new(device, slicing, total);
@@ -83,7 +93,7 @@ pub(crate) fn render(
         while flights.len() < SLICES_IN_FLIGHT && begun < total {
             let slot = match free.pop_front() {
                 Some(slot) => slot,
-                None => Slot::new(device, scene, pace.most)?,
+                None => Slot::new(device, buffers, pace.most)?,
             };
             let items: Vec<Record> =
                 (begun..total.min(begun + pace.records)).map(|index| film.item(index)).collect();
@@ -96,22 +106,11 @@ pub(crate) fn render(
         flight.read(device, &mut film)?;
         done += flight.items;
         free.push_back(flight.slot);
-        let samples = samples_done(task, done);
-        if progress(Progress { samples }).is_break() {
+        if progress(Progress { samples: samples_done(task, done) }).is_break() {
             return Err(RenderError::Stopped);
         }
     }
-    let sum = film.into_sum();
-    if task.is_whole() {
-        return Ok(sum.finish(task.settings.samples_per_pixel).expect("the range is the root"));
-    }
-    Ok(sum)
-}
-
-/// Samples in the first `items` work items of a task; the last block of a
-/// pixel may be short, so they are counted down from the task's.
-fn samples_done(task: &RenderTask, items: u64) -> u64 {
-    (items * u64::from(farm_core::BASE_BLOCK_SAMPLES)).min(task.samples())
+    Ok(film.finish(task))
 }
 
 /// How many records the next slice gets.
@@ -167,7 +166,7 @@ impl Pace {
 }
 
 impl Slot {
-    fn new(device: &Device, scene: &DeviceScene, records: u64) -> Result<Self, RenderError> {
+    fn new(device: &Device, scene: &[wgpu::Buffer], records: u64) -> Result<Self, RenderError> {
         use wgpu::BufferUsages as Usage;
         let bytes = records * RECORD_BYTES;
         let params =
@@ -179,7 +178,7 @@ impl Slot {
             wgpu::BindGroupEntry { binding: 0, resource: params.as_entire_binding() },
             wgpu::BindGroupEntry { binding: 1, resource: records.as_entire_binding() },
         ];
-        for (binding, buffer) in (2..).zip(&scene.buffers) {
+        for (binding, buffer) in (2..).zip(scene) {
             entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
         }
         let bind_group = device.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {

@@ -1,8 +1,14 @@
 //! Block records to pixels, along the fixed tree.
 
-use farm_core::{BlockRange, Rect, TileImage};
+use farm_core::{BlockRange, Rect, RenderTask, TileImage};
 
 use crate::layout::Record;
+
+/// Samples in the first `items` work items of a task; the last block of a
+/// pixel may be short, so they are counted down from the task's.
+pub(crate) fn samples_done(task: &RenderTask, items: u64) -> u64 {
+    (items * u64::from(farm_core::BASE_BLOCK_SAMPLES)).min(task.samples())
+}
 
 /// Sums the blocks of a range as they arrive, block by block and in each block
 /// pixel by pixel in Morton order. It holds one image for each level of the
@@ -71,6 +77,15 @@ impl Film {
             sum = earlier.merge(&sum).expect("siblings over one rectangle");
         }
         self.sums.push(sum);
+    }
+
+    /// What a task returns: finished pixels where its range is whole, else sums.
+    pub(crate) fn finish(self, task: &RenderTask) -> TileImage {
+        let sum = self.into_sum();
+        if task.is_whole() {
+            return sum.finish(task.settings.samples_per_pixel).expect("the range is the root");
+        }
+        sum
     }
 
     /// The sum over the range. Where blocks end before the range does, what is

@@ -1,9 +1,10 @@
-//! (Scene, [`RenderTask`]) to [`TileImage`], on wgpu.
+//! (Scene, [`RenderTask`]) to [`TileImage`], on wgpu or on the processor.
 //!
 //! The shading is the WGSL of the `shaders` crate; here is what surrounds it:
 //! `pack` turns a scene into the arrays that the kernel reads (`bvh`, `texture`,
 //! `light`, `sky` and `tables` each have their part), `upload` puts them on an
-//! adapter, `dispatch` runs the kernel in slices and `film` sums what comes back
+//! adapter, `dispatch` runs the kernel in slices there, `cpu` its native version on
+//! threads, and `film` sums what comes back
 //! along the fixed tree. The picture's bits depend on the scene, the task and
 //! the adapter's numeric class alone.
 //!
@@ -13,6 +14,7 @@ mod adapter;
 mod alias;
 mod bvh;
 mod class;
+mod cpu;
 mod device;
 mod dispatch;
 mod film;
@@ -25,14 +27,20 @@ mod tables;
 mod texture;
 mod upload;
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use farm_core::{BlobDigest, RenderTask, TileImage};
 use farm_scene::Scene;
 
+use adapter::Hardware;
+use cpu::Cpu;
 use device::{Checks, Device};
 use dispatch::Slicing;
+use shaders::native::Width;
+use upload::ScenePlace;
+
 pub use upload::DeviceScene;
 
 /// An adapter of this machine.
@@ -42,7 +50,8 @@ pub struct AdapterInfo {
     pub index: usize,
     /// Name given by the driver.
     pub name: String,
-    /// Graphics API: `vulkan`, `metal`, `dx12`.
+    /// Graphics API: `vulkan`, `metal`, `dx12`; `native` for the processor
+    /// without any.
     pub backend: String,
     /// `discrete-gpu`, `integrated-gpu`, `virtual-gpu`, `cpu` or `other`.
     pub kind: String,
@@ -84,6 +93,9 @@ pub enum RenderError {
         /// Cameras in the scene.
         count: usize,
     },
+    /// The scene was uploaded to an adapter of another kind.
+    #[error("the scene lies on an adapter of another kind")]
+    WrongScene,
     /// The adapter went away; open the renderer again.
     #[error("the adapter was lost: {0}")]
     DeviceLost(String),
@@ -92,7 +104,8 @@ pub enum RenderError {
     Stopped,
 }
 
-/// Every adapter that can render, best first.
+/// Every adapter that can render, best first; the last but the software drivers
+/// is the processor, which is always there.
 #[must_use]
 pub fn adapters() -> Vec<AdapterInfo> {
     adapter::enumerate().into_iter().map(|found| found.info).collect()
@@ -105,8 +118,28 @@ pub fn adapters() -> Vec<AdapterInfo> {
 #[derive(Debug)]
 pub struct Renderer {
     info: AdapterInfo,
-    device: Device,
+    engine: Engine,
     class: OnceLock<BlobDigest>,
+}
+
+/// What renders.
+#[derive(Debug)]
+enum Engine {
+    /// The kernel on a device of a graphics API.
+    Gpu(Box<Device>),
+    /// The kernel's native version on threads.
+    Cpu(Cpu),
+}
+
+impl Engine {
+    /// What the numeric class depends on besides shaders and bits.
+    fn identity(&self) -> &str {
+        match self {
+            Self::Gpu(device) => &device.identity,
+            // Every processor computes alike.
+            Self::Cpu(_) => "native",
+        }
+    }
 }
 
 /// How far a task is.
@@ -117,19 +150,30 @@ pub struct Progress {
 }
 
 impl Renderer {
-    /// Opens the adapter at `index` of [`adapters`]; `None` takes the best.
+    /// Opens the adapter at `index` of [`adapters`]; `None` takes the best. Where
+    /// that is the processor, so many `threads` of it; `None` takes all.
     ///
     /// # Errors
     /// When there is none, or it refuses a device.
-    pub fn open(index: Option<usize>) -> Result<Self, RenderError> {
-        Self::open_with(index, Checks::of_this_build())
+    pub fn open(index: Option<usize>, threads: Option<NonZeroUsize>) -> Result<Self, RenderError> {
+        let found = adapter::enumerate().into_iter().nth(index.unwrap_or(0)).ok_or(RenderError::NoAdapter)?;
+        match found.hardware {
+            Hardware::Gpu(adapter) => Self::open_gpu(found.info, &adapter, Checks::of_this_build()),
+            Hardware::Cpu => Self::open_cpu(found.info, threads, Width::widest()),
+        }
     }
 
-    fn open_with(index: Option<usize>, checks: Checks) -> Result<Self, RenderError> {
-        let found = adapter::enumerate().into_iter().nth(index.unwrap_or(0)).ok_or(RenderError::NoAdapter)?;
-        let device = Device::open(&found, checks)?;
-        tracing::debug!(adapter = found.info.name, driver = found.info.driver, "adapter opened");
-        Ok(Self { info: found.info, device, class: OnceLock::new() })
+    fn open_gpu(info: AdapterInfo, adapter: &wgpu::Adapter, checks: Checks) -> Result<Self, RenderError> {
+        let device = Device::open(adapter, checks)?;
+        tracing::debug!(adapter = info.name, driver = info.driver, "adapter opened");
+        Ok(Self { info, engine: Engine::Gpu(Box::new(device)), class: OnceLock::new() })
+    }
+
+    fn open_cpu(info: AdapterInfo, threads: Option<NonZeroUsize>, width: Width) -> Result<Self, RenderError> {
+        let threads = threads.unwrap_or_else(cpu::all_threads);
+        let info = cpu::describe(info.index, threads, width);
+        tracing::debug!(processor = info.name, driver = info.driver, "processor opened");
+        Ok(Self { info, engine: Engine::Cpu(Cpu::open(threads, width)?), class: OnceLock::new() })
     }
 
     /// The adapter.
@@ -157,7 +201,7 @@ impl Renderer {
     /// # Errors
     /// When it does not fit, with both sizes.
     pub fn upload(&self, scene: &Scene) -> Result<DeviceScene, RenderError> {
-        DeviceScene::upload(&self.device, scene)
+        DeviceScene::upload(&self.engine, scene)
     }
 
     /// Renders a task: finished pixels where its range is whole, else sums.
@@ -171,7 +215,24 @@ impl Renderer {
         task: &RenderTask,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<TileImage, RenderError> {
-        dispatch::render(&self.device, scene, task, Slicing::Measured, progress)
+        self.render_sliced(scene, task, Slicing::Measured, progress)
+    }
+
+    fn render_sliced(
+        &self,
+        scene: &DeviceScene,
+        task: &RenderTask,
+        slicing: Slicing,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<TileImage, RenderError> {
+        let params = scene.params(task)?;
+        match (&self.engine, &scene.place) {
+            (Engine::Gpu(device), ScenePlace::Gpu(buffers)) => {
+                dispatch::render(device, buffers, params, task, slicing, progress)
+            }
+            (Engine::Cpu(cpu), ScenePlace::Cpu(scene)) => cpu.render(scene, params, task, slicing, progress),
+            _ => Err(RenderError::WrongScene),
+        }
     }
 }
 

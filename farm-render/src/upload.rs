@@ -4,48 +4,45 @@ use bytemuck::{NoUninit, Zeroable};
 use farm_core::{RenderSettings, RenderTask};
 use farm_scene::{Camera, Projection, Scene};
 
-use crate::RenderError;
+use crate::cpu::CpuScene;
 use crate::device::Device;
 use crate::layout::{Params, SCENE_BUFFERS};
 use crate::pack::{self, PackedScene, to_f32};
 use crate::tables::Tables;
+use crate::{Engine, RenderError};
 
 /// A scene in an adapter's memory.
 #[derive(Debug)]
 pub struct DeviceScene {
-    pub(crate) buffers: Vec<wgpu::Buffer>,
+    pub(crate) place: ScenePlace,
     params: Params,
     cameras: Vec<Camera>,
     bytes: u64,
 }
 
+/// Where a scene's arrays are.
+#[derive(Debug)]
+pub(crate) enum ScenePlace {
+    /// In buffers, in the order of their bindings from 2 on.
+    Gpu(Vec<wgpu::Buffer>),
+    /// Where they were packed, with a tree that suits the processor.
+    Cpu(Box<CpuScene>),
+}
+
 impl DeviceScene {
     /// Packs a scene and uploads it.
-    pub(crate) fn upload(device: &Device, scene: &Scene) -> Result<Self, RenderError> {
+    pub(crate) fn upload(engine: &Engine, scene: &Scene) -> Result<Self, RenderError> {
         let packed = pack::pack(scene)?;
-        let sizes = check_sizes(&packed, device.max_binding_bytes())?;
-        let mut names = SCENE_BUFFERS.iter().map(|(name, _)| *name);
-        let mut name = || names.next().unwrap_or("the scene");
-        let geometry = &packed.geometry;
-        let buffers = vec![
-            upload_array(device, name(), &geometry.nodes)?,
-            upload_array(device, name(), &geometry.triangles)?,
-            upload_array(device, name(), &geometry.attributes)?,
-            upload_array(device, name(), &geometry.instances)?,
-            upload_array(device, name(), &packed.materials)?,
-            upload_array(device, name(), &packed.lights)?,
-            upload_array(device, name(), &packed.texels)?,
-        ];
-        let bytes = sizes.iter().sum();
-        tracing::debug!(
-            bytes,
-            nodes = geometry.nodes.len(),
-            triangles = geometry.triangles.len(),
-            instances = geometry.instances.len(),
-            lights = packed.lights.len(),
-            "scene uploaded"
-        );
-        Ok(Self { buffers, params: packed.params, cameras: scene.cameras.clone(), bytes })
+        let (params, cameras) = (packed.params, scene.cameras.clone());
+        let (place, bytes) = match engine {
+            Engine::Gpu(device) => upload_arrays(device, &packed)?,
+            Engine::Cpu(_) => {
+                let scene = CpuScene::new(packed);
+                let bytes = scene.bytes();
+                (ScenePlace::Cpu(Box::new(scene)), bytes)
+            }
+        };
+        Ok(Self { place, params, cameras, bytes })
     }
 
     /// Bytes that the scene takes on the adapter.
@@ -79,6 +76,33 @@ impl DeviceScene {
         aim(&mut params, camera);
         Ok(params)
     }
+}
+
+/// Uploads everything; returns the bytes that it takes too.
+fn upload_arrays(device: &Device, packed: &PackedScene) -> Result<(ScenePlace, u64), RenderError> {
+    let sizes = check_sizes(packed, device.max_binding_bytes())?;
+    let mut names = SCENE_BUFFERS.iter().map(|(name, _)| *name);
+    let mut name = || names.next().unwrap_or("the scene");
+    let geometry = &packed.geometry;
+    let buffers = vec![
+        upload_array(device, name(), &geometry.nodes)?,
+        upload_array(device, name(), &geometry.triangles)?,
+        upload_array(device, name(), &geometry.attributes)?,
+        upload_array(device, name(), &geometry.instances)?,
+        upload_array(device, name(), &packed.materials)?,
+        upload_array(device, name(), &packed.lights)?,
+        upload_array(device, name(), &packed.texels)?,
+    ];
+    let bytes = sizes.iter().sum();
+    tracing::debug!(
+        bytes,
+        nodes = geometry.nodes.len(),
+        triangles = geometry.triangles.len(),
+        instances = geometry.instances.len(),
+        lights = packed.lights.len(),
+        "scene uploaded"
+    );
+    Ok((ScenePlace::Gpu(buffers), bytes))
 }
 
 /// Bytes of each scene buffer; an error where one is more than the adapter can

@@ -7,6 +7,8 @@
 //! capped loops and local arrays; no barriers, no texture units, no recursion,
 //! no pointers.
 
+pub mod native;
+
 /// The composed WGSL of the path tracer; its entry point is [`ENTRY_POINT`].
 pub const PATH_TRACER: &str = include_str!(concat!(env!("OUT_DIR"), "/path_tracer.wgsl"));
 

@@ -139,7 +139,7 @@ fn main() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(SCENE);
     let scene = load(&path, &LoadOptions::default()).expect("the scene is one of ours").scene;
     let packed = pack(&scene);
-    let renderer = Renderer::open(None).expect("there is an adapter");
+    let renderer = Renderer::open(None, None).expect("there is an adapter");
     let on_device = renderer.upload(&scene).expect("the scene fits");
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     let farm = runtime.block_on(start_farm(&packed));

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use exr::prelude::{ReadChannels as _, ReadLayers as _, WritableImage as _};
 use farm_core::{BlockRange, FrameNumber, Rect, RenderSettings, RenderTask, Resolution};
-use farm_render::{RenderError, Renderer};
-use farm_scene::Scene;
+use farm_render::{DeviceScene, RenderError, Renderer};
 
 /// Edge of the tiles that a picture is rendered in.
 const TILE: u32 = 64;
@@ -20,18 +19,17 @@ pub struct Picture {
     pub pixels: Vec<[f32; 3]>,
 }
 
-/// Renders a scene on the best adapter; `report` hears the share that is done.
+/// Renders a scene; `report` hears the share that is done.
 ///
 /// # Errors
 /// Those of the renderer.
 pub fn render(
-    scene: &Scene,
+    renderer: &Renderer,
+    scene: &DeviceScene,
     resolution: Resolution,
     settings: &RenderSettings,
     report: &mut dyn FnMut(f64) -> ControlFlow<()>,
 ) -> Result<Picture, RenderError> {
-    let renderer = Renderer::open(None)?;
-    let scene = renderer.upload(scene)?;
     let Resolution { width, height } = resolution;
     let mut pixels = vec![[0.0; 3]; width as usize * height as usize];
     let total = resolution.area() as f64 * f64::from(settings.samples_per_pixel);
@@ -48,7 +46,7 @@ pub fn render(
             };
             let mut progress =
                 |progress: farm_render::Progress| report((done + progress.samples as f64) / total);
-            let tile = renderer.render(&scene, &task, &mut progress)?;
+            let tile = renderer.render(scene, &task, &mut progress)?;
             done += task.samples() as f64;
             for (row, values) in tile.pixels.chunks_exact(rect.width as usize).enumerate() {
                 let start = (y as usize + row) * width as usize + x as usize;

@@ -2,12 +2,15 @@
 //! makes the reference images of `scenes/reference/` and shows what the farm
 //! adds to the bare kernel.
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use farm_core::{PixelFilter, RenderSettings, Resolution};
+use farm_render::Renderer;
 use farm_scene::LoadOptions;
 use farm_tests::bare::{self, Picture};
 
@@ -37,6 +40,12 @@ struct Arguments {
     /// Environment map.
     #[arg(long)]
     env: Option<PathBuf>,
+    /// Adapter, by its place in `farm adapters` [default: the best].
+    #[arg(long)]
+    adapter: Option<usize>,
+    /// Threads of the processor, where that is the adapter [default: all].
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
     /// Turn of the environment about +Y, in degrees.
     #[arg(long, default_value_t = 0.0)]
     env_rotation: f32,
@@ -81,13 +90,19 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         camera: 0,
         transparent: false,
     };
-    let start = std::time::Instant::now();
+    let loading = Instant::now();
+    let renderer = Renderer::open(arguments.adapter, arguments.threads)?;
+    let scene = renderer.upload(&loaded.scene)?;
+    eprintln!("{} ({})", renderer.adapter().name, renderer.adapter().driver);
+    eprintln!("opened and uploaded in {:.3} s", loading.elapsed().as_secs_f64());
+    let start = Instant::now();
     let mut report = |share: f64| {
         eprint!("\r{:5.1} % {:6.1} s", share * 100.0, start.elapsed().as_secs_f64());
         ControlFlow::Continue(())
     };
-    let picture = bare::render(&loaded.scene, arguments.size, &settings, &mut report)?;
-    eprintln!();
+    let picture = bare::render(&renderer, &scene, arguments.size, &settings, &mut report)?;
+    let samples = arguments.size.area() as f64 * f64::from(arguments.spp);
+    eprintln!("\n{:.3} Msamples/s", samples / start.elapsed().as_secs_f64() / 1e6);
     write(arguments, &picture)
 }
 

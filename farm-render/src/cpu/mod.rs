@@ -1,0 +1,192 @@
+//! The renderer on the processor: the kernel's native version on threads of its
+//! own, with a traversal written by hand.
+//!
+//! The native version is generated from the same WGSL as the kernel, so nothing
+//! here shades. Bits depend neither on the width nor on the number of threads:
+//! every record is computed alone.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use farm_core::{RenderTask, TileImage};
+use rayon::prelude::*;
+use shaders::native::lanes1::Mask;
+use shaders::native::{Bindings, ByHand, Width, render_blocks, scalar};
+
+use crate::dispatch::Slicing;
+use crate::film::{Film, samples_done};
+use crate::layout::{Params, Record};
+use crate::pack::PackedScene;
+use crate::{AdapterInfo, Progress, RenderError};
+
+/// Records that a thread takes at a time: a multiple of every width, and enough
+/// that taking them costs nothing.
+const RECORDS_AT_A_TIME: usize = 64;
+
+/// The time after which progress is told: short enough for people who stop it,
+/// long enough that threads seldom wait for the last of them.
+const SLICE_TIME: Duration = Duration::from_millis(150);
+
+/// Records of the first slice for each thread, and growth from one slice to the
+/// next at most.
+const FIRST_RECORDS: u64 = 256;
+const GROWTH: u64 = 4;
+
+/// Records of one slice at most: 64 MiB of them.
+const MOST_RECORDS: u64 = 1 << 21;
+
+/// A scene as the processor reads it.
+#[derive(Debug)]
+pub(crate) struct CpuScene {
+    packed: PackedScene,
+}
+
+impl CpuScene {
+    /// Prepares the tree.
+    pub(crate) fn new(packed: PackedScene) -> Self {
+        Self { packed }
+    }
+
+    /// Bytes that the scene takes in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        0
+    }
+}
+
+impl ByHand for CpuScene {
+    fn traverse(&self, ray: scalar::Ray, any_opaque: Mask) -> scalar::Hit {
+        let params = Params { root: self.packed.geometry.root, ..self.packed.params };
+        let mut bindings = bindings(&self.packed, &params, &mut [], self);
+        scalar::traverse_in_wgsl(Mask::splat(true), &mut bindings, ray, any_opaque)
+    }
+}
+
+/// The processor as an adapter.
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    pool: rayon::ThreadPool,
+    width: Width,
+}
+
+/// Describes the processor as the adapter at a place of the list.
+pub(crate) fn describe(index: usize, threads: NonZeroUsize, width: Width) -> AdapterInfo {
+    AdapterInfo {
+        index,
+        name: processor_name(),
+        backend: "native".into(),
+        kind: "cpu".into(),
+        driver: format!("{} threads, {}", threads, width.name()),
+        max_binding_bytes: u64::from(u32::MAX) * 4,
+    }
+}
+
+/// Threads that the processor can run at once, as this process may use it.
+pub(crate) fn all_threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// The name that the maker gave the processor, where the system tells it.
+fn processor_name() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    told.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("{} processor", std::env::consts::ARCH))
+}
+
+impl Cpu {
+    /// Starts the threads.
+    pub(crate) fn open(threads: NonZeroUsize, width: Width) -> Result<Self, RenderError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.get())
+            .thread_name(|index| format!("render {index}"))
+            .build()
+            .map_err(|error| RenderError::DeviceLost(error.to_string()))?;
+        Ok(Self { pool, width })
+    }
+
+    /// Renders a task; `params` are its parameters but for the number of records.
+    pub(crate) fn render(
+        &self,
+        scene: &CpuScene,
+        params: Params,
+        task: &RenderTask,
+        slicing: Slicing,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<TileImage, RenderError> {
+        let mut film = Film::new(task.rect, task.range, task.settings.samples_per_pixel);
+        let total = film.items();
+        let threads = self.pool.current_num_threads() as u64;
+        let mut records = match slicing {
+            Slicing::Measured => FIRST_RECORDS * threads,
+            #[cfg(test)]
+            Slicing::Fixed(records) => records,
+        };
+        let mut done = 0;
+        while done < total {
+            let end = total.min(done + records);
+            let mut slice: Vec<Record> = (done..end).map(|index| film.item(index)).collect();
+            let began = Instant::now();
+            self.pool.install(|| {
+                slice.par_chunks_mut(RECORDS_AT_A_TIME).for_each(|chunk| {
+                    render_chunk(self.width, scene, params, chunk);
+                });
+            });
+            if slicing.is_measured() {
+                records = next_slice(records, began.elapsed());
+            }
+            film.add(&slice);
+            done = end;
+            if progress(Progress { samples: samples_done(task, done) }).is_break() {
+                return Err(RenderError::Stopped);
+            }
+        }
+        Ok(film.finish(task))
+    }
+}
+
+/// How many records the next slice gets, from the time that the last one took.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the number of records before it is used"
+)]
+fn next_slice(records: u64, taken: Duration) -> u64 {
+    let wanted = records as f64 * SLICE_TIME.as_secs_f64() / taken.as_secs_f64().max(1e-6);
+    let group = RECORDS_AT_A_TIME as u64;
+    (wanted as u64)
+        .clamp(records / GROWTH, records * GROWTH)
+        .next_multiple_of(group)
+        .clamp(group, MOST_RECORDS)
+}
+
+/// Renders some records on the calling thread.
+fn render_chunk(width: Width, scene: &CpuScene, params: Params, records: &mut [Record]) {
+    let count = u32::try_from(records.len()).expect("a chunk is small");
+    let params = Params { record_count: count, ..params };
+    let mut bindings = bindings(&scene.packed, &params, records, scene);
+    render_blocks(width, &mut bindings, count);
+}
+
+/// A scene as the native version reads it.
+pub(crate) fn bindings<'a>(
+    scene: &'a PackedScene,
+    params: &'a Params,
+    records: &'a mut [Record],
+    by_hand: &'a dyn ByHand,
+) -> Bindings<'a> {
+    Bindings {
+        params: bytemuck::cast_ref(params),
+        records: bytemuck::cast_slice_mut(records),
+        nodes: bytemuck::cast_slice(&scene.geometry.nodes),
+        triangles: bytemuck::cast_slice(&scene.geometry.triangles),
+        attributes: &scene.geometry.attributes,
+        instances: bytemuck::cast_slice(&scene.geometry.instances),
+        materials: bytemuck::cast_slice(&scene.materials),
+        lights: bytemuck::cast_slice(&scene.lights),
+        texels: &scene.texels,
+        by_hand,
+    }
+}

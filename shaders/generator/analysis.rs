@@ -1,0 +1,229 @@
+//! What has to be known of a function before it is translated.
+
+use std::collections::HashMap;
+
+use naga::{Block, Expression, Function, Handle, Literal, LocalVariable, Module, Statement, UnaryOperator};
+
+/// What a function takes besides its arguments.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Needs {
+    /// The mask of its lanes.
+    pub(super) live: bool,
+    /// The buffers.
+    pub(super) bindings: bool,
+}
+
+impl Needs {
+    pub(super) fn parameters(self) -> &'static str {
+        match (self.live, self.bindings) {
+            (false, false) => "",
+            (true, false) => "live: Mask, ",
+            (false, true) => "bindings: &mut Bindings<'_>, ",
+            (true, true) => "live: Mask, bindings: &mut Bindings<'_>, ",
+        }
+    }
+
+    pub(super) fn arguments(self) -> &'static str {
+        match (self.live, self.bindings) {
+            (false, false) => "",
+            (true, false) => "live, ",
+            (false, true) => "bindings, ",
+            (true, true) => "live, bindings, ",
+        }
+    }
+
+    /// Whether a call reads and writes nothing but its arguments.
+    pub(super) fn is_pure(self) -> bool {
+        !self.live && !self.bindings
+    }
+}
+
+/// A variable that naga makes for `left && right` or `left || right`. Both sides
+/// are evaluated: neither can fail, and lanes that are off read nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fold {
+    pub(super) is_and: bool,
+    pub(super) left: Handle<Expression>,
+    pub(super) right: Handle<Expression>,
+}
+
+/// What `function` needs, knowing what the functions before it do.
+pub(super) fn needs(
+    module: &Module,
+    function: &Function,
+    by_hand: bool,
+    known: &HashMap<Handle<Function>, Needs>,
+) -> Needs {
+    if by_hand {
+        return Needs { live: true, bindings: true };
+    }
+    let mut needs = Needs { live: branches(module, function, known, &function.body), bindings: false };
+    for (_, expression) in function.expressions.iter() {
+        match *expression {
+            Expression::GlobalVariable(variable) => {
+                needs.bindings = true;
+                needs.live |= module.global_variables[variable].space != naga::AddressSpace::Uniform;
+            }
+            // Elements of arrays are set for live lanes only.
+            Expression::Access { .. } => needs.live = true,
+            Expression::CallResult(_) => {}
+            _ => {}
+        }
+    }
+    visit(&function.body, &mut |statement| {
+        if let Statement::Call { function, .. } = statement
+            && let Some(callee) = known.get(function)
+        {
+            needs.live |= callee.live;
+            needs.bindings |= callee.bindings;
+        }
+    });
+    needs
+}
+
+/// Whether a block has branches or loops that are not folded.
+fn branches(
+    module: &Module,
+    function: &Function,
+    known: &HashMap<Handle<Function>, Needs>,
+    block: &Block,
+) -> bool {
+    block.iter().any(|statement| match statement {
+        Statement::If { .. } => fold(module, function, known, statement).is_none(),
+        Statement::Loop { .. } | Statement::Switch { .. } => true,
+        Statement::Block(inner) => branches(module, function, known, inner),
+        _ => false,
+    })
+}
+
+/// Calls `found` for every statement of a block and of the blocks inside.
+pub(super) fn visit(block: &Block, found: &mut dyn FnMut(&Statement)) {
+    for statement in block {
+        found(statement);
+        match statement {
+            Statement::Block(inner) => visit(inner, found),
+            Statement::If { accept, reject, .. } => {
+                visit(accept, found);
+                visit(reject, found);
+            }
+            Statement::Loop { body, continuing, .. } => {
+                visit(body, found);
+                visit(continuing, found);
+            }
+            Statement::Switch { cases, .. } => cases.iter().for_each(|case| visit(&case.body, found)),
+            _ => {}
+        }
+    }
+}
+
+/// Every folded variable of a function.
+pub(super) fn folds(
+    module: &Module,
+    function: &Function,
+    known: &HashMap<Handle<Function>, Needs>,
+) -> HashMap<Handle<LocalVariable>, Fold> {
+    let mut folds = HashMap::new();
+    visit(&function.body, &mut |statement| folds.extend(fold(module, function, known, statement)));
+    folds
+}
+
+/// The variable that a statement gives the value of `&&` or `||`, if it does
+/// that.
+pub(super) fn fold(
+    module: &Module,
+    function: &Function,
+    known: &HashMap<Handle<Function>, Needs>,
+    statement: &Statement,
+) -> Option<(Handle<LocalVariable>, Fold)> {
+    let Statement::If { condition, accept, reject } = statement else { return None };
+    let [Statement::Store { pointer, value }] = &**reject else { return None };
+    let (variable, otherwise) = match (&function.expressions[*pointer], &function.expressions[*value]) {
+        (Expression::LocalVariable(variable), Expression::Literal(Literal::Bool(value))) => {
+            (*variable, *value)
+        }
+        _ => return None,
+    };
+    if function.local_variables[variable].name.is_some() {
+        return None;
+    }
+    let (last, before) = accept.split_last()?;
+    let Statement::Store { pointer: target, value: right } = last else { return None };
+    if function.expressions[*target] != Expression::LocalVariable(variable) {
+        return None;
+    }
+    let is_pure = |statement: &Statement| match statement {
+        Statement::Emit(_) => true,
+        Statement::Call { function, .. } => known.get(function).is_some_and(|needs| needs.is_pure()),
+        other => fold(module, function, known, other).is_some(),
+    };
+    if !before.iter().all(is_pure) {
+        return None;
+    }
+    let left = match function.expressions[*condition] {
+        Expression::Unary { op: UnaryOperator::LogicalNot, expr } if otherwise => expr,
+        _ if !otherwise => *condition,
+        _ => return None,
+    };
+    Some((variable, Fold { is_and: !otherwise, left, right: *right }))
+}
+
+/// Whether lanes can return before the end of a function.
+pub(super) fn returns_early(body: &Block) -> bool {
+    let mut count = 0;
+    visit(body, &mut |statement| count += u32::from(matches!(statement, Statement::Return { .. })));
+    let last = matches!(body.last(), Some(Statement::Return { .. }));
+    count > u32::from(last)
+}
+
+/// Whether a block can take lanes out of the mask around it.
+pub(super) fn leaves(block: &Block) -> bool {
+    leaves_by(block, true, true)
+}
+
+/// The same, where a `break` or `continue` may belong to a loop inside.
+fn leaves_by(block: &Block, by_break: bool, by_continue: bool) -> bool {
+    block.iter().any(|statement| match statement {
+        Statement::Return { .. } => true,
+        Statement::Break => by_break,
+        Statement::Continue => by_continue,
+        Statement::Block(inner) => leaves_by(inner, by_break, by_continue),
+        Statement::If { accept, reject, .. } => {
+            leaves_by(accept, by_break, by_continue) || leaves_by(reject, by_break, by_continue)
+        }
+        Statement::Loop { body, continuing, .. } => {
+            leaves_by(body, false, false) || leaves_by(continuing, false, false)
+        }
+        Statement::Switch { cases, .. } => cases.iter().any(|case| leaves_by(&case.body, false, by_continue)),
+        _ => false,
+    })
+}
+
+/// Whether no lane reaches the end of a block.
+pub(super) fn ends(block: &Block) -> bool {
+    match block.last() {
+        Some(Statement::Return { .. } | Statement::Break | Statement::Continue) => true,
+        Some(Statement::Block(inner)) => ends(inner),
+        _ => false,
+    }
+}
+
+/// The expressions that one is made of.
+pub(super) fn operands(expression: &Expression) -> Vec<Handle<Expression>> {
+    match expression {
+        Expression::Compose { components, .. } => components.clone(),
+        Expression::Access { base, index } => vec![*base, *index],
+        Expression::AccessIndex { base, .. } => vec![*base],
+        Expression::Splat { value, .. } => vec![*value],
+        Expression::Swizzle { vector, .. } => vec![*vector],
+        Expression::Load { pointer } => vec![*pointer],
+        Expression::Unary { expr, .. } | Expression::As { expr, .. } => vec![*expr],
+        Expression::Binary { left, right, .. } => vec![*left, *right],
+        Expression::Select { condition, accept, reject } => vec![*condition, *accept, *reject],
+        Expression::Relational { argument, .. } => vec![*argument],
+        Expression::Math { arg, arg1, arg2, arg3, .. } => {
+            [Some(*arg), *arg1, *arg2, *arg3].into_iter().flatten().collect()
+        }
+        Expression::ArrayLength(pointer) => vec![*pointer],
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,124 @@
+//! Which of the native versions to run, and running it.
+
+use super::lanes1;
+use super::vector::Vec3;
+use super::{Bindings, scalar};
+
+/// Lanes that native code works on at once. Widths give the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Width(Kind);
+
+/// Private, so that there is no [`Width`] that this processor cannot run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    One,
+    #[cfg(target_arch = "x86_64")]
+    Eight,
+    #[cfg(target_arch = "x86_64")]
+    Sixteen,
+}
+
+impl Width {
+    /// One lane, which every processor has.
+    pub const ONE: Self = Self(Kind::One);
+
+    /// Every width that this processor can run, narrowest first.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "one lane is all there is"))]
+        let mut widths = vec![Self::ONE];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") {
+                widths.push(Self(Kind::Eight));
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                {
+                    widths.push(Self(Kind::Sixteen));
+                }
+            }
+        }
+        widths
+    }
+
+    /// The widest that this processor can run.
+    #[must_use]
+    pub fn widest() -> Self {
+        Self::available().pop().unwrap_or(Self::ONE)
+    }
+
+    /// How many lanes.
+    #[must_use]
+    pub fn lanes(self) -> u32 {
+        match self.0 {
+            Kind::One => 1,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Eight => 8,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Sixteen => 16,
+        }
+    }
+
+    /// The instructions that it stands for, for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::One => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Eight => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Sixteen => "AVX-512",
+        }
+    }
+}
+
+/// Runs [`crate::ENTRY_POINT`] for invocations 0 to `count`, each of which
+/// renders the record at its place in `bindings.records`.
+pub fn render_blocks(width: Width, bindings: &mut Bindings<'_>, count: u32) {
+    match width.0 {
+        Kind::One => {
+            for id in 0..count {
+                let id = Vec3::new(id.into(), 0.into(), 0.into());
+                scalar::render_block(lanes1::Mask::splat(true), bindings, id);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Eight => {
+            // SAFETY: `Width::available`, the only source of this width, has
+            // detected the features that the function is compiled for.
+            unsafe { render_blocks_8(bindings, count) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Sixteen => {
+            // SAFETY: as above.
+            unsafe { render_blocks_16(bindings, count) }
+        }
+    }
+}
+
+/// Declares the loop over groups of invocations at a width.
+#[cfg(target_arch = "x86_64")]
+macro_rules! render_blocks_of {
+    ($name:ident, $lanes:ident, $version:ident, $features:literal) => {
+        #[target_feature(enable = $features)]
+        fn $name(bindings: &mut Bindings<'_>, count: u32) {
+            use super::$lanes::{Mask, U32, WIDTH};
+            let mut place = [0; WIDTH];
+            for first in (0..count).step_by(WIDTH) {
+                for (id, place) in (first..).zip(&mut place) {
+                    *place = id;
+                }
+                let zero = U32::splat(0);
+                let id = Vec3::new(U32::from_array(place), zero, zero);
+                super::$version::render_block(Mask::splat(true), bindings, id);
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+render_blocks_of!(render_blocks_8, lanes8, avx2, "avx2");
+#[cfg(target_arch = "x86_64")]
+render_blocks_of!(render_blocks_16, lanes16, avx512, "avx2,avx512f,avx512bw,avx512dq,avx512vl");

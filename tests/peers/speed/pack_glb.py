@@ -1,0 +1,73 @@
+"""Packs a glTF of several files into one .glb with a camera that sees all of it.
+
+    python pack_glb.py MODEL.gltf OUT.glb
+
+For models that come without a camera, as most do: every renderer must look from
+the same place, and the place must be in the file.
+"""
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from gltf import Gltf, write_glb
+
+YFOV = 0.5
+# Where the camera stands as seen from the middle of the model.
+FROM = np.array([0.35, 0.2, 1.0])
+
+
+def camera_matrix(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """A camera at which the sphere around a box just fills the height."""
+    centre, radius = (low + high) / 2, np.linalg.norm(high - low) / 2
+    backwards = FROM / np.linalg.norm(FROM)
+    right = np.cross([0.0, 1.0, 0.0], backwards)
+    right /= np.linalg.norm(right)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack([right, np.cross(backwards, right), backwards], axis=1)
+    matrix[:3, 3] = centre + backwards * radius / np.sin(YFOV / 2)
+    return matrix
+
+
+def add_camera(content: dict, gltf: Gltf) -> None:
+    """Adds a camera in front of all meshes."""
+    meshes = gltf.placed_meshes()
+    low = np.min([mesh.positions.min(axis=0) for mesh in meshes], axis=0)
+    high = np.max([mesh.positions.max(axis=0) for mesh in meshes], axis=0)
+    content["cameras"] = [{"type": "perspective", "perspective": {"yfov": YFOV, "znear": 0.001}}]
+    matrix = camera_matrix(low.astype(np.float64), high.astype(np.float64))
+    content["nodes"].append({"name": "camera", "camera": 0, "matrix": matrix.T.ravel().tolist()})
+    content["scenes"][content.get("scene", 0)]["nodes"].append(len(content["nodes"]) - 1)
+
+
+def pack(model: Path, out: Path) -> None:
+    """Writes the packed file."""
+    gltf = Gltf(model)
+    content, binary = copy.deepcopy(gltf.json), b""
+    if not any("camera" in node for node, _ in gltf.placed_nodes()):
+        add_camera(content, gltf)
+
+    views = content["bufferViews"]
+    for index, view in enumerate(views):
+        piece = gltf.bytes_of_view(index)
+        view |= {"buffer": 0, "byteOffset": len(binary)}
+        binary += piece + b"\0" * (-len(piece) % 4)
+    for image in content.get("images", []):
+        if "uri" not in image:
+            continue
+        name = image.pop("uri")
+        piece = gltf.file(name)
+        image["mimeType"] = "image/png" if name.lower().endswith(".png") else "image/jpeg"
+        image["bufferView"] = len(views)
+        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": len(piece)})
+        binary += piece + b"\0" * (-len(piece) % 4)
+    content["buffers"] = [{"byteLength": len(binary)}]
+    write_glb(out, content, binary)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    pack(Path(sys.argv[1]), Path(sys.argv[2]))

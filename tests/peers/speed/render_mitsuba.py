@@ -1,0 +1,247 @@
+"""Renders a request with Mitsuba 3, in one of its CPU variants.
+
+The time is that of `mitsuba.render` up to its synchronisation. An llvm variant
+renders the same picture once before, so that its kernels are compiled: they
+depend on whether the sample count is a power of two, among other things.
+"""
+
+import time
+from typing import Any
+
+import drjit
+import mitsuba
+import numpy as np
+
+from gltf import Camera, Gltf, PlacedMesh, Unsupported, emitted_radiance, is_lambertian
+from request import Answer, Request, parser, request_of
+
+# Samples of a pixel in one launch: keeps a reference's launches within memory.
+MOST_SPP_AT_ONCE = 256
+
+
+def rgb(value: Any) -> dict:
+    return {"type": "rgb", "value": [float(x) for x in value]}
+
+
+def decode(image: bytes) -> np.ndarray:
+    """A PNG or JPEG as height × width × channels, 0 to 1."""
+    stream = mitsuba.MemoryStream()
+    stream.write(image)
+    stream.seek(0)
+    bitmap = mitsuba.Bitmap(stream)
+    if bitmap.component_format() != mitsuba.Struct.Type.UInt8:
+        raise Unsupported("images of other than 8 bits")
+    return np.array(bitmap, dtype=np.float32) / np.float32(255.0)
+
+
+def uv_transform(texture: dict) -> Any:
+    """KHR_texture_transform as Mitsuba takes it: offset, then rotation, then scale."""
+    from mitsuba import ScalarTransform3f as Transform
+
+    values = texture.get("extensions", {}).get("KHR_texture_transform", {})
+    if "rotation" in values:
+        raise Unsupported("a rotated texture")
+    offset, scale = values.get("offset", [0.0, 0.0]), values.get("scale", [1.0, 1.0])
+    return Transform().translate(offset) @ Transform().scale(scale)
+
+
+class Materials:
+    """Builds the BSDFs of a file; those of one material are one object."""
+
+    def __init__(self, gltf: Gltf) -> None:
+        self._gltf = gltf
+        self._default = {"pbrMetallicRoughness": {}}
+
+    def bsdf(self, material: dict) -> dict:
+        """The BSDF of a glTF material as a dictionary for `load_dict`."""
+        surface = material.get("pbrMetallicRoughness", {})
+        if is_lambertian(material):
+            bsdf = {"type": "diffuse", "reflectance": self._base_colour(surface)}
+        else:
+            bsdf = self._principled(material, surface)
+        if "normalTexture" in material:
+            normals = self._texture(material["normalTexture"], slice(0, 3), None, raw=True)
+            bsdf = {"type": "normalmap", "normalmap": normals, "bsdf": bsdf}
+        bsdf = {"type": "twosided", "bsdf": bsdf}
+        if material.get("alphaMode", "OPAQUE") != "OPAQUE":
+            opacity = self._texture(surface["baseColorTexture"], slice(3, 4), None, raw=True)
+            bsdf = {"type": "mask", "opacity": opacity, "bsdf": bsdf}
+        return bsdf
+
+    def _principled(self, material: dict, surface: dict) -> dict:
+        ior = material.get("extensions", {}).get("KHR_materials_ior", {}).get("ior", 1.5)
+        metallic: Any = surface.get("metallicFactor", 1.0)
+        roughness: Any = surface.get("roughnessFactor", 1.0)
+        if "metallicRoughnessTexture" in surface:
+            texture = surface["metallicRoughnessTexture"]
+            metallic = self._texture(texture, slice(2, 3), metallic, raw=True)
+            roughness = self._texture(texture, slice(1, 2), roughness, raw=True)
+        return {
+            "type": "principled",
+            "base_color": self._base_colour(surface),
+            "metallic": metallic,
+            "roughness": roughness,
+            "eta": max(ior, 1.001),
+        }
+
+    def _base_colour(self, surface: dict) -> dict:
+        factor = surface.get("baseColorFactor", [1.0, 1.0, 1.0, 1.0])[:3]
+        if "baseColorTexture" in surface:
+            return self._texture(surface["baseColorTexture"], slice(0, 3), factor, raw=False)
+        return rgb(factor)
+
+    def _texture(self, texture: dict, channels: slice, factor: Any, raw: bool) -> dict:
+        """Some channels of a texture times a factor, as linear floats."""
+        if texture.get("texCoord", 0) != 0:
+            raise Unsupported("a second set of texture coordinates")
+        texels = decode(self._gltf.image(texture))
+        if texels.ndim == 2 or texels.shape[2] < 3:
+            raise Unsupported("grey images")
+        if channels.stop > texels.shape[2]:
+            texels = np.ones_like(texels[..., :1])
+        else:
+            texels = texels[..., channels]
+        if not raw:
+            low, high = texels / 12.92, ((texels + 0.055) / 1.055) ** 2.4
+            texels = np.where(texels <= 0.04045, low, high)
+        if factor is not None:
+            texels = texels * np.asarray(factor, dtype=np.float32)
+        return {
+            "type": "bitmap",
+            "bitmap": mitsuba.Bitmap(np.ascontiguousarray(texels, dtype=np.float32)),
+            "raw": True,
+            "to_uv": uv_transform(texture),
+        }
+
+
+def mesh_object(mesh: PlacedMesh, bsdf: Any, radiance: np.ndarray) -> Any:
+    """The triangles as a Mitsuba mesh."""
+    properties = mitsuba.Properties()
+    properties["mesh_bsdf"] = bsdf
+    if radiance.any():
+        emitter = mitsuba.load_dict({"type": "area", "radiance": rgb(radiance)})
+        properties["mesh_emitter"] = emitter
+    if mesh.normals is None:
+        properties["face_normals"] = True
+    shape = mitsuba.Mesh(
+        mesh.name,
+        vertex_count=len(mesh.positions),
+        face_count=len(mesh.triangles),
+        has_vertex_normals=mesh.normals is not None,
+        has_vertex_texcoords=mesh.uvs is not None,
+        props=properties,
+    )
+    parameters = mitsuba.traverse(shape)
+    parameters["vertex_positions"] = mesh.positions.ravel()
+    parameters["faces"] = mesh.triangles.ravel()
+    if mesh.normals is not None:
+        parameters["vertex_normals"] = mesh.normals.ravel()
+    if mesh.uvs is not None:
+        parameters["vertex_texcoords"] = mesh.uvs.ravel()
+    parameters.update()
+    return shape
+
+
+def sensor(camera: Camera, request: Request) -> dict:
+    """The camera; Mitsuba's looks along +Z with +X to the left."""
+    from mitsuba import ScalarTransform4f as Transform
+
+    return {
+        "type": "perspective",
+        "fov": float(np.degrees(camera.yfov)),
+        "fov_axis": "y",
+        "near_clip": 1e-3,
+        "far_clip": 1e5,
+        "to_world": Transform(camera.to_world @ np.diag([-1.0, 1.0, -1.0, 1.0])),
+        "sampler": {"type": "independent", "sample_count": request.spp},
+        "film": {
+            "type": "hdrfilm",
+            "width": request.width,
+            "height": request.height,
+            "pixel_format": "rgb",
+            "component_format": "float32",
+            "rfilter": {"type": "box"},
+        },
+    }
+
+
+def sky(request: Request) -> dict | None:
+    """The surroundings; the centre of Mitsuba's maps looks along +Z."""
+    from mitsuba import ScalarTransform4f as Transform
+
+    if request.environment:
+        turn = Transform().rotate([0, 1, 0], 180)
+        return {"type": "envmap", "filename": str(request.environment), "to_world": turn}
+    if any(request.sky):
+        return {"type": "constant", "radiance": rgb(request.sky)}
+    return None
+
+
+def load(request: Request) -> Any:
+    """The scene of a request."""
+    gltf = Gltf(request.scene)
+    builder = Materials(gltf)
+    materials = [*gltf.materials(), {}]
+    bsdfs = [mitsuba.load_dict(builder.bsdf(material)) for material in materials]
+    parts: dict[str, Any] = {
+        "type": "scene",
+        "integrator": {"type": "path", "max_depth": request.max_depth},
+        "sensor": sensor(gltf.camera(), request),
+    }
+    surroundings = sky(request)
+    if surroundings:
+        parts["sky"] = surroundings
+    for index, mesh in enumerate(gltf.placed_meshes()):
+        # No material is the last, which is glTF's default.
+        number = len(materials) - 1 if mesh.material is None else mesh.material
+        radiance = emitted_radiance(materials[number])
+        parts[f"mesh_{index}"] = mesh_object(mesh, bsdfs[number], radiance)
+    return mitsuba.load_dict(parts)
+
+
+def render(scene: Any, spp: int, seed: int) -> Any:
+    """Renders up to the last synchronisation."""
+    picture = mitsuba.render(scene, spp=spp, seed=seed)
+    drjit.eval(picture)
+    drjit.sync_thread()
+    return picture
+
+
+def render_in_parts(scene: Any, spp: int, seed: int) -> np.ndarray:
+    """The mean of launches with as many samples as one may have."""
+    parts = -(-spp // MOST_SPP_AT_ONCE)
+    if spp % parts:
+        raise ValueError(f"{spp} samples cannot be had in {parts} equal launches")
+    pictures = (np.array(render(scene, spp // parts, seed + part)) for part in range(parts))
+    return sum(picture.astype(np.float64) for picture in pictures) / parts
+
+
+def main() -> None:
+    answer = Answer()
+    flags = parser(__doc__)
+    flags.add_argument("--variant", required=True)
+    flags = flags.parse_args()
+    request = request_of(flags)
+    mitsuba.set_variant(flags.variant)
+    drjit.set_thread_count(request.threads)
+    scene = load(request)
+    seconds = None
+    if request.timed:
+        if flags.variant.startswith("llvm"):
+            render(scene, request.spp, request.seed + 1_000)
+        began = time.perf_counter()
+        picture = render(scene, request.spp, request.seed)
+        seconds = time.perf_counter() - began
+    else:
+        picture = render_in_parts(scene, request.spp, request.seed)
+    np.save(request.picture, np.array(picture, dtype=np.float32))
+    answer.give(
+        seconds=seconds,
+        samples=request.pixels * request.spp,
+        seconds_reported=None,
+        versions={"mitsuba": mitsuba.__version__, "drjit": drjit.__version__},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Renders a request with `farm render`.
+
+The time is the difference between two renders, of all samples and of a quarter
+of them, by `seconds_render`: that begins when the job is submitted, and the
+upload, the tree and the shaders are in both. `seconds_reported` is the same
+difference of the time that adapters spent.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+import mitsuba
+import numpy as np
+
+from request import Answer, Request, low_spp, parser, request_of
+
+
+def render(farm: Path, extra: list[str], request: Request, spp: int, exr: Path) -> dict:
+    """Renders one picture; what the farm reports of it."""
+    command = [str(farm), "render", str(request.scene), "-o", str(exr), "--json", "--quiet"]
+    command += ["--size", f"{request.width}x{request.height}", "--spp", str(spp)]
+    command += ["--max-depth", str(request.max_depth), "--seed", str(request.seed)]
+    command += ["--filter", "box"]
+    if request.environment:
+        command += ["--env", str(request.environment)]
+    elif any(request.sky):
+        command += ["--sky", ",".join(map(str, request.sky))]
+    # Mesa's software driver counts the processors unless it is told.
+    environment = os.environ | {"LP_NUM_THREADS": str(request.threads)}
+    done = subprocess.run([*command, *extra], env=environment, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+def read_exr(path: Path) -> np.ndarray:
+    """An EXR's linear RGB."""
+    mitsuba.set_variant("scalar_rgb")
+    return np.array(mitsuba.Bitmap(str(path)), dtype=np.float32)[..., :3]
+
+
+def main() -> None:
+    answer = Answer()
+    flags = parser(__doc__)
+    flags.add_argument("--farm", type=Path, required=True, help="the binary `farm`")
+    flags.add_argument("--extra", default="", help="more arguments, as a shell would split them")
+    flags = flags.parse_args()
+    request = request_of(flags)
+    extra = shlex.split(flags.extra.format(threads=request.threads))
+    seconds = reported = None
+    low = low_spp(request.spp)
+    with tempfile.TemporaryDirectory() as folder:
+        exr = Path(folder) / "picture.exr"
+        if request.timed:
+            fewer = render(flags.farm, extra, request, low, exr)
+        report = render(flags.farm, extra, request, request.spp, exr)
+        if request.timed:
+            seconds = report["seconds_render"] - fewer["seconds_render"]
+            reported = report["seconds_adapters"] - fewer["seconds_adapters"]
+        np.save(request.picture, np.ascontiguousarray(read_exr(exr)))
+    answer.give(
+        seconds=seconds,
+        samples=request.pixels * (request.spp - low),
+        seconds_reported=reported,
+        versions={"adapter": report["adapter"]},
+    )
+
+
+if __name__ == "__main__":
+    main()

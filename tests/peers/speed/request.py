@@ -1,0 +1,125 @@
+"""What every renderer's script is asked, and how it answers.
+
+Each script renders one scene once in a process of its own and prints one JSON
+object as the only line of its standard output:
+
+    seconds, samples    what `samples / seconds` may be taken of: rendering
+                        alone, without start, load, and building a tree
+    seconds_reported    the renderer's own word on it, where it has one; a
+                        cross-check that no number of ours is made of
+    versions            of what rendered
+"""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture to render."""
+
+    scene: Path
+    width: int
+    height: int
+    spp: int
+    max_depth: int
+    """Longest path in segments: 1 sees emitters and the sky only."""
+    seed: int
+    threads: int
+    sky: tuple[float, float, float]
+    """Linear radiance of a constant sky; black where there is none or a map."""
+    environment: Path | None
+    picture: Path
+    """Where the linear RGB goes, as .npy: float32, height × width × 3."""
+    timed: bool
+    """Whether seconds are wanted; a reference needs none and saves the warm-up."""
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    def flags(self) -> list[str]:
+        """The command line that `parse` reads back."""
+        flags = ["--scene", str(self.scene), "--size", f"{self.width}x{self.height}"]
+        flags += ["--spp", str(self.spp), "--max-depth", str(self.max_depth)]
+        flags += ["--seed", str(self.seed), "--threads", str(self.threads)]
+        flags += ["--sky", ",".join(map(str, self.sky)), "--picture", str(self.picture)]
+        if self.environment:
+            flags += ["--environment", str(self.environment)]
+        return flags if self.timed else [*flags, "--untimed"]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`512x512` as width and height."""
+    width, height = text.split("x")
+    return int(width), int(height)
+
+
+def parse_colour(text: str) -> tuple[float, float, float]:
+    """`1,0.5,0` as three numbers."""
+    red, green, blue = map(float, text.split(","))
+    return red, green, blue
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The flags that all scripts share; a script adds its own."""
+    flags = argparse.ArgumentParser(description=description)
+    flags.add_argument("--scene", type=Path, required=True)
+    flags.add_argument("--size", type=parse_size, required=True, metavar="WxH")
+    flags.add_argument("--spp", type=int, required=True)
+    flags.add_argument("--max-depth", type=int, required=True)
+    flags.add_argument("--seed", type=int, default=0)
+    flags.add_argument("--threads", type=int, required=True)
+    flags.add_argument("--sky", type=parse_colour, default=(0.0, 0.0, 0.0), metavar="R,G,B")
+    flags.add_argument("--environment", type=Path)
+    flags.add_argument("--picture", type=Path, required=True, metavar="OUT.npy")
+    flags.add_argument("--untimed", action="store_true")
+    return flags
+
+
+def request_of(flags: argparse.Namespace) -> Request:
+    """The request that the flags of `parser` make."""
+    width, height = flags.size
+    return Request(
+        scene=flags.scene,
+        width=width,
+        height=height,
+        spp=flags.spp,
+        max_depth=flags.max_depth,
+        seed=flags.seed,
+        threads=flags.threads,
+        sky=flags.sky,
+        environment=flags.environment,
+        picture=flags.picture,
+        timed=not flags.untimed,
+    )
+
+
+def low_spp(spp: int) -> int:
+    """The smaller of the two sample counts whose difference is timed.
+
+    A quarter: enough is left to time, and both are powers of two if `spp` is,
+    which the Sobol samplers of ours and of Cycles like best.
+    """
+    return max(spp // 4, 1)
+
+
+class Answer:
+    """Keeps the standard output for the one line of JSON.
+
+    Everything else that is printed, by libraries in C++ too, goes to the
+    standard error from the moment that this is made.
+    """
+
+    def __init__(self) -> None:
+        self._stdout = os.dup(1)
+        os.dup2(2, 1)
+
+    def give(self, **fields: object) -> None:
+        """Prints the answer."""
+        sys.stdout.flush()
+        os.write(self._stdout, (json.dumps(fields) + "\n").encode())
