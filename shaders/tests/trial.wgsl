@@ -55,9 +55,16 @@ fn bits(a: u32, b: u32) -> u32 {
 fn float_arithmetic(a: u32, b: u32) -> u32 {
     let x = as_float(a);
     let y = as_float(b);
-    let quotient = x / y;
-    return bitcast<u32>(quotient) ^ bitcast<u32>(sqrt(abs(x))) ^ bitcast<u32>(x - y - 1.0)
-        ^ bitcast<u32>(x - (y - 1.0)) ^ bitcast<u32>(-x * y);
+    return bitcast<u32>(x / y) ^ bitcast<u32>(sqrt(abs(x))) * 3u ^ bitcast<u32>(x - y) * 5u
+        ^ bitcast<u32>(-x * y) * 7u;
+}
+
+// Drivers may reorder these and fuse products with sums.
+fn order(a: u32, b: u32) -> u32 {
+    let x = as_float(a);
+    let y = as_float(b);
+    return bitcast<u32>(x - y - 1.0) ^ bitcast<u32>(x - (y - 1.0)) * 3u ^ bitcast<u32>(x * y + x) * 5u
+        ^ bitcast<u32>(x / (y * 3.0)) * 7u ^ bitcast<u32>(-(x + y) * -y + 1.0) * 11u;
 }
 
 fn rounding(a: u32, b: u32) -> u32 {
@@ -111,7 +118,7 @@ fn loop_with_return(a: u32, b: u32) -> u32 {
             break;
         }
         continuing {
-            x += x & 1u;
+            x -= x & 1u;
             break if x == 0x7fffu;
         }
     }
@@ -242,7 +249,8 @@ fn trial(a: u32, b: u32) -> u32 {
         case 12u: { return cases(a, b); }
         case 13u: { return structs_and_arrays(a, b); }
         case 14u: { return vectors(a, b); }
-        default: { return neighbours(a, b); }
+        case 15u: { return neighbours(a, b); }
+        default: { return order(a, b); }
     }
 }
 

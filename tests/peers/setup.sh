@@ -59,7 +59,8 @@ llvm_candidates() {
         for folder in "$out/llvm/usr/lib"/* /usr/lib/*-linux-gnu /usr/lib64 /usr/lib \
             "/usr/lib/llvm-$version/lib" "/usr/lib/llvm/$version/lib64" \
             "/opt/homebrew/opt/llvm@$version/lib"; do
-            for name in "libLLVM.so.$version.1" "libLLVM-$version.so.1" "libLLVM-$version.so" libLLVM.dylib; do
+            for name in "libLLVM.so.$version.1" "libLLVM-$version.so.1" "libLLVM-$version.so" \
+                libLLVM.dylib; do
                 [ -e "$folder/$name" ] && printf '%s\n' "$folder/$name"
             done
         done

@@ -15,7 +15,7 @@ pub mod lanes1;
 pub mod lanes16;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes8;
-mod memory;
+pub(crate) mod memory;
 pub mod vector;
 mod vocabulary;
 #[cfg(target_arch = "x86_64")]

@@ -34,10 +34,14 @@ def lattice(x: np.ndarray, y: np.ndarray, octave: int) -> np.ndarray:
     return (h ^ h >> 16) / 2.0**32
 
 
+def fade(t: np.ndarray) -> np.ndarray:
+    """Smooth from 0 to 1, flat at both ends."""
+    return t * t * (3.0 - 2.0 * t)
+
+
 def noise(x: np.ndarray, y: np.ndarray, octave: int) -> np.ndarray:
     """Value noise: lattice numbers, blended smoothly between the points."""
     x0, y0 = np.floor(x), np.floor(y)
-    fade = lambda t: t * t * (3.0 - 2.0 * t)  # noqa: E731
     u, v = fade(x - x0), fade(y - y0)
     # Far from zero, so that no lattice coordinate is negative.
     i, j = x0.astype(np.int64) + 4096, y0.astype(np.int64) + 4096

@@ -19,25 +19,25 @@ YFOV = 0.5
 FROM = np.array([0.35, 0.2, 1.0])
 
 
-def camera_matrix(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """A camera at which the sphere around a box just fills the height."""
-    centre, radius = (low + high) / 2, np.linalg.norm(high - low) / 2
+def camera_matrix(points: np.ndarray) -> np.ndarray:
+    """A camera from which the points just fill a square picture."""
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2
     backwards = FROM / np.linalg.norm(FROM)
     right = np.cross([0.0, 1.0, 0.0], backwards)
     right /= np.linalg.norm(right)
     matrix = np.eye(4)
     matrix[:3, :3] = np.stack([right, np.cross(backwards, right), backwards], axis=1)
-    matrix[:3, 3] = centre + backwards * radius / np.sin(YFOV / 2)
+    x, y, z = ((points - centre) @ matrix[:3, :3]).T
+    distance = np.max(np.maximum(abs(x), abs(y)) / np.tan(YFOV / 2) + z)
+    matrix[:3, 3] = centre + backwards * distance
     return matrix
 
 
 def add_camera(content: dict, gltf: Gltf) -> None:
     """Adds a camera in front of all meshes."""
-    meshes = gltf.placed_meshes()
-    low = np.min([mesh.positions.min(axis=0) for mesh in meshes], axis=0)
-    high = np.max([mesh.positions.max(axis=0) for mesh in meshes], axis=0)
+    points = np.concatenate([mesh.positions for mesh in gltf.placed_meshes()])
+    matrix = camera_matrix(points.astype(np.float64))
     content["cameras"] = [{"type": "perspective", "perspective": {"yfov": YFOV, "znear": 0.001}}]
-    matrix = camera_matrix(low.astype(np.float64), high.astype(np.float64))
     content["nodes"].append({"name": "camera", "camera": 0, "matrix": matrix.T.ravel().tolist()})
     content["scenes"][content.get("scene", 0)]["nodes"].append(len(content["nodes"]) - 1)
 
