@@ -58,11 +58,11 @@ pub(crate) fn run(command: &AdaptersCommand) -> Result<(), Failure> {
 }
 
 /// Which adapters the options name.
-pub(crate) fn choose(adapter: Option<&str>, cpu: bool) -> AdapterChoice {
+pub(crate) fn choose(adapter: Option<&str>) -> AdapterChoice {
     match adapter {
-        _ if cpu => AdapterChoice::Cpu,
         None => AdapterChoice::Best,
         Some("all") => AdapterChoice::All,
+        Some("cpu") => AdapterChoice::Cpu,
         Some(text) => match text.parse() {
             Ok(index) => AdapterChoice::Index(index),
             Err(_) => AdapterChoice::Name(text.to_owned()),

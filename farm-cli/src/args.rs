@@ -3,6 +3,7 @@
 //! What comes out of here is already right in form and range; whether a file
 //! exists or a camera has that name is found out later.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -208,13 +209,13 @@ pub(crate) struct RenderCommand {
     #[arg(long, value_name = "N", default_value = "1",
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) nodes: u32,
-    /// Adapter, by its number in `farm adapters`, a part of its name, or `all`
-    /// [default: the best].
-    #[arg(long, value_name = "ADAPTER", conflicts_with = "cpu")]
+    /// Adapter, by its number in `farm adapters`, a part of its name, `cpu` for
+    /// the processor, or `all` [default: the best].
+    #[arg(long, value_name = "ADAPTER")]
     pub(crate) adapter: Option<String>,
-    /// Use software adapters only.
-    #[arg(long)]
-    pub(crate) cpu: bool,
+    /// Render on the processor too, on so many threads [default: on all].
+    #[arg(long, value_name = "THREADS", num_args = 0..=1)]
+    pub(crate) cpu: Option<Option<NonZeroUsize>>,
     #[command(flatten)]
     pub(crate) output_args: OutputArgs,
 }
@@ -405,7 +406,7 @@ mod tests {
         let line = "farm render a.glb -o o.exr --png o.png --size 64x32 --spp 16 --seed 7 \
                     --camera main --env e.hdr --env-strength 2 --env-rotation -90 --max-depth 3 \
                     --frames 2-4 --tile 32 --filter gaussian --nodes 2 --json --half \
-                    --transparent --adapter 1 --quiet";
+                    --transparent --adapter 1 --cpu 3 --quiet";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("all options are known");
         let Command::Render(render) = cli.command else { panic!("not render") };
         assert_eq!(render.settings.size, Resolution { width: 64, height: 32 });
@@ -413,13 +414,14 @@ mod tests {
         assert_eq!(PixelFilter::from(render.settings.filter), PixelFilter::Gaussian);
         assert_eq!(render.scene.env_rotation.to_bits(), (-90.0_f32).to_bits());
         assert_eq!(render.nodes, 2);
+        assert_eq!(render.cpu, Some(NonZeroUsize::new(3)));
     }
 
     #[test]
     fn options_that_exclude_each_other_are_refused() {
         for line in [
             "farm render a.glb -o o.exr --sky 1,1,1 --env e.hdr",
-            "farm render a.glb -o o.exr --cpu --adapter 0",
+            "farm render a.glb -o o.exr --cpu 0",
             "farm render a.glb -o o.exr --env-strength 2",
             "farm render a.glb",
             "farm render a.glb -o o.exr --nodes 0",

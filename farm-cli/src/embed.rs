@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use farm_master::{Master, MasterConfig, MasterError};
-use farm_node::{AdapterChoice, Door, Node, NodeConfig, NodeError};
+use farm_node::{AdapterChoice, CpuLane, Door, Node, NodeConfig, NodeError};
 use farm_wire::{Credentials, Role, Ticket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -34,7 +34,12 @@ pub(crate) struct EmbeddedFarm {
 impl EmbeddedFarm {
     /// Starts a master in `folder` and begins to start `count` nodes, which
     /// share one cache there.
-    pub(crate) async fn start(folder: &Path, count: u32, adapter: AdapterChoice) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        folder: &Path,
+        count: u32,
+        adapter: AdapterChoice,
+        cpu: Option<CpuLane>,
+    ) -> Result<Self, Failure> {
         let loopback = ([127, 0, 0, 1], 0).into();
         let config = MasterConfig::new(folder.join("master"), loopback);
         let master = Master::start(config).await.map_err(|error| master_failure(&error))?;
@@ -45,7 +50,7 @@ impl EmbeddedFarm {
             let name = format!("node-{number}");
             let ticket = ticket(&master, &name, Role::Node)?;
             let cache = folder.join("cache");
-            nodes.spawn(run_node(ticket, name, cache, adapter.clone(), said_ready.clone()));
+            nodes.spawn(run_node(ticket, name, cache, (adapter.clone(), cpu), said_ready.clone()));
         }
         Ok(Self { master, nodes, ready, doors: Vec::new(), first_ready: None })
     }
@@ -102,13 +107,13 @@ async fn run_node(
     ticket: Ticket,
     name: String,
     cache: PathBuf,
-    adapter: AdapterChoice,
+    (adapter, cpu): (AdapterChoice, Option<CpuLane>),
     ready: mpsc::Sender<Door>,
 ) -> Result<(), Failure> {
     let credentials = Credentials::join(&ticket, &name).await?;
     // The cache is private to this process and gone with it: it holds the one
     // scene that is rendered, however large.
-    let config = NodeConfig { adapter, cache_bytes: u64::MAX, ..NodeConfig::new(credentials, cache) };
+    let config = NodeConfig { adapter, cpu, cache_bytes: u64::MAX, ..NodeConfig::new(credentials, cache) };
     let node = Node::start(config).await.map_err(|error| node_failure(&error))?;
     if ready.send(node.door()).await.is_err() {
         node.leave_at_once();

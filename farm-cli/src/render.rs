@@ -153,8 +153,9 @@ async fn render(
     progress: &Progress,
 ) -> Result<Rendered, Failure> {
     let step = progress.step("reading the scene and starting the farm");
-    let choice = adapters::choose(command.adapter.as_deref(), command.cpu);
-    let starting = EmbeddedFarm::start(folder, command.nodes, choice);
+    let choice = adapters::choose(command.adapter.as_deref());
+    let cpu = command.cpu.map(|threads| farm_node::CpuLane { threads });
+    let starting = EmbeddedFarm::start(folder, command.nodes, choice, cpu);
     let (prepared, started) = tokio::try_join!(prepare_aside(command), starting)?;
     let farm = farm.insert(started);
     step.finish();

@@ -1,5 +1,6 @@
 //! Which adapters a node renders on.
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use farm_core::{BlobDigest, RenderTask, TileImage};
@@ -15,15 +16,23 @@ use crate::lane::Adapter;
 pub enum AdapterChoice {
     /// The best one alone.
     Best,
-    /// Every hardware adapter; where there is none, the best software adapter.
+    /// Every graphics adapter that is hardware; where there is none, the
+    /// processor.
     #[default]
     All,
     /// The one at this place of [`list_adapters`].
     Index(usize),
     /// The first whose name contains this, letter case aside.
     Name(String),
-    /// The best software adapter. One alone, since they share the processor.
+    /// The processor alone, by the renderer's own code for it.
     Cpu,
+}
+
+/// A lane on the processor, besides those of an [`AdapterChoice`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuLane {
+    /// Threads to render on; `None` takes all that this process may use.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Every adapter of this machine that can render, best first. Asks the drivers,
@@ -45,7 +54,7 @@ pub fn shader_digest() -> BlobDigest {
 /// # Errors
 /// [`NodeError::NoAdapter`] or [`NodeError::UnknownAdapter`].
 pub fn check_adapters(choice: &AdapterChoice) -> Result<(), NodeError> {
-    choose(&list_adapters(), choice).map(|_| ())
+    choose(&list_adapters(), choice, false).map(|_| ())
 }
 
 /// Whether an adapter is a program on the processor.
@@ -53,11 +62,29 @@ fn is_software(adapter: &AdapterInfo) -> bool {
     adapter.kind == "cpu"
 }
 
-/// Picks from `adapters`, which are ordered best first.
+/// Whether an adapter is the processor without a driver in between.
+pub(crate) fn is_native(adapter: &AdapterInfo) -> bool {
+    adapter.backend == "native"
+}
+
+/// Picks from `adapters`, which are ordered best first, and adds the processor
+/// where `with_cpu` wants it too.
 ///
 /// # Errors
 /// When there is none, or not the one that was asked for.
 pub(crate) fn choose(
+    adapters: &[AdapterInfo],
+    choice: &AdapterChoice,
+    with_cpu: bool,
+) -> Result<Vec<AdapterInfo>, NodeError> {
+    let mut chosen = choose_without_cpu(adapters, choice)?;
+    if with_cpu && !chosen.iter().any(is_native) {
+        chosen.extend(adapters.iter().find(|adapter| is_native(adapter)).cloned());
+    }
+    Ok(chosen)
+}
+
+fn choose_without_cpu(
     adapters: &[AdapterInfo],
     choice: &AdapterChoice,
 ) -> Result<Vec<AdapterInfo>, NodeError> {
@@ -79,9 +106,7 @@ pub(crate) fn choose(
             let found = adapters.iter().find(|a| a.name.to_lowercase().contains(&wanted));
             one(found, format!("named `{name}`"))
         }
-        AdapterChoice::Cpu => {
-            one(adapters.iter().find(|a| is_software(a)), "that runs on the processor".into())
-        }
+        AdapterChoice::Cpu => one(adapters.iter().find(|a| is_native(a)), "that is the processor".into()),
     }
 }
 
@@ -124,41 +149,50 @@ mod tests {
         AdapterInfo {
             index,
             name: name.into(),
-            backend: "vulkan".into(),
-            kind: kind.into(),
+            backend: if kind == "processor" { "native" } else { "vulkan" }.into(),
+            kind: kind.replace("processor", "cpu"),
             driver: String::new(),
             max_binding_bytes: 1 << 30,
         }
     }
 
     fn check(kinds: &[&str], choice: &AdapterChoice, expected: &[usize]) {
+        check_with_cpu(kinds, choice, false, expected);
+    }
+
+    fn check_with_cpu(kinds: &[&str], choice: &AdapterChoice, with_cpu: bool, expected: &[usize]) {
         let adapters: Vec<_> = kinds
             .iter()
             .enumerate()
             .map(|(i, kind)| adapter(i, &format!("Maker {kind} {i}"), kind))
             .collect();
-        let chosen = choose(&adapters, choice).map(|chosen| chosen.iter().map(|a| a.index).collect());
+        let chosen =
+            choose(&adapters, choice, with_cpu).map(|chosen| chosen.iter().map(|a| a.index).collect());
         assert_eq!(chosen.unwrap_or_else(|_| Vec::new()), expected, "{choice:?} of {kinds:?}");
     }
 
     #[test]
     fn choices_pick_the_adapters_that_they_promise() {
-        let mixed = ["discrete-gpu", "integrated-gpu", "cpu"];
+        let mixed = ["discrete-gpu", "integrated-gpu", "processor", "cpu"];
         check(&mixed, &AdapterChoice::All, &[0, 1]);
         check(&mixed, &AdapterChoice::Best, &[0]);
         check(&mixed, &AdapterChoice::Cpu, &[2]);
         check(&mixed, &AdapterChoice::Index(1), &[1]);
-        check(&mixed, &AdapterChoice::Index(3), &[]);
+        check(&mixed, &AdapterChoice::Index(3), &[3]);
+        check(&mixed, &AdapterChoice::Index(4), &[]);
         check(&mixed, &AdapterChoice::Name("maker INTEGRATED".into()), &[1]);
         check(&mixed, &AdapterChoice::Name("radeon".into()), &[]);
-        check(&["cpu", "cpu"], &AdapterChoice::All, &[0]);
+        check(&["processor", "cpu"], &AdapterChoice::All, &[0]);
+        check_with_cpu(&mixed, &AdapterChoice::All, true, &[0, 1, 2]);
+        check_with_cpu(&mixed, &AdapterChoice::Index(3), true, &[3, 2]);
+        check_with_cpu(&["processor"], &AdapterChoice::All, true, &[0]);
         check(&["discrete-gpu"], &AdapterChoice::Cpu, &[]);
         check(&[], &AdapterChoice::All, &[]);
     }
 
     #[test]
     fn unknown_adapter_error_names_those_that_there_are() {
-        let error = choose(&[adapter(0, "llvmpipe", "cpu")], &AdapterChoice::Index(7));
+        let error = choose(&[adapter(0, "llvmpipe", "cpu")], &AdapterChoice::Index(7), false);
         let text = error.expect_err("there is no adapter 7").to_string();
         assert!(text.contains('7') && text.contains("llvmpipe"), "{text}");
     }

@@ -1,10 +1,11 @@
 //! What can be said to `farm-node`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use farm_node::AdapterChoice;
+use farm_node::{AdapterChoice, CpuLane};
 
 /// Makes this machine a node of a render farm.
 ///
@@ -47,14 +48,14 @@ pub(crate) struct JoinOptions {
 
 #[derive(Args)]
 pub(crate) struct RunOptions {
-    /// Render on one adapter alone, named by its place in `farm-node adapters`
-    /// or by part of its name [default: every GPU; where there is none, the
-    /// processor].
-    #[arg(long, value_name = "INDEX|NAME", conflicts_with = "cpu")]
+    /// Render on one adapter alone, named by its place in `farm-node adapters`,
+    /// by part of its name, or `cpu` for the processor [default: every GPU;
+    /// where there is none, the processor].
+    #[arg(long, value_name = "INDEX|NAME")]
     adapter: Option<String>,
-    /// Render on the processor alone.
-    #[arg(long)]
-    cpu: bool,
+    /// Render on the processor too, on so many threads [default: on all].
+    #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = false)]
+    cpu: Option<Option<NonZeroUsize>>,
     /// The folder of scenes that were fetched; nodes may share one [default: in
     /// this user's cache folder].
     #[arg(long, value_name = "DIR")]
@@ -71,14 +72,19 @@ pub(crate) struct RunOptions {
 impl RunOptions {
     /// The adapters that were asked for.
     pub(crate) fn choice(&self) -> AdapterChoice {
-        match (&self.adapter, self.cpu) {
-            (Some(adapter), _) => match adapter.parse() {
+        match self.adapter.as_deref() {
+            None => AdapterChoice::All,
+            Some("cpu") => AdapterChoice::Cpu,
+            Some(adapter) => match adapter.parse() {
                 Ok(index) => AdapterChoice::Index(index),
-                Err(_) => AdapterChoice::Name(adapter.clone()),
+                Err(_) => AdapterChoice::Name(adapter.to_owned()),
             },
-            (None, true) => AdapterChoice::Cpu,
-            (None, false) => AdapterChoice::All,
         }
+    }
+
+    /// The lane on the processor that was asked for.
+    pub(crate) fn cpu(&self) -> Option<CpuLane> {
+        self.cpu.map(|threads| CpuLane { threads })
     }
 }
 
@@ -158,7 +164,21 @@ mod tests {
         assert_eq!(choice(&[]), Some(AdapterChoice::All));
         assert_eq!(choice(&["--adapter", "1"]), Some(AdapterChoice::Index(1)));
         assert_eq!(choice(&["--adapter", "rtx"]), Some(AdapterChoice::Name("rtx".into())));
-        assert_eq!(choice(&["--cpu"]), Some(AdapterChoice::Cpu));
-        assert_eq!(choice(&["--cpu", "--adapter", "1"]), None);
+        assert_eq!(choice(&["--adapter", "cpu"]), Some(AdapterChoice::Cpu));
+    }
+
+    #[test]
+    fn the_processor_is_lent_with_some_threads_or_all() {
+        let cpu = |words: &[&str]| {
+            let words = ["farm-node", "run"].iter().chain(words);
+            match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+                Ok(Command::Run(options)) => Ok(options.cpu().map(|cpu| cpu.threads)),
+                _ => Err(()),
+            }
+        };
+        assert_eq!(cpu(&[]), Ok(None));
+        assert_eq!(cpu(&["--cpu"]), Ok(Some(None)));
+        assert_eq!(cpu(&["--cpu", "3", "--adapter", "1"]), Ok(Some(NonZeroUsize::new(3))));
+        assert_eq!(cpu(&["--cpu", "0"]), Err(()));
     }
 }

@@ -23,7 +23,7 @@ mod scene;
 #[cfg(test)]
 mod testing;
 
-pub use adapters::{AdapterChoice, check_adapters, list_adapters, shader_digest};
+pub use adapters::{AdapterChoice, CpuLane, check_adapters, list_adapters, shader_digest};
 pub use environment::leave_out_device_select;
 pub use error::NodeError;
 pub use farm_render::AdapterInfo;

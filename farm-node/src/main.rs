@@ -170,6 +170,7 @@ async fn render(credentials: Credentials, home: &Home, options: &RunOptions) -> 
     let config = NodeConfig {
         cache_bytes: options.cache_size.0,
         adapter: options.choice(),
+        cpu: options.cpu(),
         ..NodeConfig::new(credentials, cache)
     };
     let node = Node::start(config).await?;

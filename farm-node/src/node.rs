@@ -12,7 +12,7 @@ use farm_wire::message::LaneDescription;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::adapters::{AdapterChoice, choose, list_adapters, shader_digest};
+use crate::adapters::{AdapterChoice, CpuLane, choose, is_native, list_adapters, shader_digest};
 use crate::cache::Cache;
 use crate::driver::{Driver, Leaving, Setup};
 use crate::error::NodeError;
@@ -30,6 +30,8 @@ pub struct NodeConfig {
     pub cache_bytes: u64,
     /// The adapters to render on.
     pub adapter: AdapterChoice,
+    /// The processor as well, or how much of it where it renders anyway.
+    pub cpu: Option<CpuLane>,
     /// The farm's bounds.
     pub limits: Limits,
     /// The node's own bounds.
@@ -49,6 +51,7 @@ impl NodeConfig {
             cache,
             cache_bytes: Self::CACHE_BYTES,
             adapter: AdapterChoice::default(),
+            cpu: None,
             limits: Limits::default(),
             node_limits: NodeLimits::default(),
         }
@@ -189,10 +192,10 @@ async fn open_lanes(
     let mut lanes = Vec::new();
     let mut trouble = None;
     let most = usize::try_from(config.limits.lanes_per_node).unwrap_or(usize::MAX);
-    for adapter in choose(&adapters, &config.adapter)?.into_iter().take(most) {
+    for adapter in choose(&adapters, &config.adapter, config.cpu.is_some())?.into_iter().take(most) {
         // A lane is numbered by its place among those that opened.
         let index = u32::try_from(lanes.len()).expect("a machine has a handful of adapters");
-        match open_lane(LaneIndex(index), &adapter, cache, &config.node_limits, events).await {
+        match open_lane(LaneIndex(index), &adapter, cache, config, events).await {
             Ok(lane) => {
                 let LaneDescription { adapter, backend, .. } = &lane.description;
                 tracing::info!("lane {index}: {adapter} ({backend})");
@@ -215,10 +218,11 @@ async fn open_lane(
     lane: LaneIndex,
     adapter: &AdapterInfo,
     cache: &Arc<Cache>,
-    limits: &NodeLimits,
+    config: &NodeConfig,
     events: &mpsc::Sender<LaneEvent>,
 ) -> Result<Lane, RenderError> {
     let index = adapter.index;
-    let open = move || Renderer::open(Some(index), None);
-    Lane::start(lane, open, scene::loader(Arc::clone(cache)), limits, events.clone()).await
+    let threads = config.cpu.filter(|_| is_native(adapter)).and_then(|cpu| cpu.threads);
+    let open = move || Renderer::open(Some(index), threads);
+    Lane::start(lane, open, scene::loader(Arc::clone(cache)), &config.node_limits, events.clone()).await
 }

@@ -1,13 +1,7 @@
 //! The same bits however the work is cut.
 
 use super::*;
-use crate::class::{probe_scene, probe_task};
-use crate::device::Checks;
-use crate::dispatch::{self, Slicing};
-
-fn bits(image: &TileImage) -> Vec<[u32; 4]> {
-    image.pixels.iter().map(|pixel| pixel.map(f32::to_bits)).collect()
-}
+use crate::dispatch::Slicing;
 
 /// The rectangles of a frame cut into squares, each with the place of its
 /// pixels in the frame.
@@ -24,7 +18,7 @@ fn tiles(task: &RenderTask, edge: u32) -> Vec<RenderTask> {
 }
 
 #[test]
-fn bits_do_not_depend_on_tiles_ranges_slices_or_checks() {
+fn bits_do_not_depend_on_tiles_ranges_or_slices() {
     let scene = probe_scene();
     let mut task = probe_task();
     // A range whose last block is short and whose tree is lopsided.
@@ -51,20 +45,11 @@ fn bits_do_not_depend_on_tiles_ranges_slices_or_checks() {
     assert!(bits(&merged) == bits(&whole), "ranges");
     assert_eq!(merged.rays, whole.rays);
 
-    let sliced = |renderer: &Renderer, records| {
-        let uploaded = renderer.upload(&scene).expect("small");
-        let slicing = Slicing::Fixed(records);
-        dispatch::render(&renderer.device, &uploaded, &task, slicing, &mut |_| ControlFlow::Continue(()))
-            .expect("rendered")
-    };
-    assert!(bits(&sliced(renderer(), 1000)) == bits(&whole), "slices");
-    let unchecked = Renderer::open_with(None, Checks::Least).expect("the adapter opens twice");
-    assert!(bits(&sliced(&unchecked, 4096)) == bits(&whole), "run-time checks");
-}
-
-#[test]
-fn numeric_class_is_stable() {
-    let again = Renderer::open(None).expect("the adapter opens twice");
-    let class = renderer().numeric_class().expect("the probe renders");
-    assert_eq!(again.numeric_class().expect("the probe renders"), class);
+    let uploaded = renderer().upload(&scene).expect("small");
+    for records in [1000, 4096] {
+        let sliced = renderer()
+            .render_sliced(&uploaded, &task, Slicing::Fixed(records), &mut |_| ControlFlow::Continue(()))
+            .expect("rendered");
+        assert!(bits(&sliced) == bits(&whole), "slices of {records}");
+    }
 }

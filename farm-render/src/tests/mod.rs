@@ -1,8 +1,8 @@
-//! What the renderer must get right, on whatever adapter there is.
+//! What the renderer must get right, on every backend: each file of tests but
+//! `native` and `graphics` is part of both.
 
 use std::f32::consts::PI;
 use std::ops::ControlFlow;
-use std::sync::OnceLock;
 
 use farm_core::{
     BlockRange, FrameNumber, PixelFilter, Rect, RenderSettings, RenderTask, Resolution, TileImage,
@@ -12,19 +12,8 @@ use glam::{Affine3A, Vec2, Vec3, Vec4};
 
 use crate::Renderer;
 
-mod bits;
-mod light;
-mod material;
-mod scene;
-
-/// One renderer for all tests: compiling the kernel takes a while.
-fn renderer() -> &'static Renderer {
-    static RENDERER: OnceLock<Renderer> = OnceLock::new();
-    RENDERER.get_or_init(|| {
-        Renderer::open(None)
-            .expect("the tests need an adapter: install a Vulkan driver, or Mesa's software one (lavapipe)")
-    })
-}
+mod graphics;
+mod native;
 
 /// A whole square frame.
 fn frame(edge: u32, samples_per_pixel: u32, max_depth: u32) -> RenderTask {
@@ -44,10 +33,13 @@ fn frame(edge: u32, samples_per_pixel: u32, max_depth: u32) -> RenderTask {
     }
 }
 
-fn render(scene: &Scene, task: &RenderTask) -> TileImage {
-    let renderer = renderer();
+fn render_on(renderer: &Renderer, scene: &Scene, task: &RenderTask) -> TileImage {
     let uploaded = renderer.upload(scene).expect("the scene is small");
     renderer.render(&uploaded, task, &mut |_| ControlFlow::Continue(())).expect("rendered")
+}
+
+fn bits(image: &TileImage) -> Vec<[u32; 4]> {
+    image.pixels.iter().map(|pixel| pixel.map(f32::to_bits)).collect()
 }
 
 /// Mean of the three colour channels over all pixels.

@@ -62,7 +62,8 @@ fn frames_are_orthonormal_and_right_handed() {
         let frame = scalar::frame_around(normal);
         let dot = |a, b| f32::from(scalar::dot3(a, b)).abs();
         assert!((length(frame.tangent) - 1.0).abs() < 1e-6 && (length(frame.bitangent) - 1.0).abs() < 1e-6);
-        let skew = dot(frame.tangent, frame.bitangent) + dot(frame.tangent, normal) + dot(frame.bitangent, normal);
+        let skew =
+            dot(frame.tangent, frame.bitangent) + dot(frame.tangent, normal) + dot(frame.bitangent, normal);
         assert!(skew < 2e-6, "{skew}");
         let cross = scalar::cross3(frame.tangent, frame.bitangent);
         assert!(f32::from(scalar::dot3(cross, normal)) > 0.999);

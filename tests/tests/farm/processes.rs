@@ -173,7 +173,7 @@ impl Node {
 
 fn node(folder: &Path, name: &str, arguments: &[&str]) -> Process {
     let mut command = Command::new(program("farm-node"));
-    command.args(arguments).arg("--cpu");
+    command.args(arguments).args(["--adapter", "cpu"]);
     command.arg("--data").arg(folder.join("key")).arg("--cache").arg(folder.join("cache"));
     Process::start(name, command)
 }

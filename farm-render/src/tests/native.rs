@@ -1,0 +1,54 @@
+//! On the processor, and what only it promises.
+
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+
+use shaders::native::Width;
+
+use super::*;
+use crate::class::{probe_scene, probe_task};
+use crate::cpu;
+
+/// One renderer for all tests.
+fn renderer() -> &'static Renderer {
+    static RENDERER: OnceLock<Renderer> = OnceLock::new();
+    RENDERER.get_or_init(|| open(cpu::all_threads(), Width::widest()))
+}
+
+fn open(threads: NonZeroUsize, width: Width) -> Renderer {
+    Renderer::open_cpu(cpu::describe(0, threads, width), Some(threads), width).expect("threads start")
+}
+
+fn render(scene: &Scene, task: &RenderTask) -> TileImage {
+    render_on(renderer(), scene, task)
+}
+
+#[path = "bits.rs"]
+mod bits;
+#[path = "light.rs"]
+mod light;
+#[path = "material.rs"]
+mod material;
+#[path = "scene.rs"]
+mod scene;
+
+#[test]
+fn bits_depend_neither_on_the_width_nor_on_the_number_of_threads() {
+    let scene = probe_scene();
+    let task = probe_task();
+    let expected = bits(&render_on(&open(NonZeroUsize::MIN, Width::ONE), &scene, &task));
+    for width in Width::available() {
+        for threads in [1, 2, 5] {
+            let renderer = open(NonZeroUsize::new(threads).expect("not 0"), width);
+            let image = render_on(&renderer, &scene, &task);
+            assert!(bits(&image) == expected, "{} lanes on {threads} threads", width.lanes());
+        }
+    }
+}
+
+#[test]
+fn numeric_class_is_one_for_all_processors() {
+    let narrow = open(NonZeroUsize::MIN, Width::ONE);
+    let class = |renderer: &Renderer| renderer.numeric_class().expect("the probe renders");
+    assert_eq!(class(&narrow), class(renderer()));
+}
