@@ -1,21 +1,19 @@
-# The two commands: `make demo` and `make test`. Both set up all they need.
+# The two commands: `make demo` and `make test`. Both need Rust and a C compiler,
+# and no GPU: without one everything renders on the processor.
 
 CARGO ?= cargo
 DEMO_OUT ?= target/demo
 
-.PHONY: help demo test bench lint deny clean-demo setup
+.PHONY: help demo test bench lint deny
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: ## Make sure that there is a Vulkan driver, installing a software one if not
-	@sh scripts/setup-vulkan.sh
-
-demo: setup ## A master and two nodes on loopback render a scene to EXR and PNG
+demo: ## A master and two nodes on loopback render a scene to EXR and PNG
 	$(CARGO) build --release --locked --bin farm --bin farm-master --bin farm-node
 	@sh scripts/demo.sh target/release $(DEMO_OUT)
 
-test: setup ## All tests
+test: ## All tests
 	$(CARGO) build --workspace --bins --locked
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo '$(CARGO) nextest run --workspace --locked'; \
@@ -25,7 +23,7 @@ test: setup ## All tests
 		$(CARGO) test --workspace --locked; \
 	fi
 
-bench: setup ## Criterion benchmarks: kernel, scheduler, farm against bare kernel
+bench: ## Criterion benchmarks: kernel, scheduler, farm against bare kernel
 	$(CARGO) bench --workspace --locked --benches
 
 lint: ## Format and clippy, warnings as errors

@@ -34,7 +34,8 @@ pub struct Scene {
 pub struct Mesh {
     /// Vertex positions.
     pub positions: Vec<Vec3>,
-    /// Unit shading normals; one per vertex (computed flat where the file has none).
+    /// Unit shading normals, one per vertex; empty where each triangle shows its
+    /// own, as glTF has it for meshes without normals.
     pub normals: Vec<Vec3>,
     /// Unit tangents, `w` = ±1 the bitangent's sign; present where the material
     /// has a normal map.

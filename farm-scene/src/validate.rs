@@ -171,11 +171,11 @@ pub(crate) fn validate_mesh(mesh: &Mesh, limits: &SceneLimits) -> Result<(), Pro
     if mesh.triangles.is_empty() {
         return Err(Problem::Missing("a triangle"));
     }
-    attribute_count("normals", mesh.normals.len(), vertices, false)?;
-    attribute_count("tangents", mesh.tangents.len(), vertices, true)?;
-    attribute_count("texture coordinates", mesh.uvs[0].len(), vertices, true)?;
-    attribute_count("texture coordinates", mesh.uvs[1].len(), vertices, true)?;
-    attribute_count("colours", mesh.colors.len(), vertices, true)?;
+    attribute_count("normals", mesh.normals.len(), vertices)?;
+    attribute_count("tangents", mesh.tangents.len(), vertices)?;
+    attribute_count("texture coordinates", mesh.uvs[0].len(), vertices)?;
+    attribute_count("texture coordinates", mesh.uvs[1].len(), vertices)?;
+    attribute_count("colours", mesh.colors.len(), vertices)?;
     finite(mesh.positions.iter().map(|v| v.to_array()))?;
     if let Some(far) = mesh.positions.iter().find(|p| p.abs().max_element() > limits.coordinate) {
         let value = f64::from(far.abs().max_element());
@@ -200,13 +200,8 @@ pub(crate) fn validate_mesh(mesh: &Mesh, limits: &SceneLimits) -> Result<(), Pro
     index("vertex", largest, vertices)
 }
 
-fn attribute_count(
-    what: &'static str,
-    found: usize,
-    vertices: usize,
-    may_be_absent: bool,
-) -> Result<(), Problem> {
-    if found == vertices || (found == 0 && may_be_absent) {
+fn attribute_count(what: &'static str, found: usize, vertices: usize) -> Result<(), Problem> {
+    if found == vertices || found == 0 {
         Ok(())
     } else {
         Err(Problem::CountMismatch { what, found: found as u64, expected: vertices as u64 })

@@ -97,12 +97,12 @@ impl MeshTable {
         let has_normals = attributes.fill_normals(&mut mesh, warnings)?;
         if let Some(slot) = &material.normal_texture {
             // Tangents without normals are to be ignored (glTF 2.0, 3.7.2.1).
-            if !(has_normals && attributes.fill_tangents(&mut mesh)?) {
+            if !has_normals {
+                vertices::make_flat(&mut mesh);
+                tangents::generate(&mut mesh, slot);
+            } else if !attributes.fill_tangents(&mut mesh)? {
                 tangents::generate(&mut mesh, slot);
             }
-        }
-        if !has_normals && mesh.tangents.is_empty() {
-            vertices::weld(&mut mesh);
         }
         Ok(Some(mesh))
     }
@@ -236,14 +236,9 @@ impl Attributes<'_> {
         Ok(())
     }
 
-    /// Fills in the normals. Where the file has none they are flat, which
-    /// needs vertices of their own for all triangles; the caller welds them
-    /// again. Says whether the file had normals.
+    /// Fills in the normals; says whether the file had any.
     fn fill_normals(&self, mesh: &mut Mesh, warnings: &mut Warnings) -> Result<bool, Fault> {
         let Some(normals) = self.floats(Semantic::Normals, mesh.positions.len(), "normals")? else {
-            vertices::unweld(mesh);
-            let flat = |&triangle: &[u32; 3]| [vertices::face_normal(vertices::corners(mesh, triangle)); 3];
-            mesh.normals = mesh.triangles.iter().flat_map(flat).collect();
             return Ok(false);
         };
         let normals: Vec<_> = normals.into_iter().map(|normal| tangents::unit(Vec3::from(normal))).collect();

@@ -15,6 +15,13 @@ pub(super) fn unweld(mesh: &mut Mesh) {
     mesh.triangles = (0..count).map(|i| [3 * i, 3 * i + 1, 3 * i + 2]).collect();
 }
 
+/// Gives each triangle its own normal at vertices of its own.
+pub(super) fn make_flat(mesh: &mut Mesh) {
+    unweld(mesh);
+    let flat = |&triangle: &[u32; 3]| [face_normal(corners(mesh, triangle)); 3];
+    mesh.normals = mesh.triangles.iter().flat_map(flat).collect();
+}
+
 /// Shares vertices whose attributes have the same bits. Vertices keep the
 /// order of their first use, and unused ones go.
 pub(super) fn weld(mesh: &mut Mesh) {

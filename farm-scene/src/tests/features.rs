@@ -15,25 +15,27 @@ fn warned(loaded: &Loaded, text: &str) -> bool {
 }
 
 #[test]
-fn missing_normals_are_flat_and_split_vertices() {
+fn missing_normals_stay_missing_for_flat_triangles() {
     let mut glb = Glb::new();
     // Two triangles that share an edge, at a right angle.
     let positions = glb.floats("VEC3", &[0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
     let indices = glb.accessor(&[0, 1, 2, 0, 3, 1], json!({"componentType": 5121, "type": "SCALAR"}));
     glb.primitive(json!({"attributes": {"POSITION": positions}, "indices": indices}));
     let mesh = &glb.loaded().scene.meshes[0];
-    assert_eq!(mesh.positions.len(), 6, "no vertex is shared across the edge");
-    assert_eq!(mesh.normals, [[Vec3::Z; 3], [Vec3::Y; 3]].concat());
+    assert_eq!((mesh.positions.len(), mesh.normals.len()), (4, 0));
 }
 
 #[test]
-fn coplanar_triangles_share_their_vertices_again() {
+fn normal_maps_get_flat_normals_and_share_their_vertices_again() {
     let mut glb = Glb::square();
-    glb.json["meshes"][0]["primitives"][0]["attributes"]["NORMAL"].take();
     let attributes = &mut glb.json["meshes"][0]["primitives"][0]["attributes"];
     attributes.as_object_mut().expect("attributes are an object").remove("NORMAL");
+    let texture = glb.texture(&png(1, 1, [128, 128, 255, 255]));
+    glb.json["materials"] = json!([{"normalTexture": {"index": texture}}]);
+    glb.json["meshes"][0]["primitives"][0]["material"] = json!(0);
     let mesh = &glb.loaded().scene.meshes[0];
     assert_eq!((mesh.positions.len(), mesh.triangles.len()), (4, 2));
+    assert_eq!(mesh.normals, [Vec3::Z; 4]);
 }
 
 /// Positions as normalised shorts, interleaved with colours as bytes.

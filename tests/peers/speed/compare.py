@@ -159,7 +159,8 @@ def take_turns(
             turn["mean"] = float(np.load(OUT / "picture.npy").mean(dtype=np.float64))
             result["rounds"].append(turn)
             rate = turn["samples"] / turn["seconds"] / 1e6
-            say(f"{scene.name}, round {seed}: {renderer.name} {rate:.3f} Msamples/s")
+            busy = turn["cpu_seconds"] / (turn["seconds"] * flags.threads)
+            say(f"{scene.name}, round {seed}: {renderer.name} {rate:.3f} Msamples/s, {busy:.0%} busy")
     for result in results:
         if result["rounds"]:
             result["mean_radiance"] = statistics.fmean(turn["mean"] for turn in result["rounds"])

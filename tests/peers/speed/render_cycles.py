@@ -18,7 +18,7 @@ import bpy
 import numpy as np
 
 from gltf import Gltf
-from request import Answer, Request, low_spp, parser, request_of
+from request import Answer, Request, cpu_seconds, low_spp, parser, request_of
 
 
 def load(request: Request) -> None:
@@ -104,12 +104,12 @@ def set_up(request: Request) -> None:
     cycles.transmission_bounces = cycles.transparent_max_bounces = bounces
 
 
-def render(spp: int) -> float:
-    """Renders with so many samples of a pixel; the seconds that it took."""
+def render(spp: int) -> np.ndarray:
+    """Renders with so many samples of a pixel; seconds and processor seconds."""
     bpy.context.scene.cycles.samples = spp
-    began = time.perf_counter()
+    began = np.array([time.perf_counter(), cpu_seconds()])
     bpy.ops.render.render()
-    return time.perf_counter() - began
+    return np.array([time.perf_counter(), cpu_seconds()]) - began
 
 
 def read_picture(request: Request) -> tuple[np.ndarray, float]:
@@ -145,19 +145,19 @@ def main() -> None:
     request = request_of(parser(__doc__).parse_args())
     load(request)
     set_up(request)
-    seconds = reported = None
     low = low_spp(request.spp)
     if request.timed:
         render(1)
-        seconds_low = render(low)
+        spent_low = render(low)
         reported_low = read_picture(request)[1]
-    seconds_high = render(request.spp)
-    picture, reported_high = read_picture(request)
+    spent = render(request.spp)
+    picture, reported = read_picture(request)
     if request.timed:
-        seconds, reported = seconds_high - seconds_low, reported_high - reported_low
+        spent, reported = spent - spent_low, reported - reported_low
     np.save(request.picture, np.ascontiguousarray(picture))
     answer.give(
-        seconds=seconds,
+        seconds=float(spent[0]),
+        cpu_seconds=float(spent[1]),
         samples=request.pixels * (request.spp - low),
         seconds_reported=reported,
         versions={"bpy": bpy.app.version_string},

@@ -13,7 +13,7 @@ import mitsuba
 import numpy as np
 
 from gltf import Camera, Gltf, PlacedMesh, Unsupported, emitted_radiance, is_lambertian
-from request import Answer, Request, parser, request_of
+from request import Answer, Request, cpu_seconds, parser, request_of
 
 # Samples of a pixel in one launch: keeps a reference's launches within memory.
 MOST_SPP_AT_ONCE = 256
@@ -225,18 +225,19 @@ def main() -> None:
     mitsuba.set_variant(flags.variant)
     drjit.set_thread_count(request.threads)
     scene = load(request)
-    seconds = None
+    seconds = cpu = None
     if request.timed:
         if flags.variant.startswith("llvm"):
             render(scene, request.spp, request.seed + 1_000)
-        began = time.perf_counter()
+        began, cpu_before = time.perf_counter(), cpu_seconds()
         picture = render(scene, request.spp, request.seed)
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu_before
     else:
         picture = render_in_parts(scene, request.spp, request.seed)
     np.save(request.picture, np.array(picture, dtype=np.float32))
     answer.give(
         seconds=seconds,
+        cpu_seconds=cpu,
         samples=request.pixels * request.spp,
         seconds_reported=None,
         versions={"mitsuba": mitsuba.__version__, "drjit": drjit.__version__},

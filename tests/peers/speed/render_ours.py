@@ -8,6 +8,7 @@ difference of the time that adapters spent.
 
 import json
 import os
+import resource
 import shlex
 import subprocess
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 import mitsuba
 import numpy as np
 
-from request import Answer, Request, low_spp, parser, request_of
+from request import Answer, Request, cpu_seconds, low_spp, parser, request_of
 
 
 def render(farm: Path, extra: list[str], request: Request, spp: int, exr: Path) -> dict:
@@ -31,8 +32,9 @@ def render(farm: Path, extra: list[str], request: Request, spp: int, exr: Path) 
         command += ["--sky", ",".join(map(str, request.sky))]
     # Mesa's software driver counts the processors unless it is told.
     environment = os.environ | {"LP_NUM_THREADS": str(request.threads)}
+    before = cpu_seconds(resource.RUSAGE_CHILDREN)
     done = subprocess.run([*command, *extra], env=environment, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+    return json.loads(done.stdout) | {"cpu_seconds": cpu_seconds(resource.RUSAGE_CHILDREN) - before}
 
 
 def read_exr(path: Path) -> np.ndarray:
@@ -49,21 +51,20 @@ def main() -> None:
     flags = flags.parse_args()
     request = request_of(flags)
     extra = shlex.split(flags.extra.format(threads=request.threads))
-    seconds = reported = None
     low = low_spp(request.spp)
+    fewer = {"seconds_render": 0.0, "seconds_adapters": 0.0, "cpu_seconds": 0.0}
     with tempfile.TemporaryDirectory() as folder:
         exr = Path(folder) / "picture.exr"
         if request.timed:
             fewer = render(flags.farm, extra, request, low, exr)
         report = render(flags.farm, extra, request, request.spp, exr)
-        if request.timed:
-            seconds = report["seconds_render"] - fewer["seconds_render"]
-            reported = report["seconds_adapters"] - fewer["seconds_adapters"]
         np.save(request.picture, np.ascontiguousarray(read_exr(exr)))
+    spent = {key: report[key] - fewer[key] for key in ("seconds_render", "seconds_adapters", "cpu_seconds")}
     answer.give(
-        seconds=seconds,
+        seconds=spent["seconds_render"],
+        cpu_seconds=spent["cpu_seconds"],
         samples=request.pixels * (request.spp - low),
-        seconds_reported=reported,
+        seconds_reported=spent["seconds_adapters"],
         versions={"adapter": report["adapter"]},
     )
 

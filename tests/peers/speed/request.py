@@ -5,6 +5,8 @@ object as the only line of its standard output:
 
     seconds, samples    what `samples / seconds` may be taken of: rendering
                         alone, without start, load, and building a tree
+    cpu_seconds         of all threads in that time: less than the threads could
+                        have had means that others used the machine
     seconds_reported    the renderer's own word on it, where it has one; a
                         cross-check that no number of ours is made of
     versions            of what rendered
@@ -13,6 +15,7 @@ object as the only line of its standard output:
 import argparse
 import json
 import os
+import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +109,12 @@ def low_spp(spp: int) -> int:
     which the Sobol samplers of ours and of Cycles like best.
     """
     return max(spp // 4, 1)
+
+
+def cpu_seconds(whose: int = resource.RUSAGE_SELF) -> float:
+    """Processor time so far, of this process or of those it has waited for."""
+    usage = resource.getrusage(whose)
+    return usage.ru_utime + usage.ru_stime
 
 
 class Answer:

@@ -78,7 +78,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         aspect_ratio: aspect as f32,
         ..LoadOptions::default()
     };
+    let reading = Instant::now();
     let loaded = farm_scene::load(&arguments.scene, &options)?;
+    eprintln!("read in {:.3} s", reading.elapsed().as_secs_f64());
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
