@@ -8,6 +8,7 @@ use farm_scene::{AlphaMode, Mesh, Scene};
 use glam::{Affine3A, DAffine3, DMat3, Vec3, Vec3A, Vec4};
 use obvhs::aabb::Aabb;
 use obvhs::cwbvh::node::CwBvhNode;
+use rayon::prelude::*;
 
 use crate::RenderError;
 use crate::bvh::{self, FARTHEST};
@@ -195,20 +196,20 @@ impl Geometry {
         let material = &scene.materials[mesh.material as usize];
         let flags = triangle_flag_bits(material);
         let indices = word_index(self.attributes.len());
-        let mut leaves = Vec::with_capacity(mesh.triangles.len());
-        for triangle in &mesh.triangles {
-            let corners = triangle.map(|vertex| mesh.positions[vertex as usize]);
-            if !has_area(corners) {
-                continue;
-            }
-            let fourth = [owner, word_index(leaves.len()), flags];
+        let corners = |triangle: &[u32; 3]| triangle.map(|vertex| mesh.positions[vertex as usize]);
+        let kept: Vec<[u32; 3]> =
+            mesh.triangles.par_iter().copied().filter(|triangle| has_area(corners(triangle))).collect();
+        self.attributes.extend(kept.as_flattened());
+        let leaf = |(place, triangle): (usize, &[u32; 3])| {
+            let corners = corners(triangle);
+            let fourth = [owner, word_index(place), flags];
             let [a, b, c] = [0, 1, 2].map(|i| {
                 let [x, y, z] = corners[i].to_array().map(f32::to_bits);
                 [x, y, z, fourth[i]]
             });
-            leaves.push(Leaf { triangle: Triangle { a, b, c }, aabb: triangle_box(corners) });
-            self.attributes.extend(triangle);
-        }
+            Leaf { triangle: Triangle { a, b, c }, aabb: triangle_box(corners) }
+        };
+        let leaves = kept.par_iter().enumerate().map(leaf).collect();
         let slots = [
             material.base_color_texture,
             material.metallic_roughness_texture,

@@ -8,6 +8,7 @@ use std::f64::consts::PI;
 use std::sync::OnceLock;
 
 use farm_core::PixelFilter;
+use rayon::prelude::*;
 
 /// Intervals of a filter's inverse distribution, as the kernel has them.
 const FILTER_INTERVALS: usize = 1024;
@@ -151,17 +152,14 @@ fn lobe_albedo(cosine: f64, roughness: f64) -> [f64; 2] {
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 fn albedo_table() -> Vec<u32> {
     let last = (ALBEDO_KNOTS - 1) as f64;
-    let mut words = Vec::new();
-    let mut averages = Vec::new();
-    for row in 0..ALBEDO_KNOTS {
+    let row = |row: usize| -> Vec<[f64; 2]> {
         let roughness = row as f64 / last;
-        let knots: Vec<[f64; 2]> =
-            (0..ALBEDO_KNOTS).map(|column| lobe_albedo((column as f64 / last).powi(2), roughness)).collect();
-        words.extend(knots.iter().copied().map(albedo_word));
-        averages.push(albedo_word(hemisphere_average(&knots)));
-    }
-    words.extend(averages);
-    words
+        (0..ALBEDO_KNOTS).map(|column| lobe_albedo((column as f64 / last).powi(2), roughness)).collect()
+    };
+    let rows: Vec<Vec<[f64; 2]>> = (0..ALBEDO_KNOTS).into_par_iter().map(row).collect();
+    let knots = rows.iter().flatten().copied();
+    let averages = rows.iter().map(|knots| hemisphere_average(knots));
+    knots.chain(averages).map(albedo_word).collect()
 }
 
 /// The mean over the hemisphere, weighted by cosine, of knots that are even in

@@ -32,14 +32,18 @@ pub(crate) enum ScenePlace {
 impl DeviceScene {
     /// Packs a scene and uploads it.
     pub(crate) fn upload(engine: &Engine, scene: &Scene) -> Result<Self, RenderError> {
-        let packed = pack::pack(scene)?;
-        let (params, cameras) = (packed.params, scene.cameras.clone());
-        let (place, bytes) = match engine {
-            Engine::Gpu(device) => upload_arrays(device, &packed)?,
-            Engine::Cpu(_) => {
-                let scene = CpuScene::new(packed);
+        let cameras = scene.cameras.clone();
+        let (place, params, bytes) = match engine {
+            Engine::Gpu(device) => {
+                let packed = pack::pack(scene)?;
+                let (place, bytes) = upload_arrays(device, &packed)?;
+                (place, packed.params, bytes)
+            }
+            Engine::Cpu(cpu) => {
+                let scene = cpu.install(|| pack::pack(scene).map(CpuScene::new))?;
+                let params = scene.params();
                 let bytes = scene.bytes();
-                (ScenePlace::Cpu(Box::new(scene)), bytes)
+                (ScenePlace::Cpu(Box::new(scene)), params, bytes)
             }
         };
         Ok(Self { place, params, cameras, bytes })

@@ -48,6 +48,11 @@ impl CpuScene {
         Self { packed }
     }
 
+    /// What holds for every task.
+    pub(crate) fn params(&self) -> Params {
+        self.packed.params
+    }
+
     /// Bytes that the scene takes in memory.
     pub(crate) fn bytes(&self) -> u64 {
         0
@@ -104,6 +109,11 @@ impl Cpu {
             .build()
             .map_err(|error| RenderError::DeviceLost(error.to_string()))?;
         Ok(Self { pool, width })
+    }
+
+    /// Runs what can be cut into pieces on the threads.
+    pub(crate) fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
     }
 
     /// Renders a task; `params` are its parameters but for the number of records.

@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
         action="append",
         metavar="NAME=ARGUMENTS",
         help="a way to run ours, with arguments for `farm render`; {threads} is their number; "
-        "may be repeated [default: Tessera=, the best adapter]",
+        "may be repeated; `none` for the peers alone [default: Tessera=, the best adapter]",
     )
     flags.add_argument("--farm", type=Path, default=ROOT / "target" / "release" / "farm")
     flags.add_argument("--threads", type=int, default=2)
@@ -95,6 +95,8 @@ def chosen_renderers(flags: argparse.Namespace) -> list[Renderer]:
     if flags.peers:
         parts = flags.peers.lower().split(",")
         found = [peer for peer in found if any(part in peer.name.lower() for part in parts)]
+    if flags.ours == ["none"]:
+        return found
     ways = [way.partition("=") for way in flags.ours or ["Tessera="]]
     if not flags.farm.exists():
         sys.exit(f"error: there is no {flags.farm}\nhint: cargo build --release --bin farm")

@@ -112,8 +112,8 @@ def document(vertices: np.ndarray, triangles: np.ndarray) -> dict:
             {"bufferView": 1, "componentType": 5125, "count": triangles.size, "type": "SCALAR"},
         ],
         "bufferViews": [
-            {"buffer": 0, "byteOffset": 0, "byteLength": vertices.nbytes, "target": 34962},
-            {"buffer": 0, "byteOffset": vertices.nbytes, "byteLength": triangles.nbytes, "target": 34963},
+            {"buffer": 0, "byteOffset": 0, "byteLength": vertices.nbytes},
+            {"buffer": 0, "byteOffset": vertices.nbytes, "byteLength": triangles.nbytes},
         ],
         "buffers": [{"byteLength": vertices.nbytes + triangles.nbytes}],
     }

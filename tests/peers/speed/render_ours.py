@@ -52,14 +52,14 @@ def main() -> None:
     request = request_of(flags)
     extra = shlex.split(flags.extra.format(threads=request.threads))
     low = low_spp(request.spp)
-    fewer = {"seconds_render": 0.0, "seconds_adapters": 0.0, "cpu_seconds": 0.0}
+    fewer = dict.fromkeys(["seconds_render", "seconds_adapters", "cpu_seconds"], 0.0)
     with tempfile.TemporaryDirectory() as folder:
         exr = Path(folder) / "picture.exr"
         if request.timed:
             fewer = render(flags.farm, extra, request, low, exr)
         report = render(flags.farm, extra, request, request.spp, exr)
         np.save(request.picture, np.ascontiguousarray(read_exr(exr)))
-    spent = {key: report[key] - fewer[key] for key in ("seconds_render", "seconds_adapters", "cpu_seconds")}
+    spent = {key: report[key] - fewer[key] for key in fewer}
     answer.give(
         seconds=spent["seconds_render"],
         cpu_seconds=spent["cpu_seconds"],

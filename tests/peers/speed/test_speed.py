@@ -17,7 +17,7 @@ from make_field import TRIANGLES, write_field
 from pack_glb import YFOV, camera_matrix
 from request import Request, parser, request_of
 
-FIELD_SHA256 = "c6aa3fdc421b6b95229b6142f5c4f2076cdea2e962da570de7faba6e32b0efd9"
+FIELD_SHA256 = "ab752324c46ece0d5ad322d86ea8f306328cdc6f2f9163c5a199557b0325a050"
 
 
 class Field(unittest.TestCase):
