@@ -77,6 +77,9 @@ pub(crate) enum Command {
     /// List this machine's adapters that can render, best first.
     #[command(after_help = EXIT_CODES)]
     Adapters(AdaptersCommand),
+    /// Measure how fast this machine's adapters render, side by side.
+    #[command(after_help = EXIT_CODES)]
+    Bench(BenchCommand),
     /// Print the completions for a shell.
     #[command(after_help = EXIT_CODES)]
     Completions {
@@ -133,6 +136,13 @@ pub(crate) struct SceneArgs {
     #[arg(long, value_name = "R,G,B", conflicts_with = "env",
           value_parser = values::parse_sky, allow_negative_numbers = true)]
     pub(crate) sky: Option<values::Sky>,
+}
+
+impl SceneArgs {
+    /// A scene in the surroundings that its file says.
+    pub(crate) fn alone(scene: PathBuf) -> Self {
+        Self { scene, env: None, env_strength: 1.0, env_rotation: 0.0, sky: None }
+    }
 }
 
 /// How a scene is rendered.
@@ -347,6 +357,39 @@ pub(crate) struct AdaptersCommand {
     pub(crate) json: bool,
 }
 
+/// `farm bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchCommand {
+    /// Scenes, or folders of them.
+    #[arg(value_name = "SCENE", default_value = "scenes")]
+    pub(crate) scenes: Vec<PathBuf>,
+    /// An adapter, by its number in `farm adapters`, a part of its name, or `cpu`
+    /// for the processor; may be given several times [default: all].
+    #[arg(long = "adapter", value_name = "ADAPTER")]
+    pub(crate) adapters: Vec<String>,
+    /// Threads of the processor [default: all].
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Size of the picture in pixels.
+    #[arg(long, value_name = "WxH", default_value = "192x192", value_parser = values::parse_size)]
+    pub(crate) size: Resolution,
+    /// Samples of each pixel in a round.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = values::parse_samples)]
+    pub(crate) spp: u32,
+    /// Longest path in segments.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = values::parse_depth)]
+    pub(crate) max_depth: u32,
+    /// Rounds; in each, every adapter renders the picture once, and the median
+    /// counts.
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// An earlier report, from `farm bench --json`, to give ratios to.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) compare: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
 impl Command {
     /// Whether the command prints JSON, for errors that come before it runs.
     pub(crate) fn json(&self) -> bool {
@@ -364,6 +407,7 @@ impl Command {
             Self::Inspect(command) => command.json,
             Self::Diff(command) => command.json,
             Self::Adapters(command) => command.json,
+            Self::Bench(command) => command.output_args.json,
             Self::Completions { .. } | Self::Man { .. } => false,
         }
     }

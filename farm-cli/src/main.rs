@@ -5,6 +5,7 @@
 
 mod adapters;
 mod args;
+mod bench;
 mod diff;
 mod embed;
 mod fetch;
@@ -70,6 +71,7 @@ fn run(command: Command, started: Instant) -> Result<(), Failure> {
         Command::Inspect(command) => inspect::run(&command),
         Command::Diff(command) => diff::run(&command),
         Command::Adapters(command) => adapters::run(&command),
+        Command::Bench(command) => bench::run(&command),
         Command::Completions { shell } => manual::print_completions(shell),
         Command::Man { dir } => manual::write_pages(&dir),
     }

@@ -6,9 +6,11 @@
 //! data. A hostile master costs a node time, and disk up to the cache's limit.
 //!
 //! [`Node::start`] opens the adapters and keeps the node connected;
-//! [`Node::drain`] and [`Node::wait`] end it in order.
+//! [`Node::drain`] and [`Node::wait`] end it in order. [`bench`] says how fast
+//! this machine's adapters are.
 
 mod adapters;
+pub mod bench;
 pub mod cache;
 mod driver;
 mod environment;

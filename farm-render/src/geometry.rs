@@ -4,6 +4,8 @@
 //! tree over the world; a mesh that is placed more often has a tree of its own,
 //! and its instances are leaves of the world's.
 
+use std::time::{Duration, Instant};
+
 use farm_scene::{AlphaMode, Mesh, Scene};
 use glam::{Affine3A, DAffine3, DMat3, Vec3, Vec3A, Vec4};
 use obvhs::aabb::Aabb;
@@ -11,7 +13,7 @@ use obvhs::cwbvh::node::CwBvhNode;
 use rayon::prelude::*;
 
 use crate::RenderError;
-use crate::bvh::{self, FARTHEST};
+use crate::bvh::{self, FARTHEST, Tree};
 use crate::layout::{INSTANCE_REFERENCE, Instance, NONE, Node, Triangle, triangle_flags};
 use crate::pack::word_index;
 
@@ -31,6 +33,8 @@ pub(crate) struct Geometry {
     /// Root of the world's tree, or `NONE`.
     pub(crate) root: u32,
     bounds: Aabb,
+    /// Time that building trees took.
+    pub(crate) tree_time: Duration,
 }
 
 /// A leaf of the world's tree before its place is known.
@@ -64,6 +68,7 @@ impl Geometry {
             spans: Vec::new(),
             root: NONE,
             bounds: Aabb::empty(),
+            tree_time: Duration::ZERO,
         };
         let mut uses = vec![0_usize; scene.meshes.len()];
         scene.instances.iter().for_each(|instance| uses[instance.mesh as usize] += 1);
@@ -119,7 +124,7 @@ impl Geometry {
         let Vertices { mut instance, leaves } = self.add_vertices(scene, mesh, NONE);
         let boxes: Vec<Aabb> = leaves.iter().map(|leaf| leaf.aabb).collect();
         let Some(bounds) = boxes.iter().copied().reduce(|a, b| a.union(&b)) else { return Ok(None) };
-        let tree = bvh::build(&boxes, bvh::MESH_LEVELS).ok_or_else(|| RenderError::TooDeep {
+        let tree = self.build_tree(&boxes, bvh::MESH_LEVELS).ok_or_else(|| RenderError::TooDeep {
             what: format!("the tree over mesh {index}"),
             levels: bvh::MESH_LEVELS,
         })?;
@@ -164,7 +169,7 @@ impl Geometry {
     fn add_world(&mut self, leaves: Vec<Leaf>) -> Result<(), RenderError> {
         let boxes: Vec<Aabb> = leaves.iter().map(|leaf| leaf.aabb).collect();
         let Some(bounds) = boxes.iter().copied().reduce(|a, b| a.union(&b)) else { return Ok(()) };
-        let tree = bvh::build(&boxes, bvh::WORLD_LEVELS).ok_or_else(|| RenderError::TooDeep {
+        let tree = self.build_tree(&boxes, bvh::WORLD_LEVELS).ok_or_else(|| RenderError::TooDeep {
             what: "the tree over the scene".into(),
             levels: bvh::WORLD_LEVELS,
         })?;
@@ -176,6 +181,13 @@ impl Geometry {
         }
         self.bounds = bounds;
         Ok(())
+    }
+
+    fn build_tree(&mut self, boxes: &[Aabb], levels: u32) -> Option<Tree> {
+        let began = Instant::now();
+        let tree = bvh::build(boxes, levels);
+        self.tree_time += began.elapsed();
+        tree
     }
 
     /// Appends a tree's nodes, whose leaves count from `first_leaf`.

@@ -41,7 +41,7 @@ use dispatch::Slicing;
 use shaders::native::Width;
 use upload::ScenePlace;
 
-pub use upload::DeviceScene;
+pub use upload::{DeviceScene, UploadTimes};
 
 /// An adapter of this machine.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! A scene in an adapter's memory.
 
+use std::time::{Duration, Instant};
+
 use bytemuck::{NoUninit, Zeroable};
 use farm_core::{RenderSettings, RenderTask};
 use farm_scene::{Camera, Projection, Scene};
@@ -18,6 +20,18 @@ pub struct DeviceScene {
     params: Params,
     cameras: Vec<Camera>,
     bytes: u64,
+    times: UploadTimes,
+}
+
+/// How long it took to bring a scene to an adapter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UploadTimes {
+    /// Bringing it into the form that the kernel reads, without the trees.
+    pub pack: Duration,
+    /// Building the trees.
+    pub trees: Duration,
+    /// Copying it to the adapter.
+    pub upload: Duration,
 }
 
 /// Where a scene's arrays are.
@@ -33,26 +47,37 @@ impl DeviceScene {
     /// Packs a scene and uploads it.
     pub(crate) fn upload(engine: &Engine, scene: &Scene) -> Result<Self, RenderError> {
         let cameras = scene.cameras.clone();
-        let (place, params, bytes) = match engine {
+        let began = Instant::now();
+        let (place, params, bytes, times) = match engine {
             Engine::Gpu(device) => {
                 let packed = pack::pack(scene)?;
+                let trees = packed.geometry.tree_time;
+                let pack = began.elapsed() - trees;
                 let (place, bytes) = upload_arrays(device, &packed)?;
-                (place, packed.params, bytes)
+                let upload = began.elapsed() - pack - trees;
+                (place, packed.params, bytes, UploadTimes { pack, trees, upload })
             }
             Engine::Cpu(cpu) => {
                 let scene = cpu.install(|| pack::pack(scene).map(CpuScene::new))?;
-                let params = scene.params();
+                let (params, trees) = (scene.params(), scene.tree_time());
+                let times = UploadTimes { pack: began.elapsed() - trees, trees, ..UploadTimes::default() };
                 let bytes = scene.bytes();
-                (ScenePlace::Cpu(Box::new(scene)), params, bytes)
+                (ScenePlace::Cpu(Box::new(scene)), params, bytes, times)
             }
         };
-        Ok(Self { place, params, cameras, bytes })
+        Ok(Self { place, params, cameras, bytes, times })
     }
 
     /// Bytes that the scene takes on the adapter.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How long it took to bring it there.
+    #[must_use]
+    pub fn times(&self) -> UploadTimes {
+        self.times
     }
 
     /// The parameters of a task's dispatches, but for the number of records.

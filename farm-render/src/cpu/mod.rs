@@ -48,6 +48,11 @@ impl CpuScene {
         Self { packed }
     }
 
+    /// Time that building its trees took.
+    pub(crate) fn tree_time(&self) -> Duration {
+        self.packed.geometry.tree_time
+    }
+
     /// What holds for every task.
     pub(crate) fn params(&self) -> Params {
         self.packed.params

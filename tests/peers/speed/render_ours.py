@@ -11,6 +11,7 @@ import os
 import resource
 import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import mitsuba
 import numpy as np
 
 from request import Answer, Request, cpu_seconds, low_spp, parser, request_of
+
+TIMES = ("seconds_render", "seconds_adapters", "cpu_seconds")
 
 
 def render(farm: Path, extra: list[str], request: Request, spp: int, exr: Path) -> dict:
@@ -33,7 +36,10 @@ def render(farm: Path, extra: list[str], request: Request, spp: int, exr: Path) 
     # Mesa's software driver counts the processors unless it is told.
     environment = os.environ | {"LP_NUM_THREADS": str(request.threads)}
     before = cpu_seconds(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([*command, *extra], env=environment, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run([*command, *extra], env=environment, stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        # Its own message stands above, on the standard error.
+        sys.exit(f"farm render ended with {done.returncode}")
     return json.loads(done.stdout) | {"cpu_seconds": cpu_seconds(resource.RUSAGE_CHILDREN) - before}
 
 
@@ -52,14 +58,14 @@ def main() -> None:
     request = request_of(flags)
     extra = shlex.split(flags.extra.format(threads=request.threads))
     low = low_spp(request.spp)
-    fewer = dict.fromkeys(["seconds_render", "seconds_adapters", "cpu_seconds"], 0.0)
+    fewer = dict.fromkeys(TIMES, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         exr = Path(folder) / "picture.exr"
         if request.timed:
             fewer = render(flags.farm, extra, request, low, exr)
         report = render(flags.farm, extra, request, request.spp, exr)
         np.save(request.picture, np.ascontiguousarray(read_exr(exr)))
-    spent = {key: report[key] - fewer[key] for key in fewer}
+    spent = {key: report[key] - fewer[key] for key in TIMES}
     answer.give(
         seconds=spent["seconds_render"],
         cpu_seconds=spent["cpu_seconds"],

@@ -26,10 +26,9 @@ class Scene:
 
 
 def field() -> Scene:
-    """Triangles and nothing else; written where it is missing."""
+    """Triangles and nothing else."""
     file = OUT / "scenes" / "field.glb"
-    if not file.exists():
-        write_field(file)
+    write_field(file)
     return Scene("field", "a million diffuse triangles, white sky", file, 512, 512, 64, 4, (1.0,) * 3)
 
 

@@ -1,0 +1,168 @@
+//! How fast adapters render a scene, side by side: rounds go from adapter to
+//! adapter, so that what else the machine does meets all of them alike.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use farm_core::{BlockRange, FrameNumber, Rect, RenderSettings, RenderTask, Resolution, TileImage};
+use farm_render::{AdapterInfo, DeviceScene, RenderError, Renderer, UploadTimes};
+use farm_scene::Scene;
+
+/// Renders of one pixel whose median is the cost of a dispatch.
+const DISPATCHES: usize = 9;
+
+/// What is rendered in each round.
+#[derive(Clone, Debug)]
+pub struct BenchTask {
+    /// Size of the frame.
+    pub resolution: Resolution,
+    /// How to sample; its samples per pixel are those of a round.
+    pub settings: RenderSettings,
+    /// Rounds, of which the median counts.
+    pub rounds: u32,
+}
+
+/// Open adapters.
+pub struct Bench {
+    renderers: Vec<Renderer>,
+    /// Time that opening each took.
+    open_times: Vec<Duration>,
+}
+
+/// How fast one adapter rendered a scene.
+#[derive(Clone, Debug)]
+pub struct Measurement {
+    /// The adapter.
+    pub adapter: AdapterInfo,
+    /// Time to open it, its kernel compiled.
+    pub open: Duration,
+    /// Time to bring the scene there.
+    pub upload: UploadTimes,
+    /// Time to render the first block of samples of the whole frame.
+    pub first_block: Duration,
+    /// Time to render one sample of one pixel: what a dispatch costs.
+    pub dispatch: Duration,
+    /// Median over the rounds.
+    pub samples_per_second: f64,
+    /// Likewise; camera, shadow and scattered rays.
+    pub rays_per_second: f64,
+}
+
+impl Bench {
+    /// Opens adapters, by their places in [`crate::list_adapters`]; `threads`
+    /// are those of the processor.
+    ///
+    /// # Errors
+    /// When one refuses.
+    pub fn open(adapters: &[usize], threads: Option<NonZeroUsize>) -> Result<Self, RenderError> {
+        let mut bench = Self { renderers: Vec::new(), open_times: Vec::new() };
+        for &index in adapters {
+            let began = Instant::now();
+            bench.renderers.push(Renderer::open(Some(index), threads)?);
+            bench.open_times.push(began.elapsed());
+        }
+        Ok(bench)
+    }
+
+    /// Measures a scene on every adapter, and the last picture of the first one.
+    /// `round_done` is called after each render of a round.
+    ///
+    /// # Errors
+    /// When the scene does not fit an adapter, or one breaks down.
+    pub fn measure(
+        &self,
+        scene: &Scene,
+        task: &BenchTask,
+        mut round_done: impl FnMut(),
+    ) -> Result<(Vec<Measurement>, TileImage), RenderError> {
+        let scenes: Result<Vec<DeviceScene>, RenderError> =
+            self.renderers.iter().map(|renderer| renderer.upload(scene)).collect();
+        let scenes = scenes?;
+        let lanes: Vec<(&Renderer, &DeviceScene)> = self.renderers.iter().zip(&scenes).collect();
+        let mut measurements = Vec::with_capacity(lanes.len());
+        for (&(renderer, scene), open) in lanes.iter().zip(&self.open_times) {
+            let first_block = time(renderer, scene, &first_block_of(task))?.0;
+            measurements.push(Measurement {
+                adapter: renderer.adapter().clone(),
+                open: *open,
+                upload: scene.times(),
+                first_block,
+                dispatch: dispatch_time(renderer, scene, task)?,
+                samples_per_second: 0.0,
+                rays_per_second: 0.0,
+            });
+        }
+        let mut rates = vec![(Vec::new(), Vec::new()); lanes.len()];
+        let mut picture = None;
+        for seed in 0..task.rounds.max(1) {
+            let round = round_of(task, seed);
+            for (&(renderer, scene), (samples, rays)) in lanes.iter().zip(&mut rates) {
+                let (taken, image) = time(renderer, scene, &round)?;
+                samples.push(per_second(image.samples, taken));
+                rays.push(per_second(image.rays, taken));
+                picture.get_or_insert(image);
+                round_done();
+            }
+        }
+        for (measurement, (samples, rays)) in measurements.iter_mut().zip(&mut rates) {
+            measurement.samples_per_second = median(samples);
+            measurement.rays_per_second = median(rays);
+        }
+        picture.map(|picture| (measurements, picture)).ok_or(RenderError::NoAdapter)
+    }
+}
+
+/// A round renders the whole frame; each has its own seed.
+fn round_of(task: &BenchTask, seed: u32) -> RenderTask {
+    let Resolution { width, height } = task.resolution;
+    RenderTask {
+        resolution: task.resolution,
+        frame: FrameNumber(1),
+        rect: Rect { x: 0, y: 0, width, height },
+        range: BlockRange::root(task.settings.blocks()),
+        settings: RenderSettings { seed, ..task.settings.clone() },
+    }
+}
+
+fn first_block_of(task: &BenchTask) -> RenderTask {
+    let whole = round_of(task, u32::MAX);
+    RenderTask { range: BlockRange { level: 0, index: 0 }, ..whole }
+}
+
+fn dispatch_time(
+    renderer: &Renderer,
+    scene: &DeviceScene,
+    task: &BenchTask,
+) -> Result<Duration, RenderError> {
+    let mut settings = task.settings.clone();
+    settings.samples_per_pixel = 1;
+    let rect = Rect { x: 0, y: 0, width: 1, height: 1 };
+    let pixel = RenderTask { rect, range: BlockRange::root(1), settings, ..round_of(task, 0) };
+    let times: Result<Vec<Duration>, RenderError> =
+        (0..DISPATCHES).map(|_| Ok(time(renderer, scene, &pixel)?.0)).collect();
+    let mut times = times?;
+    times.sort_unstable();
+    Ok(times[DISPATCHES / 2])
+}
+
+fn time(
+    renderer: &Renderer,
+    scene: &DeviceScene,
+    task: &RenderTask,
+) -> Result<(Duration, TileImage), RenderError> {
+    let began = Instant::now();
+    let image = renderer.render(scene, task, &mut |_| ControlFlow::Continue(()))?;
+    Ok((began.elapsed(), image))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn per_second(count: u64, taken: Duration) -> f64 {
+    count as f64 / taken.as_secs_f64().max(f64::MIN_POSITIVE)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
+}
