@@ -58,7 +58,7 @@ impl DeviceScene {
                 (place, packed.params, bytes, UploadTimes { pack, trees, upload })
             }
             Engine::Cpu(cpu) => {
-                let scene = cpu.install(|| pack::pack(scene).map(CpuScene::new))?;
+                let scene = cpu.install(|| pack::pack(scene).and_then(CpuScene::new))?;
                 let (params, trees) = (scene.params(), scene.tree_time());
                 let times = UploadTimes { pack: began.elapsed() - trees, trees, ..UploadTimes::default() };
                 let bytes = scene.bytes();

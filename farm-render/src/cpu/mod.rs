@@ -5,13 +5,21 @@
 //! here shades. Bits depend neither on the width nor on the number of threads:
 //! every record is computed alone.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
+mod stack;
+mod traverse;
+mod tree;
+
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use farm_core::{RenderTask, TileImage};
 use rayon::prelude::*;
-use shaders::native::lanes1::Mask;
+use shaders::native::lanes1::{F32, Mask};
+use shaders::native::vector::Vec3;
 use shaders::native::{Bindings, ByHand, Width, render_blocks, scalar};
 
 use crate::dispatch::Slicing;
@@ -19,6 +27,8 @@ use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
 use crate::pack::PackedScene;
 use crate::{AdapterInfo, Progress, RenderError};
+use traverse::{Ray, Traversal};
+use tree::WideTree;
 
 /// Records that a thread takes at a time: a multiple of every width, and enough
 /// that taking them costs nothing.
@@ -40,12 +50,23 @@ const MOST_RECORDS: u64 = 1 << 21;
 #[derive(Debug)]
 pub(crate) struct CpuScene {
     packed: PackedScene,
+    tree: WideTree,
 }
 
 impl CpuScene {
-    /// Prepares the tree.
-    pub(crate) fn new(packed: PackedScene) -> Self {
-        Self { packed }
+    /// Gives a scene the tree that suits the processor, in place of the kernel's.
+    pub(crate) fn new(mut packed: PackedScene) -> Result<Self, RenderError> {
+        let began = Instant::now();
+        let geometry = &mut packed.geometry;
+        let nodes = std::mem::take(&mut geometry.nodes);
+        let tree = WideTree::build(&nodes, &geometry.triangles, &geometry.instances, geometry.root)
+            .ok_or_else(|| RenderError::OutOfMemory {
+                what: "the scene's tree".into(),
+                needed: nodes.len().max(geometry.triangles.len()) as u64,
+                available: u64::from(tree::MOST_NODES),
+            })?;
+        geometry.tree_time += began.elapsed();
+        Ok(Self { packed, tree })
     }
 
     /// Time that building its trees took.
@@ -60,15 +81,43 @@ impl CpuScene {
 
     /// Bytes that the scene takes in memory.
     pub(crate) fn bytes(&self) -> u64 {
-        0
+        let PackedScene { geometry, materials, lights, texels, .. } = &self.packed;
+        let sizes = [
+            self.tree.bytes(),
+            size_of_val(&*geometry.triangles),
+            size_of_val(&*geometry.attributes),
+            size_of_val(&*geometry.instances),
+            size_of_val(&**materials),
+            size_of_val(&**lights),
+            size_of_val(&**texels),
+        ];
+        sizes.into_iter().map(|size| size as u64).sum()
     }
 }
 
-impl ByHand for CpuScene {
+/// The function of the WGSL that is written by hand.
+impl ByHand for Traversal<'_> {
+    #[inline]
     fn traverse(&self, ray: scalar::Ray, any_opaque: Mask) -> scalar::Hit {
-        let params = Params { root: self.packed.geometry.root, ..self.packed.params };
-        let mut bindings = bindings(&self.packed, &params, &mut [], self);
-        scalar::traverse_in_wgsl(Mask::splat(true), &mut bindings, ray, any_opaque)
+        let vector = |v: Vec3<F32>| v.to_array().map(f32::from);
+        let ray = Ray {
+            origin: vector(ray.origin),
+            direction: vector(ray.direction),
+            t_min: ray.t_min.into(),
+            t_max: ray.t_max.into(),
+            after_instance: ray.after_instance.into(),
+            after_triangle: ray.after_triangle.into(),
+        };
+        let hit = self.closest(&ray, any_opaque.into());
+        scalar::Hit {
+            t: hit.t.into(),
+            instance: hit.instance.into(),
+            triangle: hit.triangle.into(),
+            b: hit.b.into(),
+            c: hit.c.into(),
+            front: hit.front.into(),
+            opaque: hit.opaque.into(),
+        }
     }
 }
 
@@ -181,27 +230,19 @@ fn next_slice(records: u64, taken: Duration) -> u64 {
 fn render_chunk(width: Width, scene: &CpuScene, params: Params, records: &mut [Record]) {
     let count = u32::try_from(records.len()).expect("a chunk is small");
     let params = Params { record_count: count, ..params };
-    let mut bindings = bindings(&scene.packed, &params, records, scene);
-    render_blocks(width, &mut bindings, count);
-}
-
-/// A scene as the native version reads it.
-pub(crate) fn bindings<'a>(
-    scene: &'a PackedScene,
-    params: &'a Params,
-    records: &'a mut [Record],
-    by_hand: &'a dyn ByHand,
-) -> Bindings<'a> {
-    Bindings {
-        params: bytemuck::cast_ref(params),
+    let PackedScene { geometry, materials, lights, texels, .. } = &scene.packed;
+    let mut bindings = Bindings {
+        params: bytemuck::cast_ref(&params),
         records: bytemuck::cast_slice_mut(records),
-        nodes: bytemuck::cast_slice(&scene.geometry.nodes),
-        triangles: bytemuck::cast_slice(&scene.geometry.triangles),
-        attributes: &scene.geometry.attributes,
-        instances: bytemuck::cast_slice(&scene.geometry.instances),
-        materials: bytemuck::cast_slice(&scene.materials),
-        lights: bytemuck::cast_slice(&scene.lights),
-        texels: &scene.texels,
-        by_hand,
-    }
+        // Only the function that is written by hand reads a tree.
+        nodes: &[],
+        triangles: bytemuck::cast_slice(&geometry.triangles),
+        attributes: &geometry.attributes,
+        instances: bytemuck::cast_slice(&geometry.instances),
+        materials: bytemuck::cast_slice(materials),
+        lights: bytemuck::cast_slice(lights),
+        texels,
+        by_hand: &Traversal::new(&scene.tree, &geometry.triangles, &geometry.instances),
+    };
+    render_blocks(width, &mut bindings, count);
 }

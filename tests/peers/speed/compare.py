@@ -17,6 +17,7 @@ import platform
 import shlex
 import statistics
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,9 @@ from scenes import OUT, ROOT, Scene, scenes
 # several launches counts up to.
 REFERENCE_SEED = 1_000_003
 ERROR_SEED = 2_000_003
+OURS = "Tessera=--adapter cpu --cpu {threads}"
 IDLE_LOAD = 0.5
+IDLE_SHARE = 0.95
 # Two renders whose difference is timed may each be a few tenths of a second off.
 SHORTEST_SECONDS = 0.2
 
@@ -54,7 +57,7 @@ def arguments() -> argparse.Namespace:
         action="append",
         metavar="NAME=ARGUMENTS",
         help="a way to run ours, with arguments for `farm render`; {threads} is their number; "
-        "may be repeated; `none` for the peers alone [default: Tessera=, the best adapter]",
+        f"may be repeated; `none` for the peers alone [default: {OURS}]",
     )
     flags.add_argument("--farm", type=Path, default=ROOT / "target" / "release" / "farm")
     flags.add_argument("--threads", type=int, default=2)
@@ -64,6 +67,13 @@ def arguments() -> argparse.Namespace:
     flags.add_argument("--error-edge", type=int, default=128, help="pixels; 0 measures no errors")
     flags.add_argument("--error-rounds", type=int, default=3)
     flags.add_argument("--reference-spp", type=int, default=2048)
+    flags.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait for an idle machine before each turn, at most so long (Linux)",
+    )
     flags.add_argument("--limit-seconds", type=float, default=1800.0, help="of one render")
     flags.add_argument("--out", type=Path, help="write the JSON here and leave docs/ alone")
     return flags.parse_args()
@@ -97,7 +107,7 @@ def chosen_renderers(flags: argparse.Namespace) -> list[Renderer]:
         found = [peer for peer in found if any(part in peer.name.lower() for part in parts)]
     if flags.ours == ["none"]:
         return found
-    ways = [way.partition("=") for way in flags.ours or ["Tessera="]]
+    ways = [way.partition("=") for way in flags.ours or [OURS]]
     if not flags.farm.exists():
         sys.exit(f"error: there is no {flags.farm}\nhint: cargo build --release --bin farm")
     return found + [ours(name, extra, flags.farm.resolve()) for name, _, extra in ways]
@@ -121,6 +131,23 @@ def processor() -> str:
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def idle_ticks() -> tuple[int, int]:
+    """Ticks that all processors together have idled, and all ticks, since the start."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    return ticks[3], sum(ticks)
+
+
+def wait_until_idle(patience_seconds: float) -> None:
+    """Returns once all processors have idled for two seconds, or at the end of patience."""
+    end = time.monotonic() + patience_seconds
+    while time.monotonic() < end:
+        idle, total = idle_ticks()
+        time.sleep(2.0)
+        idle_now, total_now = idle_ticks()
+        if idle_now - idle > IDLE_SHARE * (total_now - total):
+            return
 
 
 def request_of(scene: Scene, flags: argparse.Namespace, seed: int) -> Request:
@@ -149,6 +176,7 @@ def take_turns(
         for renderer, result in zip(renderers, results, strict=True):
             if "failed" in result:
                 continue
+            wait_until_idle(flags.patience)
             try:
                 turn = renderer.render(request_of(scene, flags, seed), flags.limit_seconds)
                 if turn["seconds"] < SHORTEST_SECONDS:

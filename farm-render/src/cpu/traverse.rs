@@ -1,0 +1,486 @@
+//! A ray in, a hit out: the processor's version of `shaders/wgsl/traverse.wgsl`.
+//!
+//! It returns the same bits as the kernel where the kernel's products and sums
+//! are rounded one by one: the triangle test and the maps into mesh space are
+//! written in its order, and ties are broken as there. Which boxes are entered
+//! on the way is another matter, and the order of that is free; so with
+//! `any_opaque`, which takes the first opaque triangle that is met, the two may
+//! return different ones.
+//!
+//! What depends on the instructions of a processor is a [`Level`]; the walk
+//! itself is written once.
+
+use std::hint::select_unpredictable;
+use std::slice;
+
+#[cfg(target_arch = "x86_64")]
+use super::avx2::Avx2;
+use super::portable::Portable;
+use super::stack::Stack;
+use super::tree::{COORDINATE_SHARE, Child, WideNode, WideTree, referenced_instance};
+use crate::layout::{Instance, NONE, Triangle, triangle_flags};
+
+/// A ray; hits lie after (`t_min`, `after_instance`, `after_triangle`) and before
+/// `t_max`, in units of the direction's length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ray {
+    pub(crate) origin: [f32; 3],
+    pub(crate) direction: [f32; 3],
+    pub(crate) t_min: f32,
+    pub(crate) t_max: f32,
+    pub(crate) after_instance: u32,
+    pub(crate) after_triangle: u32,
+}
+
+/// A hit; `instance` is `NONE` where there is none. `b` and `c` weigh the second
+/// and the third corner.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Hit {
+    pub(crate) t: f32,
+    pub(crate) instance: u32,
+    pub(crate) triangle: u32,
+    pub(crate) b: f32,
+    pub(crate) c: f32,
+    pub(crate) front: bool,
+    pub(crate) opaque: bool,
+}
+
+/// A triangle whose edge functions agree in sign, and its corners' depths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EdgeTest {
+    pub(super) edges: [f32; 3],
+    pub(super) depths: [f32; 3],
+}
+
+/// What is done with a processor's own instructions.
+///
+/// # Safety
+///
+/// The unsafe functions may be called where the processor has the level's
+/// instructions, in a function that is compiled for them. `space` and
+/// `children_met` want a `t_min` that is not negative, and `push_sorted` wants
+/// at least one child to be met.
+pub(super) trait Level {
+    /// A ray made ready for a space.
+    type Space;
+    /// The distances at which the children of a node are met.
+    type Near: Copy;
+
+    /// Makes a ray ready, grown by a share of its origin (see [`super::tree`]).
+    ///
+    /// The triangle test's part has the bits of the kernel's `local_ray`. What
+    /// the planes' products are added to is kept finite, so that no distance
+    /// becomes a NaN: planes lie within 10¹⁵, and reciprocals within 10¹⁸.
+    unsafe fn space(origin: [f32; 3], direction: [f32; 3], origin_share: f32, t_min: f32) -> Self::Space;
+
+    /// The third component of the shear.
+    fn scale(space: &Self::Space) -> f32;
+
+    /// The children that a ray meets between `t_min` and `t_max`, a bit each.
+    unsafe fn children_met(space: &Self::Space, node: &WideNode, t_max: f32) -> (u32, Self::Near);
+
+    /// Keys in the order of the distances; see [`key_limit`].
+    unsafe fn keys(near: Self::Near) -> [i32; 8];
+
+    /// Pushes all children that are met but the nearest, the farthest first, and
+    /// returns the nearest.
+    unsafe fn push_sorted(near: Self::Near, met: u32, children: &[Child; 8], stack: &mut Stack) -> Child;
+
+    /// Calls `visit` for those of at most 3 triangles whose edge functions agree,
+    /// until it returns true, and returns whether it did.
+    unsafe fn triangles_met(
+        space: &Self::Space,
+        triangles: &[Triangle],
+        visit: impl FnMut(u32, EdgeTest) -> bool,
+    ) -> bool;
+
+    /// [`Traversal::visit_instances`], compiled for the level.
+    unsafe fn visit_instances<const ANY: bool>(
+        traversal: &Traversal<'_>,
+        search: &mut Search<'_>,
+        leaf: Child,
+    ) -> bool;
+}
+
+/// The largest key of a child that may hold a hit at `t` or before: keys are the
+/// bits of distances, of which those below zero count as zero, and the lowest
+/// three may be anything.
+#[inline(always)]
+fn key_limit(t: f32) -> i32 {
+    t.to_bits().cast_signed().max(0) | 7
+}
+
+/// A ray on its way, in both spaces.
+pub(super) struct Search<'r> {
+    ray: &'r Ray,
+    best: Hit,
+    stack: Stack,
+}
+
+/// What rays are traced against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traversal<'a> {
+    tree: &'a WideTree,
+    triangles: &'a [Triangle],
+    instances: &'a [Instance],
+    kind: Kind,
+}
+
+/// The levels, the best last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Kind {
+    /// The best level of this processor.
+    fn detected() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if Avx2::is_here() {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
+}
+
+impl<'a> Traversal<'a> {
+    /// Makes a tree ready for rays; `triangles` and `instances` must be those
+    /// that it was built with.
+    pub(crate) fn new(tree: &'a WideTree, triangles: &'a [Triangle], instances: &'a [Instance]) -> Self {
+        Self { tree, triangles, instances, kind: Kind::detected() }
+    }
+
+    /// Finds the closest hit of a ray; with `any_opaque` it stops at the first
+    /// hit on an opaque triangle, and that one is returned however far it is.
+    #[inline]
+    pub(crate) fn closest(&self, ray: &Ray, any_opaque: bool) -> Hit {
+        match self.kind {
+            // It compares distances in a way that wants them not negative.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 if ray.t_min >= 0.0 => {
+                // SAFETY: this kind was detected.
+                unsafe {
+                    if any_opaque {
+                        closest_avx2::<true>(self, ray)
+                    } else {
+                        closest_avx2::<false>(self, ray)
+                    }
+                }
+            }
+            _ => {
+                // SAFETY: every processor has this level.
+                unsafe {
+                    if any_opaque {
+                        self.walk_world::<Portable, true>(ray)
+                    } else {
+                        self.walk_world::<Portable, false>(ray)
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The processor must have the level's instructions.
+    #[inline(always)]
+    unsafe fn walk_world<L: Level, const ANY: bool>(&self, ray: &Ray) -> Hit {
+        let (t, instance, triangle) = (ray.t_max, NONE, NONE);
+        let best = Hit { t, instance, triangle, b: 0.0, c: 0.0, front: false, opaque: true };
+        let mut search = Search { ray, best, stack: Stack::new() };
+        if self.tree.root != NONE {
+            // SAFETY: the caller has the level's instructions.
+            unsafe {
+                let space = L::space(ray.origin, ray.direction, self.tree.origin_share, ray.t_min);
+                self.walk::<L, ANY, false>(&mut search, &space, Child::inner(self.tree.root), NONE);
+            }
+        }
+        search.best
+    }
+
+    /// Visits a leaf of the world's tree that has instances, and returns whether
+    /// the search is over.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the level's instructions.
+    #[inline(always)]
+    unsafe fn visit_instances<L: Level, const ANY: bool>(
+        &self,
+        search: &mut Search<'_>,
+        leaf: Child,
+    ) -> bool {
+        let (ray, t_min) = (search.ray, search.ray.t_min);
+        for (place, entry) in (leaf.place()..).zip(self.entries(leaf)) {
+            // SAFETY: the caller has the level's instructions.
+            let is_over = unsafe {
+                if let Some(name) = referenced_instance(entry) {
+                    let instance = &self.instances[name as usize];
+                    let origin = transform_point(&instance.to_mesh, &ray.origin);
+                    let direction = transform_direction(&instance.to_mesh, &ray.direction);
+                    let space = L::space(origin, direction, COORDINATE_SHARE, t_min);
+                    self.walk::<L, ANY, true>(search, &space, Child::inner(instance.root), name)
+                } else {
+                    let space = L::space(ray.origin, ray.direction, self.tree.origin_share, t_min);
+                    visit_triangles::<L, ANY>(search, &space, slice::from_ref(entry), place, NONE)
+                }
+            };
+            if is_over {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Walks one tree, and returns whether the search is over. `inside` is the
+    /// instance whose tree it is, or `NONE`.
+    ///
+    /// A node's children are visited nearest first. A processor waits for memory
+    /// most of the time, so what is put on the stack is also fetched.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the level's instructions.
+    #[inline(always)]
+    unsafe fn walk<L: Level, const ANY: bool, const MESH: bool>(
+        &self,
+        search: &mut Search<'_>,
+        space: &L::Space,
+        root: Child,
+        inside: u32,
+    ) -> bool {
+        let mut t_max = search.best.t;
+        let mut limit = key_limit(t_max);
+        // This ends the walk: it is never behind anything.
+        search.stack.push(Child::NOTHING, i32::MIN);
+        let mut child = root;
+        loop {
+            if !child.is_leaf() {
+                let node = &self.tree.nodes[child.node()];
+                fetch((&raw const node.children).cast());
+                // SAFETY: the caller has the level's instructions, here and below.
+                let (met, near) = unsafe { L::children_met(space, node, t_max) };
+                let others = met & met.wrapping_sub(1);
+                let first = met.trailing_zeros() as usize & 7;
+                if others == 0 {
+                    // None or one, without a branch between them.
+                    let (top, key) = search.stack.peek(0);
+                    let is_none = met == 0;
+                    child = if is_none { top } else { node.children[first] };
+                    search.stack.drop_if(is_none);
+                    if !is_none || key <= limit {
+                        continue;
+                    }
+                } else if others & (others - 1) == 0 {
+                    let second = others.trailing_zeros() as usize & 7;
+                    // SAFETY: as above.
+                    let keys = unsafe { L::keys(near) };
+                    let (a, b) = (node.children[first], node.children[second]);
+                    let (near, far) = if keys[first] > keys[second] { (b, a) } else { (a, b) };
+                    self.prefetch(far);
+                    search.stack.push(far, keys[first].max(keys[second]));
+                    child = near;
+                    continue;
+                } else {
+                    // SAFETY: as above, and more than one child is met.
+                    child = unsafe { L::push_sorted(near, met, &node.children, &mut search.stack) };
+                    self.prefetch(search.stack.peek(0).0);
+                    self.prefetch(search.stack.peek(1).0);
+                    continue;
+                }
+            } else if child == Child::NOTHING {
+                return false;
+            } else {
+                // SAFETY: as above.
+                let is_over = unsafe {
+                    if !MESH && child.has_instances() {
+                        L::visit_instances::<ANY>(self, search, child)
+                    } else {
+                        visit_triangles::<L, ANY>(search, space, self.entries(child), child.place(), inside)
+                    }
+                };
+                if is_over {
+                    return true;
+                }
+                t_max = search.best.t;
+                limit = key_limit(t_max);
+            }
+            // The next of those that are not behind the best hit.
+            loop {
+                let (top, key) = search.stack.pop();
+                if key <= limit {
+                    child = top;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What a leaf names.
+    #[inline(always)]
+    fn entries(&self, leaf: Child) -> &[Triangle] {
+        &self.triangles[leaf.first()..leaf.first() + leaf.count()]
+    }
+
+    /// Fetches the four lines that a child's node or triangles begin with.
+    #[inline(always)]
+    fn prefetch(&self, child: Child) {
+        let leaf = self.triangles.as_ptr().wrapping_add(child.first()).cast::<i8>();
+        let node = self.tree.nodes.as_ptr().wrapping_add(child.node()).cast::<i8>();
+        let address = select_unpredictable(child.is_leaf(), leaf, node);
+        for line in 0..4 {
+            fetch(address.wrapping_add(64 * line));
+        }
+    }
+}
+
+/// Fetches the cache line at an address, where the compiler offers that.
+#[inline(always)]
+fn fetch(address: *const i8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has it, and no address is wrong for it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Tests the triangles of a leaf, and returns whether the search is over.
+///
+/// # Safety
+///
+/// The processor must have the level's instructions.
+#[inline(always)]
+unsafe fn visit_triangles<L: Level, const ANY: bool>(
+    search: &mut Search<'_>,
+    space: &L::Space,
+    triangles: &[Triangle],
+    first: u32,
+    inside: u32,
+) -> bool {
+    // SAFETY: the caller has the level's instructions.
+    unsafe {
+        L::triangles_met(space, triangles, |index, test| {
+            let triangle = &triangles[index as usize];
+            match hit_of(L::scale(space), triangle, first + index, inside, &test) {
+                Some(hit) if beats(search.ray, &search.best, &hit) => {
+                    search.best = hit;
+                    ANY && hit.opaque
+                }
+                _ => false,
+            }
+        })
+    }
+}
+
+/// A triangle's hit, from where its edge functions are known to agree; the order
+/// of operations is that of `intersect_triangle`.
+#[inline(always)]
+fn hit_of(scale: f32, triangle: &Triangle, place: u32, inside: u32, test: &EdgeTest) -> Option<Hit> {
+    let EdgeTest { edges: [u, v, w], depths: [a, b, c] } = test;
+    let determinant = u + v + w;
+    if !(determinant.abs() > 0.0) {
+        return None;
+    }
+    let inverse = 1.0 / determinant;
+    let front = (determinant > 0.0) == (scale > 0.0);
+    let (owner, flags) = (triangle.a[3], triangle.c[3]);
+    if !front && flags & triangle_flags::CULLS_BACK != 0 {
+        return None;
+    }
+    Some(Hit {
+        t: (u * a + v * b + w * c) * (scale * inverse),
+        instance: if owner == NONE { inside } else { owner },
+        triangle: place,
+        b: v * inverse,
+        c: w * inverse,
+        front,
+        opaque: flags & triangle_flags::OPAQUE != 0,
+    })
+}
+
+/// A component too small to divide by counts as a tiny one of the same sign.
+#[inline(always)]
+pub(super) fn divisible(x: f32) -> f32 {
+    let tiny = if x < 0.0 { -1.0e-18 } else { 1.0e-18 };
+    if x.abs() < 1.0e-18 { tiny } else { x }
+}
+
+/// Rows of an affine map times a point.
+fn transform_point(rows: &[[f32; 4]; 3], point: &[f32; 3]) -> [f32; 3] {
+    rows.map(|row| dot3(&row, point) + row[3])
+}
+
+/// Rows of an affine map times a direction.
+fn transform_direction(rows: &[[f32; 4]; 3], direction: &[f32; 3]) -> [f32; 3] {
+    rows.map(|row| dot3(&row, direction))
+}
+
+/// The first three of a row times a vector.
+fn dot3(row: &[f32; 4], v: &[f32; 3]) -> f32 {
+    (row[0] * v[0] + row[1] * v[1]) + row[2] * v[2]
+}
+
+/// Twice the cross product of `b` and `a`.
+#[inline(always)]
+pub(super) fn edge(a: [f32; 2], b: [f32; 2]) -> f32 {
+    (b[0] - a[0]) * (b[1] + a[1]) - (b[1] - a[1]) * (b[0] + a[0])
+}
+
+/// Whether (instance, triangle) comes before another: the order that breaks ties
+/// between equal distances.
+#[inline(always)]
+fn comes_before(instance: u32, triangle: u32, other_instance: u32, other_triangle: u32) -> bool {
+    instance < other_instance || (instance == other_instance && triangle < other_triangle)
+}
+
+/// Whether a hit lies behind the ray's beginning and before the best one.
+#[inline(always)]
+fn beats(ray: &Ray, best: &Hit, hit: &Hit) -> bool {
+    let behind = hit.t > ray.t_min
+        || (hit.t == ray.t_min
+            && comes_before(ray.after_instance, ray.after_triangle, hit.instance, hit.triangle));
+    let closer = hit.t < best.t
+        || (hit.t == best.t && comes_before(hit.instance, hit.triangle, best.instance, best.triangle));
+    behind && closer
+}
+
+/// # Safety
+///
+/// The processor must be an [`Avx2`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+unsafe fn closest_avx2<const ANY: bool>(traversal: &Traversal<'_>, ray: &Ray) -> Hit {
+    // SAFETY: the caller has it.
+    unsafe { traversal.walk_world::<Avx2, ANY>(ray) }
+}
+
+/// # Safety
+///
+/// The processor must be an [`Avx2`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+#[inline(never)]
+pub(super) unsafe fn visit_instances_avx2<const ANY: bool>(
+    traversal: &Traversal<'_>,
+    search: &mut Search<'_>,
+    leaf: Child,
+) -> bool {
+    // SAFETY: the caller has it.
+    unsafe { traversal.visit_instances::<Avx2, ANY>(search, leaf) }
+}
+
+/// [`Traversal::visit_instances`] for every processor.
+#[inline(never)]
+pub(super) fn visit_instances_portable<const ANY: bool>(
+    traversal: &Traversal<'_>,
+    search: &mut Search<'_>,
+    leaf: Child,
+) -> bool {
+    // SAFETY: every processor has this level.
+    unsafe { traversal.visit_instances::<Portable, ANY>(search, leaf) }
+}
