@@ -214,9 +214,9 @@ impl Bins {
                 right[bin] = cost(&sum);
             }
             let mut sum = (Aabb::empty(), 0);
-            for bin in 1..BINS {
+            for (bin, right) in right.into_iter().enumerate().skip(1) {
                 sum = (sum.0.union(&self.filled[axis][bin - 1].0), sum.1 + self.filled[axis][bin - 1].1);
-                let total = cost(&sum) + right[bin];
+                let total = cost(&sum) + right;
                 if best.is_none_or(|(least, _)| total < least) {
                     best = Some((total, Plane { axis, bin, centres: self.centres, scale: self.scale }));
                 }
@@ -277,13 +277,13 @@ fn join(top: &Tree, parts: &[Tree]) -> Tree {
         let tree = &parts[part];
         // The root's place is not used again, so node 1 comes first.
         let (nodes_before, boxes_before) = (index(nodes.len()) - 1, index(order.len()));
-        let moved = |node: &CwBvhNode| CwBvhNode {
+        let mut moved = tree.nodes.iter().map(|node| CwBvhNode {
             child_base_idx: node.child_base_idx + nodes_before,
             primitive_base_idx: node.primitive_base_idx + boxes_before,
             ..*node
-        };
-        nodes[root] = moved(&tree.nodes[0]);
-        nodes.extend(tree.nodes[1..].iter().map(moved));
+        });
+        nodes[root] = moved.next().expect("a tree has a root");
+        nodes.extend(moved);
         order.extend_from_slice(&tree.order);
     }
     Tree { nodes, order }

@@ -10,6 +10,8 @@
 //!
 //! Calls block the thread that makes them, for as long as the device works.
 
+#![cfg_attr(test, expect(clippy::duplicate_mod, reason = "the tests run on every backend"))]
+
 mod adapter;
 mod alias;
 mod bvh;

@@ -57,7 +57,7 @@ pub(super) fn needs(
     if by_hand {
         return Needs { live: true, bindings: true };
     }
-    let mut needs = Needs { live: branches(module, function, known, &function.body), bindings: false };
+    let mut needs = Needs { live: branches(function, known, &function.body), bindings: false };
     for (_, expression) in function.expressions.iter() {
         match *expression {
             Expression::GlobalVariable(variable) => {
@@ -82,16 +82,11 @@ pub(super) fn needs(
 }
 
 /// Whether a block has branches or loops that are not folded.
-fn branches(
-    module: &Module,
-    function: &Function,
-    known: &HashMap<Handle<Function>, Needs>,
-    block: &Block,
-) -> bool {
+fn branches(function: &Function, known: &HashMap<Handle<Function>, Needs>, block: &Block) -> bool {
     block.iter().any(|statement| match statement {
-        Statement::If { .. } => fold(module, function, known, statement).is_none(),
+        Statement::If { .. } => fold(function, known, statement).is_none(),
         Statement::Loop { .. } | Statement::Switch { .. } => true,
-        Statement::Block(inner) => branches(module, function, known, inner),
+        Statement::Block(inner) => branches(function, known, inner),
         _ => false,
     })
 }
@@ -118,19 +113,17 @@ pub(super) fn visit(block: &Block, found: &mut dyn FnMut(&Statement)) {
 
 /// Every folded variable of a function.
 pub(super) fn folds(
-    module: &Module,
     function: &Function,
     known: &HashMap<Handle<Function>, Needs>,
 ) -> HashMap<Handle<LocalVariable>, Fold> {
     let mut folds = HashMap::new();
-    visit(&function.body, &mut |statement| folds.extend(fold(module, function, known, statement)));
+    visit(&function.body, &mut |statement| folds.extend(fold(function, known, statement)));
     folds
 }
 
 /// The variable that a statement gives the value of `&&` or `||`, if it does
 /// that.
 pub(super) fn fold(
-    module: &Module,
     function: &Function,
     known: &HashMap<Handle<Function>, Needs>,
     statement: &Statement,
@@ -154,7 +147,7 @@ pub(super) fn fold(
     let is_pure = |statement: &Statement| match statement {
         Statement::Emit(_) => true,
         Statement::Call { function, .. } => known.get(function).is_some_and(|needs| needs.is_pure()),
-        other => fold(module, function, known, other).is_some(),
+        other => fold(function, known, other).is_some(),
     };
     if !before.iter().all(is_pure) {
         return None;

@@ -339,7 +339,7 @@ impl<'a> Body<'a> {
             names: HashMap::new(),
             arguments,
             locals: HashMap::new(),
-            folds: analysis::folds(module, function, needs),
+            folds: analysis::folds(function, needs),
             taken,
             returns_early: analysis::returns_early(&function.body),
             masked: false,

@@ -101,7 +101,7 @@ impl Body<'_> {
     }
 
     fn fold_of(&self, statement: &Statement) -> bool {
-        analysis::fold(self.module, self.function, self.needs, statement).is_some()
+        analysis::fold(self.function, self.needs, statement).is_some()
     }
 
     /// Names those values of a run of pure statements that are used more than
@@ -142,7 +142,7 @@ impl Body<'_> {
 
     /// What `&&` and `||` are made of.
     fn consumed_by_folds(&self, statement: &Statement, consumed: &mut HashSet<Handle<Expression>>) {
-        let fold = analysis::fold(self.module, self.function, self.needs, statement);
+        let fold = analysis::fold(self.function, self.needs, statement);
         if let (Some((_, fold)), Statement::If { condition, accept, .. }) = (fold, statement) {
             consumed.extend([*condition, fold.left, fold.right]);
             accept.iter().for_each(|inner| self.consumed_by_folds(inner, consumed));

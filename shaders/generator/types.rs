@@ -186,7 +186,7 @@ impl Generator<'_> {
         fields: &[(String, String, &naga::StructMember)],
         span: Span,
     ) -> Result<()> {
-        if fields.iter().any(|(_, ty, member)| !self.can_lie_in_memory(ty, member.ty)) {
+        if !fields.iter().all(|(.., member)| can_lie_in_memory(self.module, member.ty)) {
             return Ok(());
         }
         self.out.open(format!("impl {name_of_struct} {{"));
@@ -214,15 +214,16 @@ impl Generator<'_> {
         self.out.close("}");
         Ok(())
     }
+}
 
-    fn can_lie_in_memory(&self, name: &str, ty: Handle<Type>) -> bool {
-        match &self.module.types[ty].inner {
-            TypeInner::Struct { members, .. } => members.iter().all(|member| {
-                self.can_lie_in_memory(&format!("{:?}", self.module.types[member.ty].name), member.ty)
-            }),
-            TypeInner::Array { base, .. } => self.can_lie_in_memory(name, *base),
-            TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } => scalar.kind != ScalarKind::Bool,
-            _ => false,
+/// Whether a buffer can hold values of a type: booleans have no bits there.
+fn can_lie_in_memory(module: &Module, ty: Handle<Type>) -> bool {
+    match &module.types[ty].inner {
+        TypeInner::Struct { members, .. } => {
+            members.iter().all(|member| can_lie_in_memory(module, member.ty))
         }
+        TypeInner::Array { base, .. } => can_lie_in_memory(module, *base),
+        TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } => scalar.kind != ScalarKind::Bool,
+        _ => false,
     }
 }

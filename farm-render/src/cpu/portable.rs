@@ -136,10 +136,9 @@ impl Level for Portable {
                 .map(|v| [*x, *y, *z].map(|axis| f32::from_bits(v[axis]) - origin[axis]));
             let [a, b, c] = corners.map(|v| [v[0] - shear[0] * v[2], v[1] - shear[1] * v[2]]);
             let edges = [edge(b, c), edge(c, a), edge(a, b)];
-            if edges.iter().all(|&e| e >= 0.0) || edges.iter().all(|&e| e <= 0.0) {
-                if visit(index, EdgeTest { edges, depths: corners.map(|v| v[2]) }) {
-                    return true;
-                }
+            let agree = edges.iter().all(|&e| e >= 0.0) || edges.iter().all(|&e| e <= 0.0);
+            if agree && visit(index, EdgeTest { edges, depths: corners.map(|v| v[2]) }) {
+                return true;
             }
         }
         false

@@ -383,7 +383,7 @@ unsafe fn visit_triangles<L: Level, const ANY: bool>(
 fn hit_of(scale: f32, triangle: &Triangle, place: u32, inside: u32, test: &EdgeTest) -> Option<Hit> {
     let EdgeTest { edges: [u, v, w], depths: [a, b, c] } = test;
     let determinant = u + v + w;
-    if !(determinant.abs() > 0.0) {
+    if determinant == 0.0 || determinant.is_nan() {
         return None;
     }
     let inverse = 1.0 / determinant;

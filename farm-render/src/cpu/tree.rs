@@ -280,8 +280,8 @@ fn instance_box(instance: &Instance, mesh: &Corners) -> Corners {
     let corner = |axis: usize| [f64::from(mesh.lower[axis]), f64::from(mesh.upper[axis])];
     let exact = instance.to_world.map(|row| {
         let mut range = [f64::from(row[3]); 2];
-        for axis in 0..3 {
-            let ends = corner(axis).map(|x| x * f64::from(row[axis]));
+        for (axis, factor) in row.into_iter().take(3).enumerate() {
+            let ends = corner(axis).map(|x| x * f64::from(factor));
             range = [range[0] + ends[0].min(ends[1]), range[1] + ends[0].max(ends[1])];
         }
         range

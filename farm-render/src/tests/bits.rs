@@ -1,6 +1,7 @@
 //! The same bits however the work is cut.
 
 use super::*;
+use crate::class::{probe_scene, probe_task};
 use crate::dispatch::Slicing;
 
 /// The rectangles of a frame cut into squares, each with the place of its

@@ -1,12 +1,14 @@
 //! On the processor, and what only it promises.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::OnceLock;
 
+use farm_scene::LoadOptions;
 use shaders::native::Width;
 
 use super::*;
-use crate::class::{probe_scene, probe_task};
+use crate::class::probe_scene;
 use crate::cpu;
 
 /// One renderer for all tests.
@@ -32,16 +34,33 @@ mod material;
 #[path = "scene.rs"]
 mod scene;
 
+/// Our own scenes, and the probe.
+fn scenes() -> Vec<(String, Scene)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member").join("scenes");
+    let mut scenes = vec![("the probe".to_owned(), probe_scene())];
+    for entry in std::fs::read_dir(&folder).expect("the folder is there") {
+        let path = entry.expect("it can be read").path();
+        if path.extension().is_some_and(|extension| extension == "glb") {
+            let options = LoadOptions { environment: Some(folder.join("sky.hdr")), ..LoadOptions::default() };
+            let loaded = farm_scene::load(&path, &options).expect("our own scenes load");
+            scenes.push((path.display().to_string(), loaded.scene));
+        }
+    }
+    assert!(scenes.len() > 5, "the scenes are there");
+    scenes
+}
+
 #[test]
 fn bits_depend_neither_on_the_width_nor_on_the_number_of_threads() {
-    let scene = probe_scene();
-    let task = probe_task();
-    let expected = bits(&render_on(&open(NonZeroUsize::MIN, Width::ONE), &scene, &task));
-    for width in Width::available() {
-        for threads in [1, 2, 5] {
-            let renderer = open(NonZeroUsize::new(threads).expect("not 0"), width);
-            let image = render_on(&renderer, &scene, &task);
-            assert!(bits(&image) == expected, "{} lanes on {threads} threads", width.lanes());
+    let task = frame(24, 20, 8);
+    for (name, scene) in scenes() {
+        let expected = bits(&render_on(&open(NonZeroUsize::MIN, Width::ONE), &scene, &task));
+        for width in Width::available() {
+            for threads in [1, 2, 5] {
+                let renderer = open(NonZeroUsize::new(threads).expect("not 0"), width);
+                let image = render_on(&renderer, &scene, &task);
+                assert!(bits(&image) == expected, "{name}: {} lanes on {threads} threads", width.lanes());
+            }
         }
     }
 }

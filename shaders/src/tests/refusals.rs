@@ -1,7 +1,6 @@
 //! What the generator has no counterpart for is an error that names its place.
 
 #[path = "../../generator/mod.rs"]
-#[expect(unreachable_pub, dead_code, reason = "the build script's module, tried out here")]
 mod generator;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};

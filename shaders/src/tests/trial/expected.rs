@@ -166,7 +166,7 @@ fn early_returns(a: u32, b: u32) -> u32 {
 fn short_circuits(a: u32, b: u32) -> u32 {
     let odd = a & 1 == 1;
     let first = odd && a > b || !odd && b & 3 == 2;
-    let both = odd && a % 3 == 0 && b % 5 != 0;
+    let both = odd && a.is_multiple_of(3) && !b.is_multiple_of(5);
     u32::from(first) | u32::from(both) << 1 | u32::from(odd || a == b) << 2
 }
 
