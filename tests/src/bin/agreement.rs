@@ -100,7 +100,7 @@ fn compare(
     let mut agreement = Agreement::default();
     for seed in 0..arguments.samples {
         let task = one_sample(arguments, seed);
-        let mut render =
+        let render =
             |place: usize| renderers[place].render(&scenes[place], &task, &mut |_| ControlFlow::Continue(()));
         let (ours, theirs) = (render(0)?, render(1)?);
         for (ours, theirs) in ours.pixels.iter().zip(&theirs.pixels) {
