@@ -200,19 +200,26 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// The trait of the functions that the caller brings, a lane at a time.
+    /// The trait of the functions that the caller brings.
     fn by_hand_trait(&mut self) -> Result<()> {
         self.out.line("");
-        self.out.line("/// What is written by hand, for one lane.");
+        self.out.line("/// What is written by hand, for the lanes that call it together.");
         self.out.open("pub trait ByHand {");
         for (handle, function) in self.module.functions.iter() {
             if !self.is_by_hand(function) {
                 continue;
             }
             let span = self.module.functions.get_span(handle);
-            let (arguments, result) = self.signature(function, span)?;
+            let types: Result<Vec<String>> =
+                function.arguments.iter().map(|a| types::name(self.module, a.ty, span)).collect();
+            let Some(result) = &function.result else {
+                return unsupported(span, "a function without a result that is written by hand");
+            };
+            let result = types::name(self.module, result.ty, span)?;
             let name = function.name.clone().unwrap_or_default();
-            self.out.line(format!("fn {name}(&self, {arguments}){result};"));
+            let call = types?.join(", ");
+            self.out.line(format!("/// Calls of the live lanes; `results` has room for as many."));
+            self.out.line(format!("fn {name}(&self, calls: &[({call})], results: &mut [{result}]);"));
         }
         self.out.close("}");
         Ok(())
@@ -289,7 +296,7 @@ impl Generator<'_> {
         }
     }
 
-    /// A function that hands its live lanes to the caller's, one by one.
+    /// A function that hands its live lanes to the caller's, all at once.
     fn call_by_hand(&mut self, name: &str, function: &Function, arguments: &str, result: &str) {
         self.attributes(false);
         let parameters = Needs { live: true, bindings: true }.parameters();
@@ -304,11 +311,19 @@ impl Generator<'_> {
             .collect();
         let singles = singles.join(", ");
         let ty = result.trim_start_matches(" -> ");
-        self.out.line(format!("let mut found = {ty}::default();"));
-        self.out.open("for lane in 0..WIDTH {");
-        self.out.open("if live.lane(lane) {");
-        self.out.line(format!("found.put_lane(lane, bindings.by_hand.{name}({singles}));"));
+        self.out.line(
+            "let (mut calls, mut results) = ([Default::default(); WIDTH], [Default::default(); WIDTH]);",
+        );
+        self.out.line("let mut count = 0;");
+        self.out.open("for lane in (0..WIDTH).filter(|lane| live.lane(*lane)) {");
+        self.out.line(format!("calls[count] = ({singles});"));
+        self.out.line("count += 1;");
         self.out.close("}");
+        self.out.line(format!("bindings.by_hand.{name}(&calls[..count], &mut results[..count]);"));
+        self.out.line(format!("let mut found = {ty}::default();"));
+        self.out.line("let lanes = (0..WIDTH).filter(|lane| live.lane(*lane));");
+        self.out.open("for (lane, result) in lanes.zip(results) {");
+        self.out.line("found.put_lane(lane, result);");
         self.out.close("}");
         self.out.line("found");
         self.out.close("}");

@@ -1,17 +1,18 @@
 //! Nodes and leaves with AVX2 and FMA: 8 children, or 2 triangles, at a time.
 //!
-//! The same code compiled for AVX-512VL is slower where trees are in the cache
-//! and no faster elsewhere, so there is no such level.
+//! The same code is compiled for AVX-512VL too, whose twice as many registers
+//! and whose masks make it up to 6 % faster.
 
 use std::arch::x86_64::*;
 
 use super::stack::Stack;
-use super::traverse::{EdgeTest, Level, Search, Traversal, visit_instances_avx2};
+use super::traverse::{EdgeTest, Hit, Level, Ray, Search, Traversal};
 use super::tree::{Child, WideNode};
 use crate::layout::Triangle;
 
-/// A processor with AVX2, FMA and the bit instructions of the same age.
-pub(super) struct Avx2;
+/// A processor with AVX2, FMA and the bit instructions of the same age, or one
+/// that has AVX-512VL besides.
+pub(super) struct Vectors<const AVX512: bool>;
 
 /// A ray in a space, each component in 8 lanes; [`super::portable::Space`] says
 /// what they are.
@@ -34,19 +35,78 @@ pub(super) struct Space {
 /// The axes in the order that makes the first, second or third the last.
 const PERMUTATIONS: [[i32; 4]; 3] = [[1, 2, 0, 3], [2, 0, 1, 3], [0, 1, 2, 3]];
 
-impl Avx2 {
+impl<const AVX512: bool> Vectors<AVX512> {
     /// Whether this processor is one.
-    pub(super) fn is_here() -> bool {
-        is_x86_feature_detected!("avx2")
+    pub(super) fn are_here() -> bool {
+        let avx2 = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
             && is_x86_feature_detected!("lzcnt")
-            && is_x86_feature_detected!("popcnt")
+            && is_x86_feature_detected!("popcnt");
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        avx2 && (!AVX512 || avx512)
     }
 }
 
-impl Level for Avx2 {
+/// [`Traversal::closest`].
+///
+/// # Safety
+///
+/// [`Vectors<false>`] must be here, and the ray's `t_min` not negative.
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) unsafe fn closest_avx2<const ANY: bool>(traversal: &Traversal<'_>, ray: &Ray) -> Hit {
+    // SAFETY: the caller upholds it.
+    unsafe { traversal.walk_world::<Vectors<false>, ANY>(ray) }
+}
+
+/// [`Traversal::closest`].
+///
+/// # Safety
+///
+/// [`Vectors<true>`] must be here, and the ray's `t_min` not negative.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) unsafe fn closest_avx512<const ANY: bool>(traversal: &Traversal<'_>, ray: &Ray) -> Hit {
+    // SAFETY: the caller upholds it.
+    unsafe { traversal.walk_world::<Vectors<true>, ANY>(ray) }
+}
+
+/// [`Traversal::visit_instances`].
+///
+/// # Safety
+///
+/// As for [`closest_avx2`].
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+#[inline(never)]
+unsafe fn visit_avx2<const ANY: bool>(
+    traversal: &Traversal<'_>,
+    search: &mut Search<'_>,
+    leaf: Child,
+) -> bool {
+    // SAFETY: the caller upholds it.
+    unsafe { traversal.visit_instances::<Vectors<false>, ANY>(search, leaf) }
+}
+
+/// [`Traversal::visit_instances`].
+///
+/// # Safety
+///
+/// As for [`closest_avx512`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+#[inline(never)]
+unsafe fn visit_avx512<const ANY: bool>(
+    traversal: &Traversal<'_>,
+    search: &mut Search<'_>,
+    leaf: Child,
+) -> bool {
+    // SAFETY: the caller upholds it.
+    unsafe { traversal.visit_instances::<Vectors<true>, ANY>(search, leaf) }
+}
+
+impl<const AVX512: bool> Level for Vectors<AVX512> {
     type Space = Space;
     /// Distances compared as integers, which takes a quarter of the time and
     /// orders floats that are not negative as floats do. Where a near distance is
@@ -203,8 +263,14 @@ impl Level for Avx2 {
         search: &mut Search<'_>,
         leaf: Child,
     ) -> bool {
-        // SAFETY: the caller has AVX2.
-        unsafe { visit_instances_avx2::<ANY>(traversal, search, leaf) }
+        // SAFETY: the caller has these instructions.
+        unsafe {
+            if AVX512 {
+                visit_avx512::<ANY>(traversal, search, leaf)
+            } else {
+                visit_avx2::<ANY>(traversal, search, leaf)
+            }
+        }
     }
 }
 

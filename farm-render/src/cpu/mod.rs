@@ -27,7 +27,7 @@ use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
 use crate::pack::PackedScene;
 use crate::{AdapterInfo, Progress, RenderError};
-use traverse::{Ray, Traversal};
+use traverse::{Hit, Ray, Traversal};
 use tree::WideTree;
 
 /// Records that a thread takes at a time: a multiple of every width, and enough
@@ -97,27 +97,36 @@ impl CpuScene {
 
 /// The function of the WGSL that is written by hand.
 impl ByHand for Traversal<'_> {
-    #[inline]
-    fn traverse(&self, ray: scalar::Ray, any_opaque: Mask) -> scalar::Hit {
-        let vector = |v: Vec3<F32>| v.to_array().map(f32::from);
-        let ray = Ray {
-            origin: vector(ray.origin),
-            direction: vector(ray.direction),
-            t_min: ray.t_min.into(),
-            t_max: ray.t_max.into(),
-            after_instance: ray.after_instance.into(),
-            after_triangle: ray.after_triangle.into(),
-        };
-        let hit = self.closest(&ray, any_opaque.into());
-        scalar::Hit {
-            t: hit.t.into(),
-            instance: hit.instance.into(),
-            triangle: hit.triangle.into(),
-            b: hit.b.into(),
-            c: hit.c.into(),
-            front: hit.front.into(),
-            opaque: hit.opaque.into(),
+    fn traverse(&self, calls: &[(scalar::Ray, Mask)], results: &mut [scalar::Hit]) {
+        for ((ray, any_opaque), result) in calls.iter().zip(results) {
+            *result = result_of(&self.closest(&ray_of(ray), (*any_opaque).into()));
         }
+    }
+}
+
+#[inline]
+fn ray_of(call: &scalar::Ray) -> Ray {
+    let vector = |v: Vec3<F32>| v.to_array().map(f32::from);
+    Ray {
+        origin: vector(call.origin),
+        direction: vector(call.direction),
+        t_min: call.t_min.into(),
+        t_max: call.t_max.into(),
+        after_instance: call.after_instance.into(),
+        after_triangle: call.after_triangle.into(),
+    }
+}
+
+#[inline]
+fn result_of(hit: &Hit) -> scalar::Hit {
+    scalar::Hit {
+        t: hit.t.into(),
+        instance: hit.instance.into(),
+        triangle: hit.triangle.into(),
+        b: hit.b.into(),
+        c: hit.c.into(),
+        front: hit.front.into(),
+        opaque: hit.opaque.into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Nodes and leaves in plain Rust, which compilers make vectors of.
 
 use super::stack::Stack;
-use super::traverse::{EdgeTest, Level, Search, Traversal, divisible, edge, visit_instances_portable};
+use super::traverse::{EdgeTest, Level, Search, Traversal, divisible, edge};
 use super::tree::{Child, WideNode};
 use crate::layout::Triangle;
 
@@ -150,6 +150,13 @@ impl Level for Portable {
         search: &mut Search<'_>,
         leaf: Child,
     ) -> bool {
-        visit_instances_portable::<ANY>(traversal, search, leaf)
+        visit::<ANY>(traversal, search, leaf)
     }
+}
+
+/// [`Traversal::visit_instances`].
+#[inline(never)]
+fn visit<const ANY: bool>(traversal: &Traversal<'_>, search: &mut Search<'_>, leaf: Child) -> bool {
+    // SAFETY: every processor has this level.
+    unsafe { traversal.visit_instances::<Portable, ANY>(search, leaf) }
 }

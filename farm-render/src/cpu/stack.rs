@@ -58,6 +58,17 @@ impl Stack {
         top
     }
 
+    /// Removes entries down to one whose key is within `limit`, and returns that.
+    #[inline(always)]
+    pub(super) fn pop_within(&mut self, limit: i32) -> Child {
+        loop {
+            let (child, key) = self.pop();
+            if key <= limit {
+                return child;
+            }
+        }
+    }
+
     /// Pushes the first `count` of 8 children and keys, which `write` stores at
     /// the addresses that it is given.
     ///
@@ -73,5 +84,36 @@ impl Stack {
         let keys = &mut self.keys[self.height..self.height + EIGHT];
         write(children.as_mut_ptr().cast(), keys.as_mut_ptr().cast());
         self.height += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_pushed_last_is_popped_first() {
+        let mut stack = Stack::new();
+        for node in 0..9 {
+            stack.push(Child::inner(node), 10);
+        }
+        stack.drop_if(false);
+        stack.drop_if(true);
+        assert_eq!(stack.peek(1), (Child::inner(6), 10));
+        assert_eq!(stack.pop(), (Child::inner(7), 10));
+        assert_eq!(stack.pop(), (Child::inner(6), 10));
+    }
+
+    #[test]
+    #[should_panic = "index out of bounds"]
+    fn a_tree_that_is_too_deep_panics() {
+        let mut stack = Stack::new();
+        (0..10_000).for_each(|_| stack.push(Child::NOTHING, 0));
+    }
+
+    #[test]
+    #[should_panic = "walks end"]
+    fn an_empty_stack_gives_nothing() {
+        Stack::new().pop();
     }
 }

@@ -14,7 +14,7 @@ use std::hint::select_unpredictable;
 use std::slice;
 
 #[cfg(target_arch = "x86_64")]
-use super::avx2::Avx2;
+use super::avx2::{Vectors, closest_avx2, closest_avx512};
 use super::portable::Portable;
 use super::stack::Stack;
 use super::tree::{COORDINATE_SHARE, Child, WideNode, WideTree, referenced_instance};
@@ -117,6 +117,26 @@ pub(super) struct Search<'r> {
     stack: Stack,
 }
 
+impl<'r> Search<'r> {
+    #[inline(always)]
+    fn new(ray: &'r Ray) -> Self {
+        Self { ray, best: no_hit(ray), stack: Stack::new() }
+    }
+}
+
+fn no_hit(ray: &Ray) -> Hit {
+    Hit { t: ray.t_max, instance: NONE, triangle: NONE, b: 0.0, c: 0.0, front: false, opaque: true }
+}
+
+/// What a step came to.
+enum Step {
+    Taken,
+    /// Nothing is left in this tree.
+    WalkDone,
+    /// Nothing can come of what is left.
+    SearchOver,
+}
+
 /// What rays are traced against.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Traversal<'a> {
@@ -132,16 +152,20 @@ enum Kind {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Kind {
-    /// The best level of this processor.
-    fn detected() -> Self {
+    /// The levels of this processor, the best last.
+    fn detected() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        if Avx2::is_here() {
-            return Self::Avx2;
-        }
-        Self::Portable
+        let vectors =
+            [(Self::Avx2, Vectors::<false>::are_here()), (Self::Avx512, Vectors::<true>::are_here())];
+        #[cfg(not(target_arch = "x86_64"))]
+        let vectors = [];
+        let vectors = vectors.into_iter().filter_map(|(kind, is_here)| is_here.then_some(kind));
+        std::iter::once(Self::Portable).chain(vectors)
     }
 }
 
@@ -149,35 +173,27 @@ impl<'a> Traversal<'a> {
     /// Makes a tree ready for rays; `triangles` and `instances` must be those
     /// that it was built with.
     pub(crate) fn new(tree: &'a WideTree, triangles: &'a [Triangle], instances: &'a [Instance]) -> Self {
-        Self { tree, triangles, instances, kind: Kind::detected() }
+        Self { tree, triangles, instances, kind: Kind::detected().last().unwrap_or(Kind::Portable) }
     }
 
     /// Finds the closest hit of a ray; with `any_opaque` it stops at the first
     /// hit on an opaque triangle, and that one is returned however far it is.
     #[inline]
     pub(crate) fn closest(&self, ray: &Ray, any_opaque: bool) -> Hit {
-        match self.kind {
-            // It compares distances in a way that wants them not negative.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 if ray.t_min >= 0.0 => {
-                // SAFETY: this kind was detected.
-                unsafe {
-                    if any_opaque {
-                        closest_avx2::<true>(self, ray)
-                    } else {
-                        closest_avx2::<false>(self, ray)
-                    }
-                }
-            }
-            _ => {
-                // SAFETY: every processor has this level.
-                unsafe {
-                    if any_opaque {
-                        self.walk_world::<Portable, true>(ray)
-                    } else {
-                        self.walk_world::<Portable, false>(ray)
-                    }
-                }
+        // SAFETY: the kind was detected, and everything is portable.
+        unsafe {
+            match (self.kind, any_opaque) {
+                // Vectors compare distances in a way that wants none below zero.
+                #[cfg(target_arch = "x86_64")]
+                (Kind::Avx512, false) if ray.t_min >= 0.0 => closest_avx512::<false>(self, ray),
+                #[cfg(target_arch = "x86_64")]
+                (Kind::Avx512, true) if ray.t_min >= 0.0 => closest_avx512::<true>(self, ray),
+                #[cfg(target_arch = "x86_64")]
+                (Kind::Avx2, false) if ray.t_min >= 0.0 => closest_avx2::<false>(self, ray),
+                #[cfg(target_arch = "x86_64")]
+                (Kind::Avx2, true) if ray.t_min >= 0.0 => closest_avx2::<true>(self, ray),
+                (_, false) => self.walk_world::<Portable, false>(ray),
+                (_, true) => self.walk_world::<Portable, true>(ray),
             }
         }
     }
@@ -186,10 +202,8 @@ impl<'a> Traversal<'a> {
     ///
     /// The processor must have the level's instructions.
     #[inline(always)]
-    unsafe fn walk_world<L: Level, const ANY: bool>(&self, ray: &Ray) -> Hit {
-        let (t, instance, triangle) = (ray.t_max, NONE, NONE);
-        let best = Hit { t, instance, triangle, b: 0.0, c: 0.0, front: false, opaque: true };
-        let mut search = Search { ray, best, stack: Stack::new() };
+    pub(super) unsafe fn walk_world<L: Level, const ANY: bool>(&self, ray: &Ray) -> Hit {
+        let mut search = Search::new(ray);
         if self.tree.root != NONE {
             // SAFETY: the caller has the level's instructions.
             unsafe {
@@ -207,7 +221,7 @@ impl<'a> Traversal<'a> {
     ///
     /// The processor must have the level's instructions.
     #[inline(always)]
-    unsafe fn visit_instances<L: Level, const ANY: bool>(
+    pub(super) unsafe fn visit_instances<L: Level, const ANY: bool>(
         &self,
         search: &mut Search<'_>,
         leaf: Child,
@@ -251,71 +265,98 @@ impl<'a> Traversal<'a> {
         root: Child,
         inside: u32,
     ) -> bool {
-        let mut t_max = search.best.t;
-        let mut limit = key_limit(t_max);
         // This ends the walk: it is never behind anything.
         search.stack.push(Child::NOTHING, i32::MIN);
-        let mut child = root;
+        let mut next = Some(root);
         loop {
-            if !child.is_leaf() {
-                let node = &self.tree.nodes[child.node()];
-                fetch((&raw const node.children).cast());
-                // SAFETY: the caller has the level's instructions, here and below.
-                let (met, near) = unsafe { L::children_met(space, node, t_max) };
-                let others = met & met.wrapping_sub(1);
-                let first = met.trailing_zeros() as usize & 7;
-                if others == 0 {
-                    // None or one, without a branch between them.
-                    let (top, key) = search.stack.peek(0);
-                    let is_none = met == 0;
-                    child = if is_none { top } else { node.children[first] };
-                    search.stack.drop_if(is_none);
-                    if !is_none || key <= limit {
-                        continue;
-                    }
-                } else if others & (others - 1) == 0 {
-                    let second = others.trailing_zeros() as usize & 7;
-                    // SAFETY: as above.
-                    let keys = unsafe { L::keys(near) };
-                    let (a, b) = (node.children[first], node.children[second]);
-                    let (near, far) = if keys[first] > keys[second] { (b, a) } else { (a, b) };
-                    self.prefetch(far);
-                    search.stack.push(far, keys[first].max(keys[second]));
-                    child = near;
-                    continue;
-                } else {
-                    // SAFETY: as above, and more than one child is met.
-                    child = unsafe { L::push_sorted(near, met, &node.children, &mut search.stack) };
-                    self.prefetch(search.stack.peek(0).0);
-                    self.prefetch(search.stack.peek(1).0);
-                    continue;
-                }
-            } else if child == Child::NOTHING {
-                return false;
-            } else {
-                // SAFETY: as above.
-                let is_over = unsafe {
-                    if !MESH && child.has_instances() {
-                        L::visit_instances::<ANY>(self, search, child)
-                    } else {
-                        visit_triangles::<L, ANY>(search, space, self.entries(child), child.place(), inside)
-                    }
-                };
-                if is_over {
-                    return true;
-                }
-                t_max = search.best.t;
-                limit = key_limit(t_max);
-            }
-            // The next of those that are not behind the best hit.
-            loop {
-                let (top, key) = search.stack.pop();
-                if key <= limit {
-                    child = top;
-                    break;
-                }
+            // SAFETY: the caller has the level's instructions.
+            match unsafe { self.step::<L, ANY, MESH>(search, space, &mut next, inside) } {
+                Step::Taken => {}
+                Step::WalkDone => return false,
+                Step::SearchOver => return true,
             }
         }
+    }
+
+    /// Visits `next`, or else what is on top of the stack, and leaves in `next`
+    /// what to go on with.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the level's instructions.
+    #[inline(always)]
+    unsafe fn step<L: Level, const ANY: bool, const MESH: bool>(
+        &self,
+        search: &mut Search<'_>,
+        space: &L::Space,
+        next: &mut Option<Child>,
+        inside: u32,
+    ) -> Step {
+        let t_max = search.best.t;
+        let child = next.unwrap_or_else(|| search.stack.pop_within(key_limit(t_max)));
+        // SAFETY: the caller has the level's instructions.
+        unsafe {
+            if !child.is_leaf() {
+                *next = self.visit_node::<L>(&mut search.stack, space, child, t_max);
+                return Step::Taken;
+            }
+            if child == Child::NOTHING {
+                return Step::WalkDone;
+            }
+            let is_over = if !MESH && child.has_instances() {
+                L::visit_instances::<ANY>(self, search, child)
+            } else {
+                let first = child.place();
+                visit_triangles::<L, ANY>(search, space, self.entries(child), first, inside)
+            };
+            *next = None;
+            if is_over { Step::SearchOver } else { Step::Taken }
+        }
+    }
+
+    /// Puts aside the children of a node that a ray meets, and returns the one to
+    /// go on with: the nearest of them, or else the top of the stack if that is
+    /// not behind `t_max`.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the level's instructions.
+    #[inline(always)]
+    unsafe fn visit_node<L: Level>(
+        &self,
+        stack: &mut Stack,
+        space: &L::Space,
+        child: Child,
+        t_max: f32,
+    ) -> Option<Child> {
+        let node = &self.tree.nodes[child.node()];
+        fetch((&raw const node.children).cast());
+        // SAFETY: the caller has the level's instructions.
+        let (met, near) = unsafe { L::children_met(space, node, t_max) };
+        let others = met & met.wrapping_sub(1);
+        let first = met.trailing_zeros() as usize & 7;
+        if others == 0 {
+            let (top, key) = stack.peek(0);
+            let is_none = met == 0;
+            stack.drop_if(is_none);
+            let next = if is_none { top } else { node.children[first] };
+            return (!is_none || key <= key_limit(t_max)).then_some(next);
+        }
+        if others & (others - 1) == 0 {
+            let second = others.trailing_zeros() as usize & 7;
+            // SAFETY: as above.
+            let keys = unsafe { L::keys(near) };
+            let (a, b) = (node.children[first], node.children[second]);
+            let (near, far) = if keys[first] > keys[second] { (b, a) } else { (a, b) };
+            self.prefetch(far);
+            stack.push(far, keys[first].max(keys[second]));
+            return Some(near);
+        }
+        // SAFETY: as above, and more than one child is met.
+        let nearest = unsafe { L::push_sorted(near, met, &node.children, stack) };
+        self.prefetch(stack.peek(0).0);
+        self.prefetch(stack.peek(1).0);
+        Some(nearest)
     }
 
     /// What a leaf names.
@@ -383,7 +424,8 @@ unsafe fn visit_triangles<L: Level, const ANY: bool>(
 fn hit_of(scale: f32, triangle: &Triangle, place: u32, inside: u32, test: &EdgeTest) -> Option<Hit> {
     let EdgeTest { edges: [u, v, w], depths: [a, b, c] } = test;
     let determinant = u + v + w;
-    if determinant == 0.0 || determinant.is_nan() {
+    // It is no NaN, as its terms have one sign.
+    if determinant == 0.0 {
         return None;
     }
     let inverse = 1.0 / determinant;
@@ -449,38 +491,5 @@ fn beats(ray: &Ray, best: &Hit, hit: &Hit) -> bool {
     behind && closer
 }
 
-/// # Safety
-///
-/// The processor must be an [`Avx2`].
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-unsafe fn closest_avx2<const ANY: bool>(traversal: &Traversal<'_>, ray: &Ray) -> Hit {
-    // SAFETY: the caller has it.
-    unsafe { traversal.walk_world::<Avx2, ANY>(ray) }
-}
-
-/// # Safety
-///
-/// The processor must be an [`Avx2`].
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-#[inline(never)]
-pub(super) unsafe fn visit_instances_avx2<const ANY: bool>(
-    traversal: &Traversal<'_>,
-    search: &mut Search<'_>,
-    leaf: Child,
-) -> bool {
-    // SAFETY: the caller has it.
-    unsafe { traversal.visit_instances::<Avx2, ANY>(search, leaf) }
-}
-
-/// [`Traversal::visit_instances`] for every processor.
-#[inline(never)]
-pub(super) fn visit_instances_portable<const ANY: bool>(
-    traversal: &Traversal<'_>,
-    search: &mut Search<'_>,
-    leaf: Child,
-) -> bool {
-    // SAFETY: every processor has this level.
-    unsafe { traversal.visit_instances::<Portable, ANY>(search, leaf) }
-}
+#[cfg(test)]
+mod tests;

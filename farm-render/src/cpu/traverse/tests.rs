@@ -1,0 +1,592 @@
+//! Every level against the kernel's functions written plainly, over all
+//! triangles and without a tree.
+
+use glam::{DAffine3, DMat3, DVec3, Vec3, Vec3A};
+use obvhs::aabb::Aabb;
+
+use super::*;
+use crate::bvh::{self, MESH_LEVELS, WORLD_LEVELS};
+use crate::layout::{INSTANCE_REFERENCE, Node};
+
+/// What geometry packs, and the places in `triangles` of each instance's mesh.
+#[derive(Default)]
+struct World {
+    nodes: Vec<Node>,
+    triangles: Vec<Triangle>,
+    instances: Vec<Instance>,
+    spans: Vec<std::ops::Range<usize>>,
+    leaves: Vec<(Triangle, Aabb)>,
+    first_of_world: usize,
+    root: u32,
+}
+
+fn word(index: usize) -> u32 {
+    u32::try_from(index).expect("small")
+}
+
+fn packed(corners: [Vec3; 3], owner: u32, flags: u32) -> (Triangle, Aabb) {
+    let mut aabb = Aabb::empty();
+    corners.iter().for_each(|&corner| {
+        aabb.extend(corner.into());
+    });
+    let fourth = [owner, 0, flags];
+    let [a, b, c] = [0, 1, 2].map(|i| {
+        let [x, y, z] = corners[i].to_array().map(f32::to_bits);
+        [x, y, z, fourth[i]]
+    });
+    (Triangle { a, b, c }, aabb)
+}
+
+fn rows(map: &DAffine3) -> [[f32; 4]; 3] {
+    let map = map.as_affine3a();
+    [0, 1, 2].map(|i| {
+        let row = map.matrix3.row(i);
+        [row.x, row.y, row.z, map.translation[i]]
+    })
+}
+
+impl World {
+    /// Adds triangles to the world as an instance of their own, with the flags
+    /// that `flags` gives them by index.
+    fn with_triangles(mut self, triangles: &[[Vec3; 3]], flags: impl Fn(usize) -> u32) -> Self {
+        let owner = word(self.instances.len());
+        self.instances.push(Instance { root: NONE, ..bytemuck::Zeroable::zeroed() });
+        self.spans.push(0..0);
+        self.leaves.extend((0..).zip(triangles).map(|(i, &corners)| packed(corners, owner, flags(i))));
+        self
+    }
+
+    /// Adds a mesh with a tree of its own and its instances.
+    fn with_instances(
+        mut self,
+        triangles: &[[Vec3; 3]],
+        flags: impl Fn(usize) -> u32,
+        maps: &[DAffine3],
+    ) -> Self {
+        assert!(self.first_of_world == 0, "not packed yet");
+        let leaves = (0..).zip(triangles).map(|(i, &corners)| packed(corners, NONE, flags(i))).collect();
+        let first = self.triangles.len();
+        let (root, bounds) = self.add_tree(leaves, MESH_LEVELS);
+        for map in maps {
+            let name = word(self.instances.len());
+            let (to_world, to_mesh) = (rows(map), rows(&map.inverse()));
+            self.instances.push(Instance { to_mesh, to_world, root, ..bytemuck::Zeroable::zeroed() });
+            self.spans.push(first..self.triangles.len());
+            let mut aabb = Aabb::empty();
+            for corner in 0..8 {
+                let pick = |axis: usize| if corner >> axis & 1 == 0 { bounds.min } else { bounds.max }[axis];
+                let corner = Vec3::new(pick(0), pick(1), pick(2)).as_dvec3();
+                aabb.extend(Vec3A::from(map.transform_point3(corner).as_vec3()));
+            }
+            let reference = Triangle { a: [0, 0, 0, name | INSTANCE_REFERENCE], b: [0; 4], c: [0; 4] };
+            self.leaves.push((reference, aabb));
+        }
+        self
+    }
+
+    fn add_tree(&mut self, leaves: Vec<(Triangle, Aabb)>, levels: u32) -> (u32, Aabb) {
+        let boxes: Vec<Aabb> = leaves.iter().map(|leaf| leaf.1).collect();
+        let tree = bvh::build(&boxes, levels).expect("a tree");
+        let (first_node, first_leaf) = (word(self.nodes.len()), word(self.triangles.len()));
+        self.nodes.extend(tree.nodes.iter().map(|node| {
+            let mut node: Node = bytemuck::cast(*node);
+            node.children[0] += first_node;
+            node.children[1] += first_leaf;
+            node
+        }));
+        self.triangles.extend(tree.order.iter().map(|&i| leaves[i as usize].0));
+        (first_node, boxes.iter().copied().reduce(|a, b| a.union(&b)).expect("a box"))
+    }
+
+    fn packed(mut self) -> Self {
+        self.first_of_world = self.triangles.len();
+        let leaves = std::mem::take(&mut self.leaves);
+        self.root = self.add_tree(leaves, WORLD_LEVELS).0;
+        self
+    }
+
+    fn tree(&self) -> WideTree {
+        WideTree::build(&self.nodes, &self.triangles, &self.instances, self.root).expect("it is small")
+    }
+
+    /// All that a ray meets anywhere, unordered.
+    fn all_hits(&self, ray: &Ray) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        let world = kernel::local_ray(ray.origin.into(), ray.direction.into());
+        for (place, entry) in self.triangles.iter().enumerate().skip(self.first_of_world) {
+            match referenced_instance(entry) {
+                None => hits.extend(kernel::hit(&world, entry, place, NONE)),
+                Some(name) => {
+                    let rows = &self.instances[name as usize].to_mesh;
+                    let local = kernel::local_ray(
+                        kernel::transform_point(rows, ray.origin.into()),
+                        kernel::transform_direction(rows, ray.direction.into()),
+                    );
+                    let span = self.spans[name as usize].clone();
+                    hits.extend(
+                        span.filter_map(|place| kernel::hit(&local, &self.triangles[place], place, name)),
+                    );
+                }
+            }
+        }
+        hits.retain(|hit| kernel::is_behind(ray, hit));
+        hits
+    }
+
+    fn closest(&self, ray: &Ray) -> Hit {
+        let none =
+            Hit { t: ray.t_max, instance: NONE, triangle: NONE, b: 0.0, c: 0.0, front: false, opaque: true };
+        self.all_hits(ray).into_iter().fold(
+            none,
+            |best, hit| {
+                if kernel::is_closer(&hit, &best) { hit } else { best }
+            },
+        )
+    }
+}
+
+/// `shaders/wgsl/intersect.wgsl` and what it needs, line by line.
+mod kernel {
+    use super::{Hit, NONE, Ray, Triangle};
+    use crate::layout::triangle_flags;
+    use glam::{Vec2, Vec3};
+
+    pub(super) struct LocalRay {
+        origin: Vec3,
+        axis: u32,
+        shear: Vec3,
+    }
+
+    fn permute(v: Vec3, axis: u32) -> Vec3 {
+        match axis {
+            0 => Vec3::new(v.y, v.z, v.x),
+            1 => Vec3::new(v.z, v.x, v.y),
+            _ => v,
+        }
+    }
+
+    fn divisible(x: f32) -> f32 {
+        if x.abs() < 1.0e-18 {
+            return if x < 0.0 { -1.0e-18 } else { 1.0e-18 };
+        }
+        x
+    }
+
+    pub(super) fn local_ray(origin: Vec3, direction: Vec3) -> LocalRay {
+        let size = Vec3::new(direction.x.abs(), direction.y.abs(), direction.z.abs());
+        let mut axis = 2;
+        if size.x >= size.y && size.x >= size.z {
+            axis = 0;
+        } else if size.y >= size.z {
+            axis = 1;
+        }
+        let d = permute(direction, axis);
+        let scale = 1.0 / divisible(d.z);
+        LocalRay { origin, axis, shear: Vec3::new(d.x * scale, d.y * scale, scale) }
+    }
+
+    fn edge(a: Vec2, b: Vec2) -> f32 {
+        (b.x - a.x) * (b.y + a.y) - (b.y - a.y) * (b.x + a.x)
+    }
+
+    pub(super) fn hit(ray: &LocalRay, triangle: &Triangle, place: usize, inside: u32) -> Option<Hit> {
+        let [a, b, c] = [triangle.a, triangle.b, triangle.c].map(|bits| {
+            let corner = Vec3::new(f32::from_bits(bits[0]), f32::from_bits(bits[1]), f32::from_bits(bits[2]));
+            let o = ray.origin;
+            permute(Vec3::new(corner.x - o.x, corner.y - o.y, corner.z - o.z), ray.axis)
+        });
+        let [a2, b2, c2] = [a, b, c].map(|v| Vec2::new(v.x - ray.shear.x * v.z, v.y - ray.shear.y * v.z));
+        let u = edge(b2, c2);
+        let v = edge(c2, a2);
+        let w = edge(a2, b2);
+        let determinant = (u + v) + w;
+        let is_inside = (u >= 0.0 && v >= 0.0 && w >= 0.0) || (u <= 0.0 && v <= 0.0 && w <= 0.0);
+        let has_area = determinant.abs() > 0.0;
+        if !is_inside || !has_area {
+            return None;
+        }
+        let inverse = 1.0 / determinant;
+        let front = (determinant > 0.0) == (ray.shear.z > 0.0);
+        let t = ((u * a.z + v * b.z) + w * c.z) * (ray.shear.z * inverse);
+        let (owner, flags) = (triangle.a[3], triangle.c[3]);
+        if !front && (flags & triangle_flags::CULLS_BACK) != 0 {
+            return None;
+        }
+        let instance = if owner == NONE { inside } else { owner };
+        let opaque = (flags & triangle_flags::OPAQUE) != 0;
+        Some(Hit { t, instance, triangle: super::word(place), b: v * inverse, c: w * inverse, front, opaque })
+    }
+
+    fn dot3(a: [f32; 4], b: Vec3) -> f32 {
+        (a[0] * b.x + a[1] * b.y) + a[2] * b.z
+    }
+
+    pub(super) fn transform_point(rows: &[[f32; 4]; 3], p: Vec3) -> Vec3 {
+        Vec3::new(dot3(rows[0], p) + rows[0][3], dot3(rows[1], p) + rows[1][3], dot3(rows[2], p) + rows[2][3])
+    }
+
+    pub(super) fn transform_direction(rows: &[[f32; 4]; 3], d: Vec3) -> Vec3 {
+        Vec3::new(dot3(rows[0], d), dot3(rows[1], d), dot3(rows[2], d))
+    }
+
+    pub(super) fn is_behind(ray: &Ray, hit: &Hit) -> bool {
+        hit.t > ray.t_min
+            || (hit.t == ray.t_min && (ray.after_instance, ray.after_triangle) < (hit.instance, hit.triangle))
+    }
+
+    pub(super) fn is_closer(hit: &Hit, best: &Hit) -> bool {
+        hit.t < best.t || (hit.t == best.t && (hit.instance, hit.triangle) < (best.instance, best.triangle))
+    }
+}
+
+/// A plain generator (Steele & Vigna 2021, SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        usize::try_from(self.bits() % u64::try_from(count).expect("small")).expect("small")
+    }
+
+    /// In [−1, 1).
+    fn signed(&mut self) -> f32 {
+        f32::from(u16::try_from(self.bits() >> 48).expect("16 bits")) / 32_768.0 - 1.0
+    }
+
+    fn point(&mut self) -> Vec3 {
+        Vec3::new(self.signed(), self.signed(), self.signed())
+    }
+}
+
+/// Small triangles here and there.
+fn soup(random: &mut Random, count: usize, size: f32) -> Vec<[Vec3; 3]> {
+    (0..count)
+        .map(|_| {
+            let centre = random.point();
+            [0; 3].map(|_| centre + random.point() * size)
+        })
+        .collect()
+}
+
+/// A sphere of radius 1 whose triangles are seen from inside at their backs.
+fn sphere(columns: u16, rows: u16) -> Vec<[Vec3; 3]> {
+    let at = |column: u16, row: u16| {
+        let turn = f32::from(column % columns) / f32::from(columns) * std::f32::consts::TAU;
+        let tilt = f32::from(row) / f32::from(rows) * std::f32::consts::PI;
+        match row {
+            0 => Vec3::Y,
+            _ if row == rows => Vec3::NEG_Y,
+            _ => Vec3::new(tilt.sin() * turn.cos(), tilt.cos(), tilt.sin() * turn.sin()),
+        }
+    };
+    let mut triangles = Vec::new();
+    for row in 0..rows {
+        for column in 0..columns {
+            let (a, b) = (at(column, row), at(column + 1, row));
+            let (c, d) = (at(column, row + 1), at(column + 1, row + 1));
+            triangles.extend([[a, b, c], [b, d, c]]);
+        }
+    }
+    triangles.retain(|[a, b, c]| a != b && b != c && c != a);
+    triangles
+}
+
+fn ray(origin: Vec3, direction: Vec3) -> Ray {
+    Ray {
+        origin: origin.to_array(),
+        direction: direction.to_array(),
+        t_min: 0.0,
+        t_max: 3.0e38,
+        after_instance: NONE,
+        after_triangle: NONE,
+    }
+}
+
+/// Rays from near and far, at nothing, at corners and at edges.
+fn rays(random: &mut Random, targets: &[[Vec3; 3]], count: usize) -> Vec<Ray> {
+    (0..count)
+        .map(|i| {
+            let triangle = targets[random.below(targets.len())];
+            let origin = match i % 5 {
+                0 => triangle[random.below(3)] * 1.0,
+                1 => random.point() * 50.0,
+                _ => random.point() * 1.5,
+            };
+            let other = targets[random.below(targets.len())];
+            let direction = match i % 4 {
+                0 => random.point(),
+                1 => other[0] - origin,
+                2 => (other[0] + other[1]) * 0.5 - origin,
+                _ => other[0] * 0.25 + other[1] * 0.25 + other[2] * 0.5 - origin,
+            };
+            ray(origin, direction)
+        })
+        .filter(|ray| ray.direction != [0.0; 3])
+        .collect()
+}
+
+fn bits(hit: &Hit) -> ([u32; 5], bool, bool) {
+    ([hit.t.to_bits(), hit.instance, hit.triangle, hit.b.to_bits(), hit.c.to_bits()], hit.front, hit.opaque)
+}
+
+/// Every level must find what the kernel's functions find, bit for bit; returns
+/// how many rays hit something.
+fn check(world: &World, rays: &[Ray]) -> usize {
+    let tree = world.tree();
+    let mut count = 0;
+    for ray in rays {
+        let expected = world.closest(ray);
+        count += usize::from(expected.instance != NONE);
+        for kind in Kind::detected() {
+            let traversal = Traversal { kind, ..Traversal::new(&tree, &world.triangles, &world.instances) };
+            let found = traversal.closest(ray, false);
+            assert_eq!(bits(&found), bits(&expected), "{kind:?} {ray:?} {found:?} {expected:?}");
+            check_any(world, &traversal, ray, &expected);
+        }
+    }
+    count
+}
+
+/// With `any_opaque`, an opaque hit is any of them, and another hit is returned
+/// only where it is the closest.
+fn check_any(world: &World, traversal: &Traversal<'_>, ray: &Ray, closest: &Hit) {
+    let found = traversal.closest(ray, true);
+    if found.instance != NONE && found.opaque {
+        let mut opaque = world.all_hits(ray).into_iter().filter(|hit| hit.opaque);
+        assert!(opaque.any(|hit| bits(&hit) == bits(&found)), "{ray:?} {found:?}");
+    } else {
+        assert_eq!(bits(&found), bits(closest), "{ray:?}");
+    }
+}
+
+fn mixed_flags(index: usize) -> u32 {
+    word(index % 4)
+}
+
+fn turned(scale: DVec3, place: DVec3, turn: f64) -> DAffine3 {
+    let turn = DMat3::from_rotation_y(turn) * DMat3::from_rotation_x(0.7 * turn);
+    DAffine3 { matrix3: turn * DMat3::from_diagonal(scale), translation: place }
+}
+
+#[test]
+fn rays_hit_what_they_hit_without_a_tree() {
+    for (seed, size) in [(1, 0.02), (2, 0.2), (3, 1.0)] {
+        let random = &mut Random(seed);
+        let triangles = soup(random, 400, size);
+        let world = World::default().with_triangles(&triangles, mixed_flags).packed();
+        let hits = check(&world, &rays(random, &triangles, 3000));
+        assert!(hits > 300, "{hits} hits are no test");
+    }
+}
+
+#[test]
+fn a_single_triangle_is_found() {
+    let random = &mut Random(4);
+    let triangles = soup(random, 1, 1.0);
+    let world = World::default().with_triangles(&triangles, |_| 2).packed();
+    check(&world, &rays(random, &triangles, 300));
+}
+
+#[test]
+fn an_empty_world_is_missed() {
+    let world = World { root: NONE, ..World::default() };
+    let found = Traversal::new(&world.tree(), &[], &[]).closest(&ray(Vec3::ZERO, Vec3::X), false);
+    assert_eq!((found.instance, found.t), (NONE, 3.0e38));
+}
+
+#[test]
+fn of_coinciding_triangles_the_first_is_hit() {
+    let random = &mut Random(5);
+    let mut triangles = soup(random, 60, 0.4);
+    triangles.extend_from_within(..);
+    triangles.extend_from_within(..60);
+    let world = World::default()
+        .with_triangles(&triangles[..70], mixed_flags)
+        .with_triangles(&triangles[70..], mixed_flags)
+        .packed();
+    check(&world, &rays(random, &triangles, 2000));
+}
+
+#[test]
+fn triangles_without_area_are_missed() {
+    let random = &mut Random(6);
+    let mut triangles = soup(random, 100, 0.3);
+    for (index, triangle) in triangles.iter_mut().enumerate() {
+        match index % 4 {
+            0 => triangle[2] = triangle[1],
+            1 => *triangle = [triangle[0]; 3],
+            2 => triangle[2] = (triangle[0] + triangle[1]) * 0.5,
+            _ => {}
+        }
+    }
+    let world = World::default().with_triangles(&triangles, mixed_flags).packed();
+    check(&world, &rays(random, &triangles, 2000));
+}
+
+#[test]
+fn rays_along_the_axes_agree_on_a_grid() {
+    let random = &mut Random(7);
+    let on_grid = |p: Vec3| (p * 4.0).round() * 0.25;
+    let triangles: Vec<_> = soup(random, 300, 0.5).into_iter().map(|t| t.map(on_grid)).collect();
+    let world = World::default().with_triangles(&triangles, mixed_flags).packed();
+    let rays: Vec<_> = (0..2000)
+        .map(|i| {
+            let mut direction = Vec3::splat(if i & 1 == 0 { 0.0 } else { -0.0 });
+            direction[i % 3] = if i & 2 == 0 { 1.0 } else { -2.0 };
+            if i % 5 == 0 {
+                direction[(i + 1) % 3] = random.signed();
+            }
+            ray(on_grid(random.point() * 1.5), direction)
+        })
+        .collect();
+    check(&world, &rays);
+}
+
+#[test]
+fn a_closed_mesh_is_not_missed_from_inside() {
+    let random = &mut Random(8);
+    let triangles = sphere(24, 16);
+    let map = turned(DVec3::new(3.0, 0.2, -1.0), DVec3::new(0.3, -0.2, 0.1), 1.0);
+    let worlds = [
+        World::default().with_triangles(&triangles, |_| 2).packed(),
+        World::default().with_instances(&triangles, |_| 2, &[map]).packed(),
+    ];
+    for (world, map) in worlds.iter().zip([DAffine3::IDENTITY, map]) {
+        let rays: Vec<_> = (0..4000)
+            .map(|i| {
+                let triangle = triangles[random.below(triangles.len())];
+                let target = match i % 3 {
+                    0 => triangle[i % 2],
+                    1 => (triangle[0] + triangle[1]) * 0.5,
+                    _ => random.point(),
+                };
+                let origin = random.point() * 0.5;
+                let [origin, target] = [origin, target].map(|p| map.transform_point3(p.as_dvec3()).as_vec3());
+                ray(origin, target - origin)
+            })
+            .filter(|ray| ray.direction != [0.0; 3])
+            .collect();
+        assert_eq!(check(world, &rays), rays.len());
+    }
+}
+
+#[test]
+fn a_ray_goes_on_behind_each_of_its_hits() {
+    let random = &mut Random(9);
+    let mut triangles = soup(random, 60, 0.8);
+    triangles.extend_from_within(..20);
+    let maps = [DAffine3::IDENTITY, turned(DVec3::new(1.0, -2.0, 0.5), DVec3::splat(0.2), 0.4)];
+    let world = World::default()
+        .with_instances(&triangles, mixed_flags, &maps)
+        .with_triangles(&triangles, mixed_flags)
+        .packed();
+    let tree = world.tree();
+    for ray in rays(random, &triangles, 200) {
+        let expected = world.all_hits(&ray).len();
+        for kind in Kind::detected() {
+            let traversal = Traversal { kind, ..Traversal::new(&tree, &world.triangles, &world.instances) };
+            let (mut next, mut count) = (ray, 0);
+            while count <= expected {
+                let hit = traversal.closest(&next, false);
+                assert_eq!(bits(&hit), bits(&world.closest(&next)), "{kind:?} {next:?}");
+                if hit.instance == NONE {
+                    break;
+                }
+                count += 1;
+                (next.t_min, next.after_instance, next.after_triangle) = (hit.t, hit.instance, hit.triangle);
+            }
+            assert_eq!(count, expected, "{kind:?} {ray:?}");
+        }
+    }
+}
+
+#[test]
+fn instances_are_hit_through_scales_mirrors_and_shears() {
+    let random = &mut Random(10);
+    let mesh = soup(random, 60, 0.4);
+    let mut maps: Vec<_> = (0..12)
+        .map(|i| {
+            let scale = random.point().as_dvec3() * 0.5 + DVec3::new(0.6, -0.6, 0.6);
+            turned(scale, random.point().as_dvec3(), f64::from(i))
+        })
+        .collect();
+    maps[1].matrix3.x_axis.y += 0.8;
+    maps[2] = DAffine3::from_scale(DVec3::new(1.0, 1.0e-4, 1.0));
+    maps[3] = DAffine3::from_scale(DVec3::splat(1.0e-3));
+    let world = World::default()
+        .with_instances(&mesh, mixed_flags, &maps[..6])
+        .with_instances(&mesh[..9], mixed_flags, &maps[6..])
+        .with_triangles(&soup(random, 40, 0.3), mixed_flags)
+        .packed();
+    let hits = check(&world, &rays(random, &mesh, 3000));
+    assert!(hits > 300, "{hits} hits are no test");
+}
+
+#[test]
+fn small_triangles_far_away_are_hit() {
+    let random = &mut Random(11);
+    let near = soup(random, 200, 0.2);
+    for offset in [Vec3::new(3000.0, -500.0, 10.0), Vec3::new(0.0, 1.0e6, 0.0)] {
+        let triangles: Vec<_> = near.iter().map(|t| t.map(|p| p + offset)).collect();
+        let world = World::default().with_triangles(&triangles, mixed_flags).packed();
+        let mut rays = rays(random, &near, 1500);
+        for (i, ray) in rays.iter_mut().enumerate() {
+            let target = Vec3::from(ray.origin) + Vec3::from(ray.direction) + offset;
+            let origin = if i % 2 == 0 { Vec3::from(ray.origin) } else { Vec3::from(ray.origin) + offset };
+            (ray.origin, ray.direction) = (origin.to_array(), (target - origin).to_array());
+        }
+        check(&world, &rays);
+    }
+}
+
+#[test]
+fn hits_lie_between_the_ends_of_a_ray() {
+    let random = &mut Random(12);
+    let triangles = soup(random, 200, 0.5);
+    let world = World::default().with_triangles(&triangles, mixed_flags).packed();
+    let mut rays = rays(random, &triangles, 1500);
+    for (i, ray) in rays.iter_mut().enumerate() {
+        let (a, b) = (random.signed(), random.signed());
+        (ray.t_min, ray.t_max) = match i % 4 {
+            0 => (a, b),
+            1 => (-0.0, b.abs()),
+            2 => (a.abs(), a.abs() + b.abs()),
+            _ => {
+                (ray.after_instance, ray.after_triangle) = (0, 0);
+                (0.0, -0.0)
+            }
+        };
+    }
+    check(&world, &rays);
+}
+
+#[test]
+fn rays_that_are_not_numbers_return() {
+    let random = &mut Random(13);
+    let triangles = soup(random, 50, 0.5);
+    let world = World::default().with_triangles(&triangles, |_| 2).packed();
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 3.0e38, 1.0e-38];
+    let rays: Vec<_> = (0..400)
+        .map(|_| {
+            let mut ray = ray(random.point(), random.point());
+            ray.origin[random.below(3)] = odd[random.below(6)];
+            ray.direction[random.below(3)] = odd[random.below(6)];
+            ray.direction[random.below(3)] = odd[random.below(6)];
+            ray
+        })
+        .collect();
+    let tree = world.tree();
+    for kind in Kind::detected() {
+        let traversal = Traversal { kind, ..Traversal::new(&tree, &world.triangles, &world.instances) };
+        for ray in &rays {
+            let found = traversal.closest(ray, false);
+            assert!(found.instance == NONE || found.t < ray.t_max, "{ray:?}");
+        }
+    }
+}
