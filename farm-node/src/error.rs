@@ -43,23 +43,10 @@ impl NodeError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoAdapter => Some(no_adapter_hint().into()),
-            Self::UnknownAdapter { .. } => Some("`farm-node adapters` lists them".into()),
+            Self::NoAdapter | Self::UnknownAdapter { .. } => Some("`farm-node adapters` lists them".into()),
             Self::Refused(_) => Some("join again with a new ticket: `farm-node join TICKET --force`".into()),
             Self::Cache(_) => Some("pass `--cache DIR` with a folder that can be written".into()),
             Self::Open { .. } | Self::Panicked(_) => None,
         }
-    }
-}
-
-/// Which package brings an adapter on this operating system.
-fn no_adapter_hint() -> &'static str {
-    if cfg!(target_os = "linux") {
-        "install a Vulkan driver: `mesa-vulkan-drivers` on Debian, Ubuntu and Fedora, \
-         `vulkan-swrast` on Arch (both bring one that needs no GPU), or your GPU's own"
-    } else if cfg!(target_os = "macos") {
-        "rendering needs a Mac with Metal; update macOS"
-    } else {
-        "install or update your GPU's driver"
     }
 }

@@ -218,7 +218,7 @@ impl Generator<'_> {
             let result = types::name(self.module, result.ty, span)?;
             let name = function.name.clone().unwrap_or_default();
             let call = types?.join(", ");
-            self.out.line(format!("/// Calls of the live lanes; `results` has room for as many."));
+            self.out.line("/// Calls of the live lanes; `results` has room for as many.");
             self.out.line(format!("fn {name}(&self, calls: &[({call})], results: &mut [{result}]);"));
         }
         self.out.close("}");

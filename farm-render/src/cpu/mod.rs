@@ -62,8 +62,8 @@ impl CpuScene {
         let tree = WideTree::build(&nodes, &geometry.triangles, &geometry.instances, geometry.root)
             .ok_or_else(|| RenderError::OutOfMemory {
                 what: "the scene's tree".into(),
-                needed: nodes.len().max(geometry.triangles.len()) as u64,
-                available: u64::from(tree::MOST_NODES),
+                needed: nodes.len().max(geometry.triangles.len()) as u64 * WideTree::NODE_BYTES,
+                available: u64::from(tree::MOST_NODES) * WideTree::NODE_BYTES,
             })?;
         geometry.tree_time += began.elapsed();
         Ok(Self { packed, tree })

@@ -148,6 +148,9 @@ pub(crate) struct WideTree {
 pub(crate) const MOST_NODES: u32 = Child::PLACE;
 
 impl WideTree {
+    /// Bytes of a node.
+    pub(crate) const NODE_BYTES: u64 = size_of::<WideNode>() as u64;
+
     /// Bytes that it takes.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.nodes)
