@@ -174,7 +174,7 @@ fn measure(command: &BenchCommand, file: &Path, bench: &Bench) -> Result<SceneRe
     };
     let task = BenchTask { resolution: command.size, settings, rounds: command.rounds };
     let (measurements, picture) = bench
-        .measure(&loaded.scene, &task, || {})
+        .measure(&loaded.scene, &task)
         .map_err(|error| Failure::job_failed(format!("{}: {}", file.display(), describe(&error))))?;
     let spec = JobSpec {
         name: "bench".into(),

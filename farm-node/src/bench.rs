@@ -65,8 +65,7 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Measures a scene on every adapter, and the last picture of the first one.
-    /// `round_done` is called after each render of a round.
+    /// Measures a scene on every adapter; returns a picture of it too.
     ///
     /// # Errors
     /// When the scene does not fit an adapter, or one breaks down.
@@ -74,7 +73,6 @@ impl Bench {
         &self,
         scene: &Scene,
         task: &BenchTask,
-        mut round_done: impl FnMut(),
     ) -> Result<(Vec<Measurement>, TileImage), RenderError> {
         let scenes: Result<Vec<DeviceScene>, RenderError> =
             self.renderers.iter().map(|renderer| renderer.upload(scene)).collect();
@@ -102,7 +100,6 @@ impl Bench {
                 samples.push(per_second(image.samples, taken));
                 rays.push(per_second(image.rays, taken));
                 picture.get_or_insert(image);
-                round_done();
             }
         }
         for (measurement, (samples, rays)) in measurements.iter_mut().zip(&mut rates) {
@@ -161,7 +158,9 @@ fn per_second(count: u64, taken: Duration) -> f64 {
     count as f64 / taken.as_secs_f64().max(f64::MIN_POSITIVE)
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// The median; of an even number, the middle of the two in the middle.
+#[must_use]
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }

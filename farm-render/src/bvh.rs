@@ -129,9 +129,7 @@ impl Split {
             indices[left.len()..].copy_from_slice(&right);
             return left.len();
         }
-        let half = indices.len() / 2;
-        select_median(boxes, indices, half, centres);
-        half
+        split_at_median(boxes, indices, &centres)
     }
 
     /// Writes the splits as a binary tree whose leaves are the parts, in order.
@@ -360,19 +358,14 @@ fn split_by_area(boxes: &[Aabb], indices: &mut [u32], centres: &Aabb) -> usize {
 /// Divides in halves along the longest axis of the centres.
 fn split_at_median(boxes: &[Aabb], indices: &mut [u32], centres: &Aabb) -> usize {
     let half = indices.len() / 2;
-    select_median(boxes, indices, half, *centres);
-    half
-}
-
-/// Brings the `half` boxes whose centres come first along the longest axis to the
-/// front; equal centres are told apart by their indices.
-fn select_median(boxes: &[Aabb], indices: &mut [u32], half: usize, centres: Aabb) {
     let size = centres.diagonal();
     let axis = (0..3).max_by(|&a, &b| size[a].total_cmp(&size[b])).unwrap_or(0);
+    // Equal centres are told apart by their indices.
     indices.select_nth_unstable_by(half, |&a, &b| {
         let centre = |i: u32| boxes[i as usize].center()[axis];
         centre(a).total_cmp(&centre(b)).then(a.cmp(&b))
     });
+    half
 }
 
 /// The box around some boxes, and the one around their centres.

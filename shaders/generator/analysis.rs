@@ -14,6 +14,8 @@ pub(super) struct Needs {
 }
 
 impl Needs {
+    pub(super) const ALL: Self = Self { live: true, bindings: true };
+
     pub(super) fn parameters(self) -> &'static str {
         match (self.live, self.bindings) {
             (false, false) => "",
@@ -55,7 +57,7 @@ pub(super) fn needs(
     known: &HashMap<Handle<Function>, Needs>,
 ) -> Needs {
     if by_hand {
-        return Needs { live: true, bindings: true };
+        return Needs::ALL;
     }
     let mut needs = Needs { live: branches(function, known, &function.body), bindings: false };
     for (_, expression) in function.expressions.iter() {
@@ -66,7 +68,6 @@ pub(super) fn needs(
             }
             // Elements of arrays are set for live lanes only.
             Expression::Access { .. } => needs.live = true,
-            Expression::CallResult(_) => {}
             _ => {}
         }
     }

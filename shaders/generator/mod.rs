@@ -277,8 +277,6 @@ impl Generator<'_> {
             self.out.line("");
             self.out.line(format!("/// `{name}` as the WGSL has it."));
         }
-        let given = Needs { live: true, bindings: true };
-        let needs = if by_hand { given } else { needs };
         let suffix = if by_hand { "_in_wgsl" } else { "" };
         self.attributes(!needs.live);
         self.out.open(format!("pub fn {name}{suffix}({}{arguments}){result} {{", needs.parameters()));
@@ -299,7 +297,7 @@ impl Generator<'_> {
     /// A function that hands its live lanes to the caller's, all at once.
     fn call_by_hand(&mut self, name: &str, function: &Function, arguments: &str, result: &str) {
         self.attributes(false);
-        let parameters = Needs { live: true, bindings: true }.parameters();
+        let parameters = Needs::ALL.parameters();
         self.out.open(format!("pub fn {name}({parameters}{arguments}){result} {{"));
         let singles: Vec<String> = function
             .arguments

@@ -14,6 +14,7 @@ use farm_core::{
     RenderTask, Resolution,
 };
 use farm_master::{Master, MasterConfig};
+use farm_node::bench::median;
 use farm_node::{AdapterChoice, Node, NodeConfig};
 use farm_render::{DeviceScene, Renderer};
 use farm_scene::{LoadOptions, PackedScene, load, pack};
@@ -124,12 +125,6 @@ fn time_kernel(renderer: &Renderer, scene: &DeviceScene, seed: u32) -> Duration 
     started.elapsed()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
-}
-
 #[expect(clippy::print_stdout, reason = "the measurements are data")]
 fn main() {
     // Cargo names the mode: tests run everything that has a `main`.
@@ -160,5 +155,5 @@ fn main() {
         farms.push(farm);
         ratios.push(farm / kernel);
     }
-    println!("median {:7.3}  {:18.3}  {:5.3}", median(kernels), median(farms), median(ratios));
+    println!("median {:7.3}  {:18.3}  {:5.3}", median(&mut kernels), median(&mut farms), median(&mut ratios));
 }

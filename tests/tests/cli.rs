@@ -261,7 +261,7 @@ fn failures_are_one_json_object_too() {
 fn every_command_explains_itself() {
     let studio = Studio::new();
     let commands = "render login submit jobs watch fetch pause resume cancel retry nodes inspect diff \
-                    adapters completions man";
+                    adapters bench completions man";
     for command in commands.split_whitespace() {
         let output = studio.farm(&format!("{command} --help")).output().expect("farm runs");
         let text = String::from_utf8_lossy(&output.stdout);
@@ -274,6 +274,38 @@ fn every_command_explains_itself() {
     for shell in ["bash", "zsh", "fish"] {
         let output = studio.farm(&format!("completions {shell}")).output().expect("farm runs");
         assert!(String::from_utf8_lossy(&output.stdout).contains("env-rotation"), "{shell}");
+    }
+}
+
+#[test]
+fn bench_measures_the_processor_and_compares_with_an_earlier_report() {
+    let studio = Studio::new();
+    let (document, buffer) = quad();
+    studio.write("quad.glb", glb(&document, &buffer));
+    let bench = "bench quad.glb --adapter cpu --size 32x32 --rounds 2 --json";
+    let report = studio.json(bench);
+    let lane = &report["scenes"][0]["lanes"][0];
+    assert_eq!(lane["backend"], "native", "{report}");
+    for key in ["samples_per_second", "rays_per_second", "seconds_trees", "seconds_first_block"] {
+        assert!(lane[key].as_f64().is_some_and(|value| value > 0.0), "{key} in {report}");
+    }
+    for key in ["seconds_load", "seconds_hash", "seconds_encode", "seconds_stitch"] {
+        assert!(report["scenes"][0][key].as_f64().is_some_and(|value| value > 0.0), "{key} in {report}");
+    }
+    assert!(lane["ratio"].is_null());
+
+    studio.write("earlier.json", report.to_string());
+    let again = studio.json(&format!("{bench} --compare earlier.json"));
+    assert!(again["scenes"][0]["lanes"][0]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{again}");
+    for (line, says) in [
+        ("bench quad.glb --adapter nowhere", "nowhere"),
+        ("bench quad.glb --compare quad.glb", "farm bench --json"),
+        ("bench tmp", "no scene"),
+    ] {
+        let output = studio.farm(line).output().expect("farm runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {stderr}");
+        assert!(stderr.contains(says), "{line}: {stderr}");
     }
 }
 

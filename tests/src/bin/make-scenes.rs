@@ -23,15 +23,8 @@ struct Arguments {
     references: bool,
 }
 
-#[expect(clippy::print_stderr, reason = "a binary speaks to its user")]
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    farm_tests::exit(run(&Arguments::parse()))
 }
 
 #[expect(clippy::print_stdout, reason = "what was written is data")]

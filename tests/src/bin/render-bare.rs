@@ -57,15 +57,8 @@ fn size(text: &str) -> Result<Resolution, String> {
     Ok(Resolution { width, height })
 }
 
-#[expect(clippy::print_stderr, reason = "a binary speaks to its user")]
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    farm_tests::exit(run(&Arguments::parse()))
 }
 
 #[expect(clippy::print_stderr, reason = "a binary speaks to its user")]
