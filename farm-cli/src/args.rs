@@ -226,6 +226,13 @@ pub(crate) struct RenderCommand {
     /// Render on the processor too, on so many threads [default: on all].
     #[arg(long, value_name = "THREADS", num_args = 0..=1)]
     pub(crate) cpu: Option<Option<NonZeroUsize>>,
+    /// The folder of prepared scenes, which need not be prepared again the next
+    /// time; it grows to 5 GB at most [default: in this user's cache folder].
+    #[arg(long, value_name = "DIR", env = "TESSERA_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Keep no prepared scene and use none.
+    #[arg(long, conflicts_with = "cache")]
+    pub(crate) no_cache: bool,
     #[command(flatten)]
     pub(crate) output_args: OutputArgs,
 }

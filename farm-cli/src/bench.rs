@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use farm_core::scheduler::AcceptedTile;
@@ -12,6 +13,7 @@ use farm_core::{
 use farm_master::assemble::{Frame, FrameFolder, assemble};
 use farm_master::blobs::BlobStore;
 use farm_node::bench::{Bench, BenchTask, Measurement};
+use farm_node::{AdapterInfo, DiskCache};
 use farm_wire::tile::{TileAttributes, encode_tile};
 use serde::{Deserialize, Serialize};
 
@@ -59,10 +61,14 @@ struct LaneReport {
     driver: String,
     /// Opening the adapter and compiling the kernel.
     seconds_open: f64,
-    /// Bringing the scene into the form that the kernel reads.
+    /// Bringing the scene into the form that the adapter reads.
     seconds_pack: f64,
     /// Building the trees.
     seconds_trees: f64,
+    /// Reading both from the disk instead; absent where they are made in less than
+    /// 0.1 s and not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seconds_recall: Option<f64>,
     /// Copying it to the adapter.
     seconds_upload: f64,
     /// The first block of samples of the whole frame.
@@ -83,8 +89,11 @@ pub(crate) fn run(command: &BenchCommand) -> Result<(), Failure> {
     let progress = Progress::new(command.output_args.quiet);
     let step = progress.step("opening the adapters");
     let adapters = wanted_adapters(command)?;
-    let bench =
-        Bench::open(&adapters, command.threads).map_err(|error| Failure::out_of_reach(describe(&error)))?;
+    let folder = tempfile::tempdir().map_err(|error| Failure::job_failed(describe(&error)))?;
+    let cache = DiskCache::open(folder.path(), DiskCache::LIMIT_BYTES)
+        .map_err(|error| Failure::job_failed(describe(&error)))?;
+    let bench = Bench::open(&adapters, command.threads, Arc::new(cache))
+        .map_err(|error| Failure::out_of_reach(describe(&error)))?;
     step.finish();
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -107,19 +116,19 @@ pub(crate) fn run(command: &BenchCommand) -> Result<(), Failure> {
 }
 
 /// The adapters that the options name; all of them where they name none.
-fn wanted_adapters(command: &BenchCommand) -> Result<Vec<usize>, Failure> {
+fn wanted_adapters(command: &BenchCommand) -> Result<Vec<AdapterInfo>, Failure> {
     let known = farm_node::list_adapters();
     if command.adapters.is_empty() {
-        return Ok(known.iter().map(|adapter| adapter.index).collect());
+        return Ok(known);
     }
     let find = |wanted: &String| {
         let by_number = wanted.parse().ok().and_then(|index: usize| known.get(index));
         let lower = wanted.to_lowercase();
         let found = match wanted.as_str() {
-            "cpu" => known.iter().find(|adapter| adapter.backend == "native"),
+            "cpu" => known.iter().find(|adapter| adapter.is_native()),
             _ => by_number.or_else(|| known.iter().find(|a| a.name.to_lowercase().contains(&lower))),
         };
-        found.map(|adapter| adapter.index).ok_or_else(|| {
+        found.cloned().ok_or_else(|| {
             Failure::wrong_use(format!("there is no adapter `{}`", printable(wanted)))
                 .with_hint("`farm adapters` lists them")
         })
@@ -174,7 +183,7 @@ fn measure(command: &BenchCommand, file: &Path, bench: &Bench) -> Result<SceneRe
     };
     let task = BenchTask { resolution: command.size, settings, rounds: command.rounds };
     let (measurements, picture) = bench
-        .measure(&loaded.scene, &task)
+        .measure(digest_of(&packed.manifest), &loaded.scene, &task)
         .map_err(|error| Failure::job_failed(format!("{}: {}", file.display(), describe(&error))))?;
     let spec = JobSpec {
         name: "bench".into(),
@@ -248,9 +257,10 @@ impl LaneReport {
             backend: measured.adapter.backend.clone(),
             driver: measured.adapter.driver.clone(),
             seconds_open: measured.open.as_secs_f64(),
-            seconds_pack: measured.upload.pack.as_secs_f64(),
-            seconds_trees: measured.upload.trees.as_secs_f64(),
-            seconds_upload: measured.upload.upload.as_secs_f64(),
+            seconds_pack: measured.prepare.pack.as_secs_f64(),
+            seconds_trees: measured.prepare.trees.as_secs_f64(),
+            seconds_recall: measured.recall.map(|recall| recall.as_secs_f64()),
+            seconds_upload: measured.upload.as_secs_f64(),
             seconds_first_block: measured.first_block.as_secs_f64(),
             seconds_dispatch: measured.dispatch.as_secs_f64(),
             samples_per_second: measured.samples_per_second,
@@ -289,6 +299,7 @@ fn as_table(report: &Report) -> String {
             "RAYS/S",
             "LOAD",
             "TREES",
+            "RECALL",
             "UPLOAD",
             "FIRST BLOCK",
             "DISPATCH",
@@ -308,6 +319,7 @@ fn as_table(report: &Report) -> String {
                 human_count(lane.rays_per_second),
                 seconds(scene.seconds_load),
                 seconds(lane.seconds_trees),
+                lane.seconds_recall.map_or_else(|| "-".to_owned(), seconds),
                 seconds(lane.seconds_upload),
                 seconds(lane.seconds_first_block),
                 seconds(lane.seconds_dispatch),

@@ -2,10 +2,11 @@
 //! with real tickets and certificates, in a private temporary folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use farm_master::{Master, MasterConfig, MasterError};
-use farm_node::{AdapterChoice, CpuLane, Door, Node, NodeConfig, NodeError};
+use farm_node::{AdapterChoice, CpuLane, DiskCache, Door, Node, NodeConfig, NodeError};
 use farm_wire::{Credentials, Role, Ticket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -19,6 +20,17 @@ const TICKET_LIFE: Duration = Duration::from_secs(600);
 /// How long each part of the farm may take to stop: a node finishes the slice
 /// that it is rendering, which is short by design.
 const STOP_TIME: Duration = Duration::from_secs(5);
+
+/// What the nodes render on.
+#[derive(Clone, Debug)]
+pub(crate) struct Lanes {
+    /// The adapters.
+    pub(crate) adapter: AdapterChoice,
+    /// The processor beside them.
+    pub(crate) cpu: Option<CpuLane>,
+    /// Where they keep prepared scenes.
+    pub(crate) disk_cache: Option<Arc<DiskCache>>,
+}
 
 /// A master and its nodes.
 pub(crate) struct EmbeddedFarm {
@@ -34,12 +46,7 @@ pub(crate) struct EmbeddedFarm {
 impl EmbeddedFarm {
     /// Starts a master in `folder` and begins to start `count` nodes, which
     /// share one cache there.
-    pub(crate) async fn start(
-        folder: &Path,
-        count: u32,
-        adapter: AdapterChoice,
-        cpu: Option<CpuLane>,
-    ) -> Result<Self, Failure> {
+    pub(crate) async fn start(folder: &Path, count: u32, lanes: Lanes) -> Result<Self, Failure> {
         let loopback = ([127, 0, 0, 1], 0).into();
         let config = MasterConfig::new(folder.join("master"), loopback);
         let master = Master::start(config).await.map_err(|error| master_failure(&error))?;
@@ -50,7 +57,7 @@ impl EmbeddedFarm {
             let name = format!("node-{number}");
             let ticket = ticket(&master, &name, Role::Node)?;
             let cache = folder.join("cache");
-            nodes.spawn(run_node(ticket, name, cache, (adapter.clone(), cpu), said_ready.clone()));
+            nodes.spawn(run_node(ticket, name, cache, lanes.clone(), said_ready.clone()));
         }
         Ok(Self { master, nodes, ready, doors: Vec::new(), first_ready: None })
     }
@@ -107,13 +114,15 @@ async fn run_node(
     ticket: Ticket,
     name: String,
     cache: PathBuf,
-    (adapter, cpu): (AdapterChoice, Option<CpuLane>),
+    lanes: Lanes,
     ready: mpsc::Sender<Door>,
 ) -> Result<(), Failure> {
     let credentials = Credentials::join(&ticket, &name).await?;
     // The cache is private to this process and gone with it: it holds the one
     // scene that is rendered, however large.
-    let config = NodeConfig { adapter, cpu, cache_bytes: u64::MAX, ..NodeConfig::new(credentials, cache) };
+    let Lanes { adapter, cpu, disk_cache } = lanes;
+    let cache_bytes = u64::MAX;
+    let config = NodeConfig { adapter, cpu, disk_cache, cache_bytes, ..NodeConfig::new(credentials, cache) };
     let node = Node::start(config).await.map_err(|error| node_failure(&error))?;
     if ready.send(node.door()).await.is_err() {
         node.leave_at_once();

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use etcetera::BaseStrategy as _;
 use farm_core::BlobDigest;
+use farm_node::DiskCache;
 use serde::Serialize;
 
 use crate::adapters;
 use crate::args::RenderCommand;
-use crate::embed::EmbeddedFarm;
+use crate::embed::{EmbeddedFarm, Lanes};
 use crate::fetch::{Collector, FetchedFrame};
 use crate::follow::{Followed, Patience, follow};
 use crate::frames::FramePattern;
@@ -153,9 +155,12 @@ async fn render(
     progress: &Progress,
 ) -> Result<Rendered, Failure> {
     let step = progress.step("reading the scene and starting the farm");
-    let choice = adapters::choose(command.adapter.as_deref());
-    let cpu = command.cpu.map(|threads| farm_node::CpuLane { threads });
-    let starting = EmbeddedFarm::start(folder, command.nodes, choice, cpu);
+    let lanes = Lanes {
+        adapter: adapters::choose(command.adapter.as_deref()),
+        cpu: command.cpu.map(|threads| farm_node::CpuLane { threads }),
+        disk_cache: open_cache(command, progress),
+    };
+    let starting = EmbeddedFarm::start(folder, command.nodes, lanes);
     let (prepared, started) = tokio::try_join!(prepare_aside(command), starting)?;
     let farm = farm.insert(started);
     step.finish();
@@ -182,6 +187,25 @@ async fn render(
         began: farm.first_ready().map_or(submitted, |ready| ready.max(submitted)),
         ended,
     })
+}
+
+/// Opens the folder of prepared scenes; without one they are prepared every time.
+fn open_cache(command: &RenderCommand, progress: &Progress) -> Option<Arc<DiskCache>> {
+    if command.no_cache {
+        return None;
+    }
+    let named = command.cache.clone();
+    let folder = named.or_else(|| {
+        let strategy = etcetera::choose_base_strategy().ok()?;
+        Some(strategy.cache_dir().join("tessera").join("prepared"))
+    })?;
+    match DiskCache::open(&folder, DiskCache::LIMIT_BYTES) {
+        Ok(cache) => Some(Arc::new(cache)),
+        Err(error) => {
+            progress.warn(&format!("prepared scenes cannot be kept in {}: {error}", folder.display()));
+            None
+        }
+    }
 }
 
 /// Loads and packs the scene on a thread that may block.

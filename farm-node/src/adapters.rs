@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use farm_core::{BlobDigest, RenderTask, TileImage};
-use farm_render::{AdapterInfo, DeviceScene, Progress, RenderError, Renderer};
+use farm_render::{AdapterInfo, DeviceScene, PreparedScene, Progress, RenderError, Renderer};
 use farm_scene::Scene;
 use farm_wire::message::LaneDescription;
 
@@ -62,11 +62,6 @@ fn is_software(adapter: &AdapterInfo) -> bool {
     adapter.kind == "cpu"
 }
 
-/// Whether an adapter is the processor without a driver in between.
-pub(crate) fn is_native(adapter: &AdapterInfo) -> bool {
-    adapter.backend == "native"
-}
-
 /// Picks from `adapters`, which are ordered best first, and adds the processor
 /// where `with_cpu` wants it too.
 ///
@@ -78,8 +73,8 @@ pub(crate) fn choose(
     with_cpu: bool,
 ) -> Result<Vec<AdapterInfo>, NodeError> {
     let mut chosen = choose_without_cpu(adapters, choice)?;
-    if with_cpu && !chosen.iter().any(is_native) {
-        chosen.extend(adapters.iter().find(|adapter| is_native(adapter)).cloned());
+    if with_cpu && !chosen.iter().any(AdapterInfo::is_native) {
+        chosen.extend(adapters.iter().find(|adapter| adapter.is_native()).cloned());
     }
     Ok(chosen)
 }
@@ -106,7 +101,7 @@ fn choose_without_cpu(
             let found = adapters.iter().find(|a| a.name.to_lowercase().contains(&wanted));
             one(found, format!("named `{name}`"))
         }
-        AdapterChoice::Cpu => one(adapters.iter().find(|a| is_native(a)), "that is the processor".into()),
+        AdapterChoice::Cpu => one(adapters.iter().find(|a| a.is_native()), "that is the processor".into()),
     }
 }
 
@@ -117,6 +112,7 @@ fn describe_known(adapters: &[AdapterInfo]) -> String {
 
 impl Adapter for Renderer {
     type Scene = DeviceScene;
+    type Prepared = PreparedScene;
 
     fn describe(&self) -> Result<LaneDescription, RenderError> {
         let info = self.adapter();
@@ -127,7 +123,17 @@ impl Adapter for Renderer {
         })
     }
 
-    fn upload(&self, scene: &Scene) -> Result<DeviceScene, RenderError> {
+    fn recall(&self, scene: BlobDigest) -> Option<PreparedScene> {
+        Self::recall(self, scene)
+    }
+
+    fn prepare(&self, digest: BlobDigest, scene: &Scene) -> Result<PreparedScene, RenderError> {
+        let prepared = Self::prepare(self, scene)?;
+        self.keep(digest, &prepared);
+        Ok(prepared)
+    }
+
+    fn upload(&self, scene: &PreparedScene) -> Result<DeviceScene, RenderError> {
         Self::upload(self, scene)
     }
 

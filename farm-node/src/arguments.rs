@@ -56,11 +56,12 @@ pub(crate) struct RunOptions {
     /// Render on the processor too, on so many threads [default: on all].
     #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = false)]
     cpu: Option<Option<NonZeroUsize>>,
-    /// The folder of scenes that were fetched; nodes may share one [default: in
-    /// this user's cache folder].
+    /// The folder of scenes that were fetched and prepared; nodes may share one
+    /// [default: in this user's cache folder].
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
-    /// How large that folder may grow, like 500MB or 1.5TB.
+    /// How large that folder may grow, like 500MB or 1.5TB; half of it is for
+    /// scenes as they were fetched, half for prepared ones.
     #[arg(long, value_name = "SIZE", default_value = "20GB")]
     pub(crate) cache_size: ByteSize,
     /// The folder of the node's key; each node on a machine needs its own

@@ -3,10 +3,15 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use farm_core::{BlockRange, FrameNumber, Rect, RenderSettings, RenderTask, Resolution, TileImage};
-use farm_render::{AdapterInfo, DeviceScene, RenderError, Renderer, UploadTimes};
+use farm_core::{
+    BlobDigest, BlockRange, FrameNumber, Rect, RenderSettings, RenderTask, Resolution, TileImage,
+};
+use farm_render::{
+    AdapterInfo, DeviceScene, DiskCache, OpenOptions, PreparationTimes, RenderError, Renderer,
+};
 use farm_scene::Scene;
 
 /// Renders of one pixel whose median is the cost of a dispatch.
@@ -25,6 +30,8 @@ pub struct BenchTask {
 
 /// Open adapters.
 pub struct Bench {
+    /// Where they keep prepared scenes.
+    cache: Arc<DiskCache>,
     renderers: Vec<Renderer>,
     /// Time that opening each took.
     open_times: Vec<Duration>,
@@ -37,8 +44,12 @@ pub struct Measurement {
     pub adapter: AdapterInfo,
     /// Time to open it, its kernel compiled.
     pub open: Duration,
-    /// Time to bring the scene there.
-    pub upload: UploadTimes,
+    /// Time to prepare the scene.
+    pub prepare: PreparationTimes,
+    /// Time to read it as it was prepared, where that was kept.
+    pub recall: Option<Duration>,
+    /// Time to copy it to the adapter.
+    pub upload: Duration,
     /// Time to render the first block of samples of the whole frame.
     pub first_block: Duration,
     /// Time to render one sample of one pixel: what a dispatch costs.
@@ -50,47 +61,56 @@ pub struct Measurement {
 }
 
 impl Bench {
-    /// Opens adapters, by their places in [`crate::list_adapters`]; `threads`
-    /// are those of the processor.
+    /// Opens adapters, which are from [`crate::list_adapters`]; `threads`
+    /// are those of the processor, and `cache` is an empty one.
     ///
     /// # Errors
     /// When one refuses.
-    pub fn open(adapters: &[usize], threads: Option<NonZeroUsize>) -> Result<Self, RenderError> {
-        let mut bench = Self { renderers: Vec::new(), open_times: Vec::new() };
-        for &index in adapters {
+    pub fn open(
+        adapters: &[AdapterInfo],
+        threads: Option<NonZeroUsize>,
+        cache: Arc<DiskCache>,
+    ) -> Result<Self, RenderError> {
+        let mut bench = Self { cache, renderers: Vec::new(), open_times: Vec::new() };
+        for adapter in adapters {
+            let cache = Some(Arc::clone(&bench.cache));
+            let options = OpenOptions { adapter: Some(adapter.clone()), threads, cache };
             let began = Instant::now();
-            bench.renderers.push(Renderer::open(Some(index), threads)?);
+            bench.renderers.push(Renderer::open(&options)?);
             bench.open_times.push(began.elapsed());
         }
         Ok(bench)
     }
 
-    /// Measures a scene on every adapter; returns a picture of it too.
+    /// Measures a scene, and its digest's place in the cache, on every adapter;
+    /// returns a picture of it too.
     ///
     /// # Errors
     /// When the scene does not fit an adapter, or one breaks down.
     pub fn measure(
         &self,
+        digest: BlobDigest,
         scene: &Scene,
         task: &BenchTask,
     ) -> Result<(Vec<Measurement>, TileImage), RenderError> {
-        let scenes: Result<Vec<DeviceScene>, RenderError> =
-            self.renderers.iter().map(|renderer| renderer.upload(scene)).collect();
-        let scenes = scenes?;
-        let lanes: Vec<(&Renderer, &DeviceScene)> = self.renderers.iter().zip(&scenes).collect();
-        let mut measurements = Vec::with_capacity(lanes.len());
-        for (&(renderer, scene), open) in lanes.iter().zip(&self.open_times) {
-            let first_block = time(renderer, scene, &first_block_of(task))?.0;
+        let mut scenes = Vec::with_capacity(self.renderers.len());
+        let mut measurements = Vec::with_capacity(self.renderers.len());
+        for (renderer, open) in self.renderers.iter().zip(&self.open_times) {
+            let (prepare, recall, scene) = self.load(renderer, digest, scene)?;
             measurements.push(Measurement {
                 adapter: renderer.adapter().clone(),
                 open: *open,
-                upload: scene.times(),
-                first_block,
-                dispatch: dispatch_time(renderer, scene, task)?,
+                prepare,
+                recall,
+                upload: scene.upload_time(),
+                first_block: time(renderer, &scene, &first_block_of(task))?.0,
+                dispatch: dispatch_time(renderer, &scene, task)?,
                 samples_per_second: 0.0,
                 rays_per_second: 0.0,
             });
+            scenes.push(scene);
         }
+        let lanes: Vec<(&Renderer, &DeviceScene)> = self.renderers.iter().zip(&scenes).collect();
         let mut rates = vec![(Vec::new(), Vec::new()); lanes.len()];
         let mut picture = None;
         for seed in 0..task.rounds.max(1) {
@@ -107,6 +127,22 @@ impl Bench {
             measurement.rays_per_second = median(rays);
         }
         picture.map(|picture| (measurements, picture)).ok_or(RenderError::NoAdapter)
+    }
+}
+
+impl Bench {
+    /// Prepares a scene, keeps and recalls it, and uploads it.
+    fn load(
+        &self,
+        renderer: &Renderer,
+        digest: BlobDigest,
+        scene: &Scene,
+    ) -> Result<(PreparationTimes, Option<Duration>, DeviceScene), RenderError> {
+        let prepared = renderer.prepare(scene)?;
+        renderer.keep(digest, &prepared);
+        self.cache.flush();
+        let recall = renderer.recall(digest).map(|recalled| recalled.times().recall);
+        Ok((prepared.times(), recall, renderer.upload(&prepared)?))
     }
 }
 

@@ -10,9 +10,10 @@ mod home;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
-use farm_node::{AdapterInfo, Door, Node, NodeConfig, NodeError, check_adapters, list_adapters};
+use farm_node::{AdapterInfo, DiskCache, Door, Node, NodeConfig, NodeError, check_adapters, list_adapters};
 use farm_wire::ticket::ParseTicketError;
 use farm_wire::{Credentials, Role, Ticket, WireError};
 
@@ -158,6 +159,10 @@ async fn join(options: JoinOptions) -> Result<(), Failure> {
     render(credentials, &home, &options.run).await
 }
 
+/// The part of the cache's size that is for scenes as adapters read them, which
+/// are several times larger than their blobs and can be made again from these.
+const PREPARED_SHARE: u64 = 2;
+
 /// Runs with the credentials of an earlier join.
 async fn run(options: RunOptions) -> Result<(), Failure> {
     let home = Home::open(options.data.as_deref())?;
@@ -170,8 +175,17 @@ async fn run(options: RunOptions) -> Result<(), Failure> {
 
 async fn render(credentials: Credentials, home: &Home, options: &RunOptions) -> Result<(), Failure> {
     let cache = options.cache.clone().unwrap_or_else(|| home.cache());
+    let prepared_bytes = options.cache_size.0 / PREPARED_SHARE;
+    let disk_cache = match DiskCache::open(&cache.join("prepared"), prepared_bytes) {
+        Ok(disk_cache) => Some(Arc::new(disk_cache)),
+        Err(error) => {
+            tracing::warn!("prepared scenes will not be kept in {}: {error}", cache.display());
+            None
+        }
+    };
     let config = NodeConfig {
-        cache_bytes: options.cache_size.0,
+        cache_bytes: options.cache_size.0 - prepared_bytes,
+        disk_cache,
         adapter: options.choice(),
         cpu: options.cpu(),
         ..NodeConfig::new(credentials, cache)

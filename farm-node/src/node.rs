@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use farm_core::agent::LaneIndex;
 use farm_core::{BlobDigest, Limits, NodeId};
-use farm_render::{AdapterInfo, RenderError, Renderer};
+use farm_render::{AdapterInfo, DiskCache, OpenOptions, RenderError, Renderer};
 use farm_wire::Credentials;
 use farm_wire::message::LaneDescription;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::adapters::{AdapterChoice, CpuLane, choose, is_native, list_adapters, shader_digest};
+use crate::adapters::{AdapterChoice, CpuLane, choose, list_adapters, shader_digest};
 use crate::cache::Cache;
 use crate::driver::{Driver, Leaving, Setup};
 use crate::error::NodeError;
@@ -28,6 +28,8 @@ pub struct NodeConfig {
     pub cache: PathBuf,
     /// Bytes that the cache may hold.
     pub cache_bytes: u64,
+    /// Where scenes are kept in the form that adapters read; `None` keeps none.
+    pub disk_cache: Option<Arc<DiskCache>>,
     /// The adapters to render on.
     pub adapter: AdapterChoice,
     /// The processor as well, or how much of it where it renders anyway.
@@ -50,6 +52,7 @@ impl NodeConfig {
             credentials,
             cache,
             cache_bytes: Self::CACHE_BYTES,
+            disk_cache: None,
             adapter: AdapterChoice::default(),
             cpu: None,
             limits: Limits::default(),
@@ -221,8 +224,8 @@ async fn open_lane(
     config: &NodeConfig,
     events: &mpsc::Sender<LaneEvent>,
 ) -> Result<Lane, RenderError> {
-    let index = adapter.index;
-    let threads = config.cpu.filter(|_| is_native(adapter)).and_then(|cpu| cpu.threads);
-    let open = move || Renderer::open(Some(index), threads);
+    let threads = config.cpu.filter(|_| adapter.is_native()).and_then(|cpu| cpu.threads);
+    let options = OpenOptions { adapter: Some(adapter.clone()), threads, cache: config.disk_cache.clone() };
+    let open = move || Renderer::open(&options);
     Lane::start(lane, open, scene::loader(Arc::clone(cache)), &config.node_limits, events.clone()).await
 }

@@ -1,9 +1,10 @@
 //! What the tests of this crate share: an adapter that does what a task's seed
 //! says, and scenes that cost nothing.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use farm_core::agent::LaneIndex;
 use farm_core::{
@@ -49,6 +50,10 @@ pub(crate) struct Stage {
     pub(crate) resident: Arc<AtomicUsize>,
     /// Scenes that fit into it. 0 means any number.
     pub(crate) capacity: AtomicUsize,
+    /// Whether prepared scenes are kept.
+    pub(crate) keeps: AtomicBool,
+    /// Those that were.
+    pub(crate) kept: Mutex<BTreeSet<BlobDigest>>,
 }
 
 pub(crate) struct FalseAdapter(Arc<Stage>);
@@ -63,6 +68,7 @@ impl Drop for FalseScene {
 
 impl Adapter for FalseAdapter {
     type Scene = FalseScene;
+    type Prepared = ();
 
     fn describe(&self) -> Result<LaneDescription, RenderError> {
         Ok(LaneDescription {
@@ -72,7 +78,19 @@ impl Adapter for FalseAdapter {
         })
     }
 
-    fn upload(&self, _: &Scene) -> Result<FalseScene, RenderError> {
+    fn recall(&self, scene: BlobDigest) -> Option<()> {
+        let kept = self.0.kept.lock().expect("no test panics while it holds this");
+        kept.contains(&scene).then_some(())
+    }
+
+    fn prepare(&self, digest: BlobDigest, _: &Scene) -> Result<(), RenderError> {
+        if self.0.keeps.load(Ordering::SeqCst) {
+            self.0.kept.lock().expect("no test panics while it holds this").insert(digest);
+        }
+        Ok(())
+    }
+
+    fn upload(&self, (): &()) -> Result<FalseScene, RenderError> {
         let capacity = self.0.capacity.load(Ordering::SeqCst);
         if capacity > 0 && self.0.resident.load(Ordering::SeqCst) >= capacity {
             return Err(RenderError::OutOfMemory { what: "the scene".into(), needed: 2, available: 1 });

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use farm_core::{BlockRange, FrameNumber, PixelFilter, Rect, RenderSettings, RenderTask, Resolution};
-use farm_render::Renderer;
+use farm_render::{OpenOptions, Renderer};
 use farm_scene::{Camera, Environment, Instance, Material, Mesh, Projection, Scene};
 use glam::{Affine3A, Vec3, Vec4};
 
@@ -107,13 +107,13 @@ fn lamp() -> Scene {
 }
 
 fn kernel(criterion: &mut Criterion) {
-    let renderer = Renderer::open(None, None).expect("the bench needs an adapter");
+    let renderer = Renderer::open(&OpenOptions::default()).expect("the bench needs an adapter");
     let task = task();
     let mut group = criterion.benchmark_group("kernel");
     group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
     group.throughput(Throughput::Elements(task.samples()));
     for (name, scene) in [("one mesh", one_mesh()), ("instances", instances()), ("lamp", lamp())] {
-        let uploaded = renderer.upload(&scene).expect("it fits");
+        let uploaded = renderer.load(&scene).expect("it fits");
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 renderer.render(&uploaded, &task, &mut |_| ControlFlow::Continue(())).expect("rendered")

@@ -20,7 +20,7 @@ const PROBE_SAMPLES: u32 = 32;
 
 /// Renders the probe and hashes its bits with what the adapter says it is.
 pub(crate) fn numeric_class(renderer: &Renderer) -> Result<BlobDigest, RenderError> {
-    let scene = renderer.upload(&probe_scene())?;
+    let scene = renderer.load(&probe_scene())?;
     let image = renderer.render(&scene, &probe_task(), &mut |_| ControlFlow::Continue(()))?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(renderer.engine.identity().as_bytes());

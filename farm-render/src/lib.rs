@@ -18,12 +18,14 @@ mod bvh;
 mod class;
 mod cpu;
 mod device;
+mod disk_cache;
 mod dispatch;
 mod film;
 mod geometry;
 mod layout;
 mod light;
 mod pack;
+mod prepared;
 mod sky;
 mod tables;
 mod texture;
@@ -31,19 +33,25 @@ mod upload;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use farm_core::{BlobDigest, RenderTask, TileImage};
 use farm_scene::Scene;
 
-use adapter::Hardware;
+use adapter::{Found, Hardware};
 use cpu::Cpu;
 use device::{Checks, Device};
 use dispatch::Slicing;
+use prepared::Form;
 use shaders::native::Width;
 use upload::ScenePlace;
 
-pub use upload::{DeviceScene, UploadTimes};
+pub use disk_cache::DiskCache;
+pub use prepared::{PreparationTimes, PreparedScene};
+pub use upload::DeviceScene;
+
+/// The backend that is no graphics API.
+const NATIVE: &str = "native";
 
 /// An adapter of this machine.
 #[derive(Clone, Debug)]
@@ -61,6 +69,14 @@ pub struct AdapterInfo {
     pub driver: String,
     /// Largest storage buffer binding, in bytes.
     pub max_binding_bytes: u64,
+}
+
+impl AdapterInfo {
+    /// Whether it is the processor without a driver in between.
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        self.backend == NATIVE
+    }
 }
 
 /// What went wrong while rendering.
@@ -121,7 +137,20 @@ pub fn adapters() -> Vec<AdapterInfo> {
 pub struct Renderer {
     info: AdapterInfo,
     engine: Engine,
+    cache: Option<Arc<DiskCache>>,
     class: OnceLock<BlobDigest>,
+}
+
+/// How an adapter is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// One of [`adapters`]; `None` takes the best.
+    pub adapter: Option<AdapterInfo>,
+    /// Threads to render on where the adapter is the processor; `None` takes
+    /// all that this process may use.
+    pub threads: Option<NonZeroUsize>,
+    /// Where to keep what is costly to make.
+    pub cache: Option<Arc<DiskCache>>,
 }
 
 /// What renders.
@@ -152,30 +181,42 @@ pub struct Progress {
 }
 
 impl Renderer {
-    /// Opens the adapter at `index` of [`adapters`]; `None` takes the best. Where
-    /// that is the processor, so many `threads` of it; `None` takes all.
+    /// Opens an adapter.
     ///
     /// # Errors
     /// When there is none, or it refuses a device.
-    pub fn open(index: Option<usize>, threads: Option<NonZeroUsize>) -> Result<Self, RenderError> {
-        let found = adapter::enumerate().into_iter().nth(index.unwrap_or(0)).ok_or(RenderError::NoAdapter)?;
-        match found.hardware {
+    pub fn open(options: &OpenOptions) -> Result<Self, RenderError> {
+        let found = match &options.adapter {
+            // Drivers that are not needed are not asked.
+            Some(info) if info.is_native() => Found { hardware: Hardware::Cpu, info: info.clone() },
+            wanted => {
+                let index = wanted.as_ref().map_or(0, |info| info.index);
+                adapter::enumerate().into_iter().nth(index).ok_or(RenderError::NoAdapter)?
+            }
+        };
+        let opened = match found.hardware {
             Hardware::Gpu(adapter) => Self::open_gpu(found.info, &adapter, Checks::of_this_build()),
-            Hardware::Cpu => Self::open_cpu(found.info, threads, Width::widest()),
-        }
+            Hardware::Cpu => Self::open_cpu(found.info, options.threads, Width::widest()),
+        };
+        Ok(Self { cache: options.cache.clone(), ..opened? })
     }
 
     fn open_gpu(info: AdapterInfo, adapter: &wgpu::Adapter, checks: Checks) -> Result<Self, RenderError> {
         let device = Device::open(adapter, checks)?;
         tracing::debug!(adapter = info.name, driver = info.driver, "adapter opened");
-        Ok(Self { info, engine: Engine::Gpu(Box::new(device)), class: OnceLock::new() })
+        Ok(Self { info, engine: Engine::Gpu(Box::new(device)), cache: None, class: OnceLock::new() })
     }
 
     fn open_cpu(info: AdapterInfo, threads: Option<NonZeroUsize>, width: Width) -> Result<Self, RenderError> {
         let threads = threads.unwrap_or_else(cpu::all_threads);
         let info = cpu::describe(info.index, threads, width);
         tracing::debug!(processor = info.name, driver = info.driver, "processor opened");
-        Ok(Self { info, engine: Engine::Cpu(Cpu::open(threads, width)?), class: OnceLock::new() })
+        Ok(Self {
+            info,
+            engine: Engine::Cpu(Cpu::open(threads, width)?),
+            cache: None,
+            class: OnceLock::new(),
+        })
     }
 
     /// The adapter.
@@ -198,12 +239,45 @@ impl Renderer {
         Ok(*self.class.get_or_init(|| class))
     }
 
-    /// Builds the acceleration structures and uploads a scene.
+    /// The scene of this digest as it was kept on disk in the adapter's form; none
+    /// without a cache.
+    #[must_use]
+    pub fn recall(&self, scene: BlobDigest) -> Option<PreparedScene> {
+        PreparedScene::recall(self.cache.as_deref()?, &self.engine, scene)
+    }
+
+    /// Brings a scene into the adapter's form: packs its arrays and builds its
+    /// trees.
+    ///
+    /// # Errors
+    /// When it is larger than any adapter could hold.
+    pub fn prepare(&self, scene: &Scene) -> Result<PreparedScene, RenderError> {
+        PreparedScene::new(&self.engine, scene)
+    }
+
+    /// Keeps a prepared scene on disk for [`Renderer::recall`], in the background,
+    /// where there is a cache and it took time to prepare.
+    pub fn keep(&self, digest: BlobDigest, scene: &PreparedScene) {
+        if let Some(cache) = &self.cache {
+            scene.keep(cache, &self.engine, digest);
+        }
+    }
+
+    /// Brings a prepared scene into the adapter's memory.
+    ///
+    /// # Errors
+    /// When it does not fit, with both sizes, or was prepared for an adapter of
+    /// another kind.
+    pub fn upload(&self, scene: &PreparedScene) -> Result<DeviceScene, RenderError> {
+        DeviceScene::upload(&self.engine, scene)
+    }
+
+    /// Prepares and uploads a scene.
     ///
     /// # Errors
     /// When it does not fit, with both sizes.
-    pub fn upload(&self, scene: &Scene) -> Result<DeviceScene, RenderError> {
-        DeviceScene::upload(&self.engine, scene)
+    pub fn load(&self, scene: &Scene) -> Result<DeviceScene, RenderError> {
+        self.upload(&self.prepare(scene)?)
     }
 
     /// Renders a task: finished pixels where its range is whole, else sums.
@@ -232,7 +306,10 @@ impl Renderer {
             (Engine::Gpu(device), ScenePlace::Gpu(buffers)) => {
                 dispatch::render(device, buffers, params, task, slicing, progress)
             }
-            (Engine::Cpu(cpu), ScenePlace::Cpu(scene)) => cpu.render(scene, params, task, slicing, progress),
+            (Engine::Cpu(cpu), ScenePlace::Cpu(form)) => match &**form {
+                Form::Cpu(scene) => cpu.render(scene, params, task, slicing, progress),
+                Form::Gpu(_) => Err(RenderError::WrongScene),
+            },
             _ => Err(RenderError::WrongScene),
         }
     }

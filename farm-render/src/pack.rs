@@ -1,25 +1,33 @@
 //! A scene as the arrays that the kernel reads.
 
+use std::time::Duration;
+
 use bytemuck::Zeroable;
 use farm_scene::{Environment, Scene};
 
 use crate::RenderError;
 use crate::geometry::Geometry;
-use crate::layout::{Light, Material, Params};
+use crate::layout::{Instance, Light, Material, Node, Params, Triangle};
 use crate::light::pack_lights;
 use crate::sky::pack_sky;
 use crate::tables::Tables;
 use crate::texture::pack_materials;
 
-/// Everything that is uploaded for a scene.
+/// A scene's arrays, in the layout of `shaders/wgsl/layout.wgsl`.
 #[derive(Debug)]
 pub(crate) struct PackedScene {
-    pub(crate) geometry: Geometry,
+    /// The kernel's trees; empty where the processor has its own in their place.
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) triangles: Vec<Triangle>,
+    pub(crate) attributes: Vec<u32>,
+    pub(crate) instances: Vec<Instance>,
     pub(crate) materials: Vec<Material>,
     pub(crate) lights: Vec<Light>,
     pub(crate) texels: Vec<u32>,
     /// All that does not depend on the task.
     pub(crate) params: Params,
+    /// Time that building the trees took.
+    pub(crate) tree_time: Duration,
 }
 
 /// An index into packed arrays. A scene of 2³² elements is refused by the size
@@ -60,5 +68,7 @@ pub(crate) fn pack(scene: &Scene) -> Result<PackedScene, RenderError> {
     let packed = pack_lights(scene, &materials, &mut geometry, sky.is_some());
     params.sky_pick = packed.sky_pick;
     params.light_count = word_index(packed.lights.len());
-    Ok(PackedScene { geometry, materials, lights: packed.lights, texels, params })
+    let Geometry { nodes, triangles, attributes, instances, tree_time, .. } = geometry;
+    let lights = packed.lights;
+    Ok(PackedScene { nodes, triangles, attributes, instances, materials, lights, texels, params, tree_time })
 }

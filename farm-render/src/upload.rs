@@ -1,15 +1,16 @@
 //! A scene in an adapter's memory.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytemuck::{NoUninit, Zeroable};
 use farm_core::{RenderSettings, RenderTask};
-use farm_scene::{Camera, Projection, Scene};
+use farm_scene::{Camera, Projection};
 
-use crate::cpu::CpuScene;
 use crate::device::Device;
 use crate::layout::{Params, SCENE_BUFFERS};
-use crate::pack::{self, PackedScene, to_f32};
+use crate::pack::{PackedScene, to_f32};
+use crate::prepared::{Form, PreparedScene};
 use crate::tables::Tables;
 use crate::{Engine, RenderError};
 
@@ -18,20 +19,9 @@ use crate::{Engine, RenderError};
 pub struct DeviceScene {
     pub(crate) place: ScenePlace,
     params: Params,
-    cameras: Vec<Camera>,
+    cameras: Arc<[Camera]>,
     bytes: u64,
-    times: UploadTimes,
-}
-
-/// How long it took to bring a scene to an adapter.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct UploadTimes {
-    /// Bringing it into the form that the kernel reads, without the trees.
-    pub pack: Duration,
-    /// Building the trees.
-    pub trees: Duration,
-    /// Copying it to the adapter.
-    pub upload: Duration,
+    upload_time: Duration,
 }
 
 /// Where a scene's arrays are.
@@ -39,33 +29,21 @@ pub struct UploadTimes {
 pub(crate) enum ScenePlace {
     /// In buffers, in the order of their bindings from 2 on.
     Gpu(Vec<wgpu::Buffer>),
-    /// Where they were packed, with a tree that suits the processor.
-    Cpu(Box<CpuScene>),
+    /// Where they were prepared.
+    Cpu(Arc<Form>),
 }
 
 impl DeviceScene {
-    /// Packs a scene and uploads it.
-    pub(crate) fn upload(engine: &Engine, scene: &Scene) -> Result<Self, RenderError> {
-        let cameras = scene.cameras.clone();
+    /// Uploads a scene.
+    pub(crate) fn upload(engine: &Engine, scene: &PreparedScene) -> Result<Self, RenderError> {
         let began = Instant::now();
-        let (place, params, bytes, times) = match engine {
-            Engine::Gpu(device) => {
-                let packed = pack::pack(scene)?;
-                let trees = packed.geometry.tree_time;
-                let pack = began.elapsed() - trees;
-                let (place, bytes) = upload_arrays(device, &packed)?;
-                let upload = began.elapsed() - pack - trees;
-                (place, packed.params, bytes, UploadTimes { pack, trees, upload })
-            }
-            Engine::Cpu(cpu) => {
-                let scene = cpu.install(|| pack::pack(scene).and_then(CpuScene::new))?;
-                let (params, trees) = (scene.params(), scene.tree_time());
-                let times = UploadTimes { pack: began.elapsed() - trees, trees, ..UploadTimes::default() };
-                let bytes = scene.bytes();
-                (ScenePlace::Cpu(Box::new(scene)), params, bytes, times)
-            }
+        let (place, bytes) = match (engine, &*scene.form) {
+            (Engine::Gpu(device), Form::Gpu(packed)) => upload_arrays(device, packed)?,
+            (Engine::Cpu(_), Form::Cpu(cpu)) => (ScenePlace::Cpu(Arc::clone(&scene.form)), cpu.bytes()),
+            _ => return Err(RenderError::WrongScene),
         };
-        Ok(Self { place, params, cameras, bytes, times })
+        let cameras = Arc::clone(&scene.cameras);
+        Ok(Self { place, params: scene.params(), cameras, bytes, upload_time: began.elapsed() })
     }
 
     /// Bytes that the scene takes on the adapter.
@@ -74,10 +52,10 @@ impl DeviceScene {
         self.bytes
     }
 
-    /// How long it took to bring it there.
+    /// How long it took to copy it there.
     #[must_use]
-    pub fn times(&self) -> UploadTimes {
-        self.times
+    pub fn upload_time(&self) -> Duration {
+        self.upload_time
     }
 
     /// The parameters of a task's dispatches, but for the number of records.
@@ -112,12 +90,11 @@ fn upload_arrays(device: &Device, packed: &PackedScene) -> Result<(ScenePlace, u
     let sizes = check_sizes(packed, device.max_binding_bytes())?;
     let mut names = SCENE_BUFFERS.iter().map(|(name, _)| *name);
     let mut name = || names.next().unwrap_or("the scene");
-    let geometry = &packed.geometry;
     let buffers = vec![
-        upload_array(device, name(), &geometry.nodes)?,
-        upload_array(device, name(), &geometry.triangles)?,
-        upload_array(device, name(), &geometry.attributes)?,
-        upload_array(device, name(), &geometry.instances)?,
+        upload_array(device, name(), &packed.nodes)?,
+        upload_array(device, name(), &packed.triangles)?,
+        upload_array(device, name(), &packed.attributes)?,
+        upload_array(device, name(), &packed.instances)?,
         upload_array(device, name(), &packed.materials)?,
         upload_array(device, name(), &packed.lights)?,
         upload_array(device, name(), &packed.texels)?,
@@ -125,9 +102,9 @@ fn upload_arrays(device: &Device, packed: &PackedScene) -> Result<(ScenePlace, u
     let bytes = sizes.iter().sum();
     tracing::debug!(
         bytes,
-        nodes = geometry.nodes.len(),
-        triangles = geometry.triangles.len(),
-        instances = geometry.instances.len(),
+        nodes = packed.nodes.len(),
+        triangles = packed.triangles.len(),
+        instances = packed.instances.len(),
         lights = packed.lights.len(),
         "scene uploaded"
     );
@@ -137,12 +114,11 @@ fn upload_arrays(device: &Device, packed: &PackedScene) -> Result<(ScenePlace, u
 /// Bytes of each scene buffer; an error where one is more than the adapter can
 /// bind. An empty array takes one element.
 fn check_sizes(packed: &PackedScene, available: u64) -> Result<[u64; 7], RenderError> {
-    let geometry = &packed.geometry;
     let counts = [
-        geometry.nodes.len(),
-        geometry.triangles.len(),
-        geometry.attributes.len(),
-        geometry.instances.len(),
+        packed.nodes.len(),
+        packed.triangles.len(),
+        packed.attributes.len(),
+        packed.instances.len(),
         packed.materials.len(),
         packed.lights.len(),
         packed.texels.len(),
@@ -191,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_scene_too_large_for_the_adapter_is_refused_with_both_sizes() {
-        let packed = pack::pack(&probe_scene()).expect("the probe is small");
+        let packed = crate::pack::pack(&probe_scene()).expect("the probe is small");
         let sizes = check_sizes(&packed, u64::MAX).expect("it fits");
         let largest = sizes.iter().copied().max().unwrap_or(0);
         assert!(check_sizes(&packed, largest).is_ok());

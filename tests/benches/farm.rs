@@ -16,7 +16,7 @@ use farm_core::{
 use farm_master::{Master, MasterConfig};
 use farm_node::bench::median;
 use farm_node::{AdapterChoice, Node, NodeConfig};
-use farm_render::{DeviceScene, Renderer};
+use farm_render::{DeviceScene, OpenOptions, Renderer};
 use farm_scene::{LoadOptions, PackedScene, load, pack};
 use farm_wire::message::{Request, Response};
 use farm_wire::transfer::store_blob;
@@ -134,8 +134,8 @@ fn main() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(SCENE);
     let scene = load(&path, &LoadOptions::default()).expect("the scene is one of ours").scene;
     let packed = pack(&scene);
-    let renderer = Renderer::open(None, None).expect("there is an adapter");
-    let on_device = renderer.upload(&scene).expect("the scene fits");
+    let renderer = Renderer::open(&OpenOptions::default()).expect("there is an adapter");
+    let on_device = renderer.load(&scene).expect("the scene fits");
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     let farm = runtime.block_on(start_farm(&packed));
     // The node fetches and uploads the scene once, outside the measurement.

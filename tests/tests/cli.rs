@@ -56,7 +56,9 @@ impl Studio {
             .env("HOME", self.folder.path())
             .env("XDG_CONFIG_HOME", self.path("config"))
             .env("TMPDIR", self.path("tmp"))
+            .env_remove("XDG_CACHE_HOME")
             .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("TESSERA_CACHE")
             .env_remove("TESSERA_CREDENTIALS")
             .env_remove("TESSERA_LOG")
             .timeout(TIMEOUT);

@@ -26,7 +26,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use farm_render::Renderer;
+use farm_render::{OpenOptions, Renderer};
 use farm_scene::{LoadOptions, load};
 use farm_tests::bare::{self, Picture};
 use farm_tests::scenes::{REFERENCE_SAMPLES, environment_of, reference_settings};
@@ -102,8 +102,8 @@ fn check(name: &str) {
     let loaded = load(&folder().join(&scene), &options).expect("our own scenes load");
     let reference = bare::read_exr(&folder().join("reference").join(format!("{name}.exr")))
         .expect("every scene has its reference");
-    let renderer = Renderer::open(None, None).expect("the processor is always there");
-    let uploaded = renderer.upload(&loaded.scene).expect("the scene fits it");
+    let renderer = Renderer::open(&OpenOptions::default()).expect("the processor is always there");
+    let uploaded = renderer.load(&loaded.scene).expect("the scene fits it");
     let renders: Vec<Picture> = (1..=RENDERS)
         .map(|seed| {
             let settings = reference_settings(seed, SAMPLES);

@@ -152,6 +152,22 @@ async fn other_scenes_make_room_for_one_that_does_not_fit() {
 }
 
 #[tokio::test]
+async fn scene_that_was_kept_is_not_loaded_again() {
+    let mut rig = Rig::start().await;
+    rig.stage.keeps.store(true, Ordering::SeqCst);
+    rig.order(order(1, 1, RENDER));
+    rig.rendered(1).await;
+    rig.order(order(2, 1, LOSE));
+    rig.failure(2).await;
+    rig.order(order(3, 1, RENDER));
+    rig.rendered(3).await;
+    assert_eq!((rig.opened(), rig.loaded()), (2, 1), "the adapter was new and the scene was not");
+    rig.order(order(4, 2, RENDER));
+    rig.rendered(4).await;
+    assert_eq!(rig.loaded(), 2);
+}
+
+#[tokio::test]
 async fn scene_that_never_fits_is_out_of_memory() {
     let mut rig = Rig::start().await;
     rig.stage.capacity.store(1, Ordering::SeqCst);

@@ -26,9 +26,9 @@ use crate::dispatch::Slicing;
 use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
 use crate::pack::PackedScene;
-use crate::{AdapterInfo, Progress, RenderError};
+use crate::{AdapterInfo, NATIVE, Progress, RenderError};
 use traverse::{Hit, Ray, Traversal};
-use tree::WideTree;
+pub(crate) use tree::WideTree;
 
 /// Records that a thread takes at a time: a multiple of every width, and enough
 /// that taking them costs nothing.
@@ -57,39 +57,43 @@ impl CpuScene {
     /// Gives a scene the tree that suits the processor, in place of the kernel's.
     pub(crate) fn new(mut packed: PackedScene) -> Result<Self, RenderError> {
         let began = Instant::now();
-        let geometry = &mut packed.geometry;
-        let nodes = std::mem::take(&mut geometry.nodes);
-        let tree = WideTree::build(&nodes, &geometry.triangles, &geometry.instances, geometry.root)
+        let nodes = std::mem::take(&mut packed.nodes);
+        let tree = WideTree::build(&nodes, &packed.triangles, &packed.instances, packed.params.root)
             .ok_or_else(|| RenderError::OutOfMemory {
                 what: "the scene's tree".into(),
-                needed: nodes.len().max(geometry.triangles.len()) as u64 * WideTree::NODE_BYTES,
+                needed: nodes.len().max(packed.triangles.len()) as u64 * WideTree::NODE_BYTES,
                 available: u64::from(tree::MOST_NODES) * WideTree::NODE_BYTES,
             })?;
-        geometry.tree_time += began.elapsed();
-        Ok(Self { packed, tree })
+        packed.tree_time += began.elapsed();
+        Ok(Self::with_tree(packed, tree))
     }
 
-    /// Time that building its trees took.
-    pub(crate) fn tree_time(&self) -> Duration {
-        self.packed.geometry.tree_time
+    /// Puts together what [`CpuScene::new`] made.
+    pub(crate) fn with_tree(packed: PackedScene, tree: WideTree) -> Self {
+        Self { packed, tree }
     }
 
-    /// What holds for every task.
-    pub(crate) fn params(&self) -> Params {
-        self.packed.params
+    /// The scene's arrays, without the kernel's trees.
+    pub(crate) fn arrays(&self) -> &PackedScene {
+        &self.packed
+    }
+
+    /// The processor's trees.
+    pub(crate) fn tree(&self) -> &WideTree {
+        &self.tree
     }
 
     /// Bytes that the scene takes in memory.
     pub(crate) fn bytes(&self) -> u64 {
-        let PackedScene { geometry, materials, lights, texels, .. } = &self.packed;
+        let packed = &self.packed;
         let sizes = [
             self.tree.bytes(),
-            size_of_val(&*geometry.triangles),
-            size_of_val(&*geometry.attributes),
-            size_of_val(&*geometry.instances),
-            size_of_val(&**materials),
-            size_of_val(&**lights),
-            size_of_val(&**texels),
+            size_of_val(&*packed.triangles),
+            size_of_val(&*packed.attributes),
+            size_of_val(&*packed.instances),
+            size_of_val(&*packed.materials),
+            size_of_val(&*packed.lights),
+            size_of_val(&*packed.texels),
         ];
         sizes.into_iter().map(|size| size as u64).sum()
     }
@@ -142,7 +146,7 @@ pub(crate) fn describe(index: usize, threads: NonZeroUsize, width: Width) -> Ada
     AdapterInfo {
         index,
         name: processor_name(),
-        backend: "native".into(),
+        backend: NATIVE.into(),
         kind: "cpu".into(),
         driver: format!("{} threads, {}", threads, width.name()),
         max_binding_bytes: u64::from(u32::MAX) * 4,
@@ -239,19 +243,19 @@ fn next_slice(records: u64, taken: Duration) -> u64 {
 fn render_chunk(width: Width, scene: &CpuScene, params: Params, records: &mut [Record]) {
     let count = u32::try_from(records.len()).expect("a chunk is small");
     let params = Params { record_count: count, ..params };
-    let PackedScene { geometry, materials, lights, texels, .. } = &scene.packed;
+    let packed = &scene.packed;
     let mut bindings = Bindings {
         params: bytemuck::cast_ref(&params),
         records: bytemuck::cast_slice_mut(records),
         // Only the function that is written by hand reads a tree.
         nodes: &[],
-        triangles: bytemuck::cast_slice(&geometry.triangles),
-        attributes: &geometry.attributes,
-        instances: bytemuck::cast_slice(&geometry.instances),
-        materials: bytemuck::cast_slice(materials),
-        lights: bytemuck::cast_slice(lights),
-        texels,
-        by_hand: &Traversal::new(&scene.tree, &geometry.triangles, &geometry.instances),
+        triangles: bytemuck::cast_slice(&packed.triangles),
+        attributes: &packed.attributes,
+        instances: bytemuck::cast_slice(&packed.instances),
+        materials: bytemuck::cast_slice(&packed.materials),
+        lights: bytemuck::cast_slice(&packed.lights),
+        texels: &packed.texels,
+        by_hand: &Traversal::new(&scene.tree, &packed.triangles, &packed.instances),
     };
     render_blocks(width, &mut bindings, count);
 }

@@ -30,6 +30,11 @@
 //! order of visits, in the kernel too. In tests that aim at corners it was seen
 //! once in 10⁷ rays.
 
+use std::io::{self, Read as _, Write};
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::disk_cache::{Input, write_array};
 use crate::layout::{INSTANCE_REFERENCE, Instance, NONE, Node, Triangle};
 
 /// Unit of rounding of an f32.
@@ -53,7 +58,7 @@ const WORST_CONDITION: f64 = 1000.0;
 
 /// What a node says of a child: the index of an inner node, or a leaf's first
 /// place in `triangles` with its number of entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub(super) struct Child(u32);
 
@@ -108,20 +113,24 @@ impl Child {
 
 /// A node: the boxes of 8 children, and what these are.
 ///
-/// The alignment fills it up to 256 bytes: four cache lines, an axis in each of
-/// the first three and the children in the last.
-#[derive(Clone, Copy, Debug)]
+/// Four cache lines: an axis in each of the first three and the children in the
+/// last.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(256))]
 pub(super) struct WideNode {
     /// For each axis the lower planes of the children, then their upper ones.
     pub(super) planes: [[[f32; 8]; 2]; 3],
     pub(super) children: [Child; 8],
+    padding: [u32; 8],
 }
 
 impl WideNode {
     /// A node whose children no ray meets, because their boxes are inside out.
-    const EMPTY: Self =
-        Self { planes: [[[f32::INFINITY; 8], [f32::NEG_INFINITY; 8]]; 3], children: [Child::NOTHING; 8] };
+    const EMPTY: Self = Self {
+        planes: [[[f32::INFINITY; 8], [f32::NEG_INFINITY; 8]]; 3],
+        children: [Child::NOTHING; 8],
+        padding: [0; 8],
+    };
 
     fn set(&mut self, slot: usize, child: Child, aabb: &Corners) {
         self.children[slot] = child;
@@ -182,6 +191,25 @@ impl WideTree {
         let condition = instances.iter().filter(|i| i.root != NONE).map(condition).fold(0.0, f64::max);
         let origin_share = COORDINATE_SHARE + MAP_SHARE * to_f32(condition.min(WORST_CONDITION));
         Some(Self { nodes, root, origin_share })
+    }
+
+    /// Writes it for [`WideTree::read`].
+    pub(crate) fn write(&self, output: &mut dyn Write) -> io::Result<()> {
+        output.write_all(&self.root.to_le_bytes())?;
+        output.write_all(&self.origin_share.to_le_bytes())?;
+        write_array(output, &self.nodes)
+    }
+
+    /// Reads what [`WideTree::write`] wrote.
+    pub(crate) fn read(input: &mut Input) -> io::Result<Self> {
+        let mut words = [[0; 4]; 2];
+        input.read_exact(words.as_flattened_mut())?;
+        let [root, origin_share] = words;
+        Ok(Self {
+            root: u32::from_le_bytes(root),
+            origin_share: f32::from_le_bytes(origin_share),
+            nodes: input.array()?,
+        })
     }
 }
 
@@ -405,7 +433,7 @@ mod tests {
     #[test]
     fn an_instance_lies_in_its_box() {
         let to_world = [[0.0, -2.0, 0.5, 10.0], [1.0e-3, 0.0, 0.0, -7.0], [0.0, 0.5, 3.0, 0.1]];
-        let instance = Instance { to_world, to_mesh: IDENTITY, ..bytemuck::Zeroable::zeroed() };
+        let instance = Instance { to_world, to_mesh: IDENTITY, ..Zeroable::zeroed() };
         let mesh = Corners { lower: [-1.0, 0.0, 2.0], upper: [3.0, 0.5, 2.0] };
         let aabb = instance_box(&instance, &mesh);
         for corner in 0..8 {
@@ -419,7 +447,7 @@ mod tests {
     fn rays_are_grown_more_where_instances_are() {
         let (nodes, triangles) = strip(50);
         let plain = WideTree::build(&nodes, &triangles, &[], 0).expect("it is small");
-        let instance = Instance { to_world: IDENTITY, to_mesh: IDENTITY, ..bytemuck::Zeroable::zeroed() };
+        let instance = Instance { to_world: IDENTITY, to_mesh: IDENTITY, ..Zeroable::zeroed() };
         let placed = WideTree::build(&nodes, &triangles, &[instance], 0).expect("it is small");
         assert!(plain.origin_share == COORDINATE_SHARE);
         assert!(placed.origin_share > COORDINATE_SHARE);

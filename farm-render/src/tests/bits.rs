@@ -1,8 +1,13 @@
 //! The same bits however the work is cut.
 
+use std::sync::Arc;
+
+use farm_core::BlobDigest;
+
 use super::*;
 use crate::class::{probe_scene, probe_task};
 use crate::dispatch::Slicing;
+use crate::{DiskCache, PreparedScene};
 
 /// The rectangles of a frame cut into squares, each with the place of its
 /// pixels in the frame.
@@ -16,6 +21,26 @@ fn tiles(task: &RenderTask, edge: u32) -> Vec<RenderTask> {
         }
     }
     tasks
+}
+
+#[test]
+fn a_scene_that_was_kept_has_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cache = Arc::new(DiskCache::open(folder.path(), 1 << 30).expect("it is made"));
+    let engine = &renderer().engine;
+    let (scene, digest) = (probe_scene(), BlobDigest([1; 32]));
+    let prepared = renderer().prepare(&scene).expect("small");
+    assert!(PreparedScene::recall(&cache, engine, digest).is_none());
+    prepared.keep_anyway(&cache, engine, digest);
+    cache.flush();
+    let recalled = PreparedScene::recall(&cache, engine, digest).expect("it was kept");
+    assert!(PreparedScene::recall(&cache, engine, BlobDigest([2; 32])).is_none());
+    let [made, kept] = [prepared, recalled].map(|prepared| {
+        let uploaded = renderer().upload(&prepared).expect("small");
+        let image = renderer().render(&uploaded, &probe_task(), &mut |_| ControlFlow::Continue(()));
+        (bits(&image.expect("rendered")), uploaded.bytes())
+    });
+    assert!(made == kept);
 }
 
 #[test]
@@ -46,7 +71,7 @@ fn bits_do_not_depend_on_tiles_ranges_or_slices() {
     assert!(bits(&merged) == bits(&whole), "ranges");
     assert_eq!(merged.rays, whole.rays);
 
-    let uploaded = renderer().upload(&scene).expect("small");
+    let uploaded = renderer().load(&scene).expect("small");
     for records in [1000, 4096] {
         let sliced = renderer()
             .render_sliced(&uploaded, &task, Slicing::Fixed(records), &mut |_| ControlFlow::Continue(()))

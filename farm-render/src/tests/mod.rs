@@ -34,7 +34,7 @@ fn frame(edge: u32, samples_per_pixel: u32, max_depth: u32) -> RenderTask {
 }
 
 fn render_on(renderer: &Renderer, scene: &Scene, task: &RenderTask) -> TileImage {
-    let uploaded = renderer.upload(scene).expect("the scene is small");
+    let uploaded = renderer.load(scene).expect("the scene is small");
     renderer.render(&uploaded, task, &mut |_| ControlFlow::Continue(())).expect("rendered")
 }
 

@@ -83,7 +83,7 @@ fn closed_surfaces_let_no_light_through() {
 fn work_stops_when_asked_and_says_how_far_it_is() {
     let scene = spheres(false);
     let task = frame(32, 48, 3);
-    let uploaded = renderer().upload(&scene).expect("small");
+    let uploaded = renderer().load(&scene).expect("small");
     let mut last = 0;
     let image = renderer().render(&uploaded, &task, &mut |progress| {
         assert!(progress.samples > last);

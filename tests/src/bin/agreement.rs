@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use farm_core::{BlockRange, FrameNumber, PixelFilter, Rect, RenderSettings, RenderTask, Resolution};
-use farm_render::{RenderError, Renderer, adapters};
+use farm_render::{AdapterInfo, OpenOptions, RenderError, Renderer, adapters};
 use farm_scene::LoadOptions;
 use farm_tests::scenes::environment_of;
 
@@ -49,7 +49,8 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the table is data")]
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let [a, b] = pair(&arguments.adapters)?.map(|index| Renderer::open(Some(index), None));
+    let open = |adapter| Renderer::open(&OpenOptions { adapter: Some(adapter), ..OpenOptions::default() });
+    let [a, b] = pair(&arguments.adapters)?.map(open);
     let renderers = [a?, b?];
     for renderer in &renderers {
         println!("{} ({})", renderer.adapter().name, renderer.adapter().driver);
@@ -70,16 +71,15 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// The two adapters to compare.
-fn pair(wanted: &[usize]) -> Result<[usize; 2], &'static str> {
-    if let [a, b] = *wanted {
-        return Ok([a, b]);
-    }
+fn pair(wanted: &[usize]) -> Result<[AdapterInfo; 2], &'static str> {
     let known = adapters();
-    let native = known.iter().find(|adapter| adapter.backend == "native");
-    let other = known.iter().find(|adapter| adapter.backend != "native");
-    match (native, other) {
-        (Some(native), Some(other)) => Ok([native.index, other.index]),
-        _ => Err("there is only one adapter on this machine"),
+    let chosen = match *wanted {
+        [a, b] => [known.get(a), known.get(b)],
+        _ => [true, false].map(|native| known.iter().find(|adapter| adapter.is_native() == native)),
+    };
+    match chosen {
+        [Some(a), Some(b)] => Ok([a.clone(), b.clone()]),
+        _ => Err("these adapters are not on this machine"),
     }
 }
 
@@ -89,7 +89,7 @@ fn compare(
     arguments: &Arguments,
 ) -> Result<Agreement, RenderError> {
     let [a, b] = renderers;
-    let scenes = [a.upload(scene)?, b.upload(scene)?];
+    let scenes = [a.load(scene)?, b.load(scene)?];
     let mut agreement = Agreement::default();
     for seed in 0..arguments.samples {
         let task = one_sample(arguments, seed);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use farm_render::Renderer;
+use farm_render::{OpenOptions, Renderer};
 use farm_scene::LoadOptions;
 use farm_tests::bare;
 use farm_tests::scenes::{REFERENCE_SAMPLES, REFERENCE_SIZE, environment_of, files, reference_settings};
@@ -52,8 +52,8 @@ fn reference(folder: &Path, name: &str) -> Result<PathBuf, Box<dyn Error>> {
         ..LoadOptions::default()
     };
     let loaded = farm_scene::load(&folder.join(name), &options)?;
-    let renderer = Renderer::open(None, None)?;
-    let uploaded = renderer.upload(&loaded.scene)?;
+    let renderer = Renderer::open(&OpenOptions::default())?;
+    let uploaded = renderer.load(&loaded.scene)?;
     let settings = reference_settings(0, REFERENCE_SAMPLES);
     let picture =
         bare::render(&renderer, &uploaded, REFERENCE_SIZE, &settings, &mut |_| ControlFlow::Continue(()))?;

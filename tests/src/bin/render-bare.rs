@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use farm_core::{PixelFilter, RenderSettings, Resolution};
-use farm_render::Renderer;
+use farm_render::{OpenOptions, Renderer, adapters};
 use farm_scene::LoadOptions;
 use farm_tests::bare::{self, Picture};
 
@@ -86,8 +86,13 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         transparent: false,
     };
     let loading = Instant::now();
-    let renderer = Renderer::open(arguments.adapter, arguments.threads)?;
-    let scene = renderer.upload(&loaded.scene)?;
+    let threads = arguments.threads;
+    let adapter = match arguments.adapter {
+        Some(index) => Some(adapters().into_iter().nth(index).ok_or("there is no such adapter")?),
+        None => None,
+    };
+    let renderer = Renderer::open(&OpenOptions { adapter, threads, cache: None })?;
+    let scene = renderer.load(&loaded.scene)?;
     eprintln!("{} ({})", renderer.adapter().name, renderer.adapter().driver);
     eprintln!("opened and uploaded in {:.3} s", loading.elapsed().as_secs_f64());
     let start = Instant::now();
