@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 const FOLDER: &str = "wgsl";
-const ROOT: &str = "package::main";
 
-/// Functions of the WGSL whose native version is written by hand.
-const BY_HAND: &[&str] = &["traverse"];
+/// The arithmetic that generated code is written in.
+const LANES: &str = "src/native";
+
+const ROOT: &str = "package::main";
 
 /// WGSL that tries the generator out, in the tests only.
 const TRIAL: &str = "tests/trial.wgsl";
@@ -36,6 +37,7 @@ fn main() {
     println!("cargo::rerun-if-changed={FOLDER}");
     println!("cargo::rerun-if-changed={TRIAL}");
     println!("cargo::rerun-if-changed=generator");
+    println!("cargo::rerun-if-changed={LANES}");
     println!("cargo::rerun-if-changed=build.rs");
     if let Err(message) = build() {
         println!("cargo::error={}", message.trim_end().replace('\n', "\ncargo::error="));
@@ -45,14 +47,29 @@ fn main() {
 
 fn build() -> Result<(), String> {
     let composed = compose()?;
-    generate(&composed, "path_tracer", "crate::native", BY_HAND, &|name| {
+    let native = generate(&composed, "path_tracer", "crate::native", &|name| {
         let (path, line) = find_in_sources(name, None)?;
         Some(format!("{}:{line}", path.file_name()?.to_str()?))
     })?;
+    write("native.digest", digest_of_native(&native)?.as_bytes());
     write("path_tracer.wgsl", composed.as_bytes());
     write("path_tracer.digest", blake3::hash(composed.as_bytes()).as_bytes());
     let trial = fs::read_to_string(TRIAL).map_err(|error| format!("{TRIAL}: {error}"))?;
-    generate(&trial, "trial", "crate::tests::trial", &[], &|_| None)
+    generate(&trial, "trial", "crate::tests::trial", &|_| None).map(|_| ())
+}
+
+/// Hash of all that the native version's bits depend on: the generated text, at
+/// one width, and the lanes.
+fn digest_of_native(generated: &str) -> Result<blake3::Hash, String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(generated.as_bytes());
+    for path in files_in(LANES) {
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            hasher.update(&text);
+        }
+    }
+    Ok(hasher.finalize())
 }
 
 /// Resolves the imports. Names are kept as they are written: a name that two
@@ -74,16 +91,16 @@ fn validate(text: &str) -> Result<(naga::Module, ModuleInfo), String> {
     Ok((module, info))
 }
 
-/// Writes `NAME_WIDTH.rs` for every width; `parent` is the path of the module
-/// that includes them.
+/// Writes `NAME_WIDTH.rs` for every width and returns the text of the first;
+/// `parent` is the path of the module that includes them.
 fn generate(
     text: &str,
     name: &str,
     parent: &str,
-    by_hand: &[&str],
     source_of: &dyn Fn(&str) -> Option<String>,
-) -> Result<(), String> {
+) -> Result<String, String> {
     let (module, info) = validate(text)?;
+    let mut first = None;
     for Width { lanes, module: width, features } in &WIDTHS {
         let single = format!("{parent}::{}", WIDTHS[0].module);
         let options = generator::Options {
@@ -91,7 +108,6 @@ fn generate(
             lanes: &format!("crate::native::lanes{lanes}"),
             single: (*lanes > 1).then_some(single.as_str()),
             features: *features,
-            by_hand,
             source_of,
         };
         let native = generator::generate(&module, &info, &options).map_err(|unsupported| {
@@ -105,8 +121,9 @@ fn generate(
             locate(text, Some(place), &message)
         })?;
         write(&format!("{name}_{lanes}.rs"), native.as_bytes());
+        first.get_or_insert(native);
     }
-    Ok(())
+    first.ok_or_else(|| "there is no width".to_owned())
 }
 
 /// Puts the file and line of the source before a message about the composed
@@ -148,10 +165,16 @@ fn find_in_sources(declaration: &str, statement: Option<&str>) -> Option<(PathBu
 }
 
 fn source_files() -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(FOLDER) else { return Vec::new() };
+    let mut files = files_in(FOLDER);
+    files.push(TRIAL.into());
+    files
+}
+
+/// What is in a folder, in the order of the names.
+fn files_in(folder: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();
-    files.push(TRIAL.into());
     files
 }
 

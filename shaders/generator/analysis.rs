@@ -14,8 +14,6 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) const ALL: Self = Self { live: true, bindings: true };
-
     pub(super) fn parameters(self) -> &'static str {
         match (self.live, self.bindings) {
             (false, false) => "",
@@ -50,15 +48,7 @@ pub(super) struct Fold {
 }
 
 /// What `function` needs, knowing what the functions before it do.
-pub(super) fn needs(
-    module: &Module,
-    function: &Function,
-    by_hand: bool,
-    known: &HashMap<Handle<Function>, Needs>,
-) -> Needs {
-    if by_hand {
-        return Needs::ALL;
-    }
+pub(super) fn needs(module: &Module, function: &Function, known: &HashMap<Handle<Function>, Needs>) -> Needs {
     let mut needs = Needs { live: branches(function, known, &function.body), bindings: false };
     for (_, expression) in function.expressions.iter() {
         match *expression {

@@ -33,8 +33,6 @@ pub(crate) struct Options<'a> {
     pub(crate) single: Option<&'a str>,
     /// The CPU features that the functions are compiled for.
     pub(crate) features: Option<&'a str>,
-    /// Functions that are written by hand: the caller brings them.
-    pub(crate) by_hand: &'a [&'a str],
     /// Where a function or struct is declared, for its comment.
     pub(crate) source_of: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -59,8 +57,7 @@ fn unsupported<T>(span: Span, message: impl Into<String>) -> Result<T> {
 pub(crate) fn generate(module: &Module, info: &ModuleInfo, options: &Options<'_>) -> Result<String> {
     let mut generator = Generator { module, options, needs: HashMap::new(), out: Writer::default() };
     for (handle, function) in module.functions.iter() {
-        let by_hand = generator.is_by_hand(function);
-        let needs = analysis::needs(module, function, by_hand, &generator.needs);
+        let needs = analysis::needs(module, function, &generator.needs);
         generator.needs.insert(handle, needs);
     }
     generator.head()?;
@@ -72,7 +69,7 @@ pub(crate) fn generate(module: &Module, info: &ModuleInfo, options: &Options<'_>
         generator.function(&name, function, &info[handle], generator.needs[&handle])?;
     }
     for (index, entry) in module.entry_points.iter().enumerate() {
-        let needs = analysis::needs(module, &entry.function, false, &generator.needs);
+        let needs = analysis::needs(module, &entry.function, &generator.needs);
         generator.function(&entry.name, &entry.function, info.get_entry_point(index), needs)?;
     }
     generator.out.close("}");
@@ -143,10 +140,6 @@ struct Exits {
 }
 
 impl Generator<'_> {
-    fn is_by_hand(&self, function: &Function) -> bool {
-        function.name.as_deref().is_some_and(|name| self.options.by_hand.contains(&name))
-    }
-
     /// The module's opening, the bindings, and the constants.
     fn head(&mut self) -> Result<()> {
         let Options { name, lanes, single, .. } = *self.options;
@@ -162,12 +155,11 @@ impl Generator<'_> {
         match single {
             Some(single) => {
                 self.out.line(format!("use {single} as single;"));
-                self.out.line("pub use single::{Bindings, ByHand};");
+                self.out.line("pub use single::Bindings;");
             }
             None => {
                 self.out.line("use self as single;");
                 self.bindings()?;
-                self.by_hand_trait()?;
             }
         }
         self.out.line("");
@@ -193,33 +185,6 @@ impl Generator<'_> {
                 space => return unsupported(span, format!("`{name}` lies in {space:?} memory")),
             };
             self.out.line(format!("pub {name}: {ty},"));
-        }
-        self.out.line("/// The functions that are written by hand.");
-        self.out.line("pub by_hand: &'a dyn ByHand,");
-        self.out.close("}");
-        Ok(())
-    }
-
-    /// The trait of the functions that the caller brings.
-    fn by_hand_trait(&mut self) -> Result<()> {
-        self.out.line("");
-        self.out.line("/// What is written by hand, for the lanes that call it together.");
-        self.out.open("pub trait ByHand {");
-        for (handle, function) in self.module.functions.iter() {
-            if !self.is_by_hand(function) {
-                continue;
-            }
-            let span = self.module.functions.get_span(handle);
-            let types: Result<Vec<String>> =
-                function.arguments.iter().map(|a| types::name(self.module, a.ty, span)).collect();
-            let Some(result) = &function.result else {
-                return unsupported(span, "a function without a result that is written by hand");
-            };
-            let result = types::name(self.module, result.ty, span)?;
-            let name = function.name.clone().unwrap_or_default();
-            let call = types?.join(", ");
-            self.out.line("/// Calls of the live lanes; `results` has room for as many.");
-            self.out.line(format!("fn {name}(&self, calls: &[({call})], results: &mut [{result}]);"));
         }
         self.out.close("}");
         Ok(())
@@ -268,18 +233,8 @@ impl Generator<'_> {
         if let Some(source) = (self.options.source_of)(name) {
             self.out.line(format!("/// `{source}`"));
         }
-        let by_hand = self.is_by_hand(function);
-        if by_hand {
-            self.call_by_hand(name, function, &arguments, &result);
-            if self.options.single.is_some() {
-                return Ok(());
-            }
-            self.out.line("");
-            self.out.line(format!("/// `{name}` as the WGSL has it."));
-        }
-        let suffix = if by_hand { "_in_wgsl" } else { "" };
         self.attributes(!needs.live);
-        self.out.open(format!("pub fn {name}{suffix}({}{arguments}){result} {{", needs.parameters()));
+        self.out.open(format!("pub fn {name}({}{arguments}){result} {{", needs.parameters()));
         Body::new(self.module, info, function, &self.needs, &mut self.out).translate()?;
         self.out.close("}");
         Ok(())
@@ -292,39 +247,6 @@ impl Generator<'_> {
         if inline {
             self.out.line("#[inline]");
         }
-    }
-
-    /// A function that hands its live lanes to the caller's, all at once.
-    fn call_by_hand(&mut self, name: &str, function: &Function, arguments: &str, result: &str) {
-        self.attributes(false);
-        let parameters = Needs::ALL.parameters();
-        self.out.open(format!("pub fn {name}({parameters}{arguments}){result} {{"));
-        let singles: Vec<String> = function
-            .arguments
-            .iter()
-            .map(|argument| {
-                let name = safe_name(argument.name.as_deref().unwrap_or("argument"));
-                format!("Lanes::lane_of({name}, lane)")
-            })
-            .collect();
-        let singles = singles.join(", ");
-        let ty = result.trim_start_matches(" -> ");
-        self.out.line(
-            "let (mut calls, mut results) = ([Default::default(); WIDTH], [Default::default(); WIDTH]);",
-        );
-        self.out.line("let mut count = 0;");
-        self.out.open("for lane in (0..WIDTH).filter(|lane| live.lane(*lane)) {");
-        self.out.line(format!("calls[count] = ({singles});"));
-        self.out.line("count += 1;");
-        self.out.close("}");
-        self.out.line(format!("bindings.by_hand.{name}(&calls[..count], &mut results[..count]);"));
-        self.out.line(format!("let mut found = {ty}::default();"));
-        self.out.line("let lanes = (0..WIDTH).filter(|lane| live.lane(*lane));");
-        self.out.open("for (lane, result) in lanes.zip(results) {");
-        self.out.line("found.put_lane(lane, result);");
-        self.out.close("}");
-        self.out.line("found");
-        self.out.close("}");
     }
 }
 

@@ -1,5 +1,9 @@
 // Path tracing with next-event estimation (Kajiya 1986; Veach 1997; pbrt-v4,
 // section 13.4): a path grows by one segment at a time.
+//
+// Nothing here traces a ray. A path says which rays it wants traced, and is given
+// their hits: whoever drives it may trace them there and then, or together with
+// those of many other paths.
 
 import package::layout::{params, MATERIAL_EMISSIVE, MATERIAL_UNLIT, NONE};
 import package::bsdf::{Bsdf, bsdf_at, evaluate_bsdf, sample_bsdf};
@@ -11,11 +15,13 @@ import package::sampler::{
     PAIR_CHOICE, PAIR_DIRECTION, PAIR_FATE, PAIR_FILTER, PAIR_LIGHT, sample_pair, sample_segment,
 };
 import package::surface::{coverage_at, off_surface, Surface, surface_at};
-import package::traverse::{Hit, Ray, ray_from, traverse};
+import package::traverse::{Hit, Ray, ray_from};
 import package::vector::largest;
 
 // Surfaces that a path, or a shadow ray, may pass through by their alpha.
 const PASS_LIMIT: u32 = 64u;
+// Where a shadow ray ends, as a part of the way to its light.
+const SHORT_OF_LIGHT: f32 = 0.9999;
 // Segments after which roulette may end a path.
 const ROULETTE_AFTER: u32 = 4u;
 
@@ -30,7 +36,16 @@ struct Path {
     // Segments so far, and surfaces that their rays passed through.
     segments: u32,
     passes: u32,
+    // Whether it goes on along its ray, and whether that ray's hit is known and
+    // waits for the shadow ray's answer.
     alive: bool,
+    held: bool,
+    // The way to a light, whether it is still in doubt, the surfaces that it
+    // passed through, and what the path gains at its end.
+    shadow: Ray,
+    shadowed: bool,
+    shadow_passes: u32,
+    light: vec3<f32>,
     // Rays traced for it.
     rays: u32,
     // Key of the pixel, and which of its samples this is.
@@ -40,8 +55,9 @@ struct Path {
 
 fn begin_path(x: u32, y: u32, key: u32, sample: u32) -> Path {
     let ray = camera_ray(x, y, sample_pair(key, sample, PAIR_FILTER));
+    let none = vec3<f32>(0.0);
     return Path(
-        ray, vec3<f32>(1.0), vec3<f32>(0.0), 1.0, 0.0, 0u, 0u, true, 0u, key, sample,
+        ray, vec3<f32>(1.0), none, 1.0, 0.0, 0u, 0u, true, false, ray, false, 0u, none, 0u, key, sample,
     );
 }
 
@@ -62,34 +78,25 @@ fn passes(path: Path, hit: Hit, coverage: f32) -> bool {
     return chance >= quantised_probability(coverage);
 }
 
-// What a shadow ray found: the share of light that gets through.
-struct Shadow {
-    transmittance: f32,
-    rays: u32,
-}
-
-// Follows a shadow ray. Translucent coverage weakens it, which has the same
-// mean as stopping it by chance and less noise.
-fn trace_shadow(origin: vec3<f32>, reach: vec3<f32>) -> Shadow {
-    var ray = ray_from(origin, reach, 0.9999);
-    var shadow = Shadow(1.0, 0u);
-    for (var pass_count = 0u; pass_count < PASS_LIMIT; pass_count++) {
-        let hit = traverse(ray, true);
-        shadow.rays += 1u;
-        if (hit.instance == NONE) {
-            return shadow;
-        }
-        if (hit.opaque) {
-            break;
-        }
-        shadow.transmittance *= 1.0 - coverage_at(hit);
-        if (shadow.transmittance <= 0.0) {
-            break;
-        }
-        ray = behind(ray, hit);
+// Takes what a shadow ray met into account. Translucent coverage weakens the
+// light, which has the same mean as stopping it by chance and less noise.
+fn settle_shadow(before: Path, hit: Hit) -> Path {
+    var path = before;
+    path.rays += 1u;
+    if (hit.instance == NONE) {
+        path.radiance += path.light;
+        path.shadowed = false;
+        return path;
     }
-    shadow.transmittance = 0.0;
-    return shadow;
+    path.shadow_passes += 1u;
+    if (hit.opaque || path.shadow_passes >= PASS_LIMIT) {
+        path.shadowed = false;
+        return path;
+    }
+    path.light *= 1.0 - coverage_at(hit);
+    path.shadow = behind(path.shadow, hit);
+    path.shadowed = largest(path.light) > 0.0;
+    return path;
 }
 
 // The power heuristic with exponent 2 (Veach 1997, section 9.2.4), written so
@@ -103,85 +110,81 @@ fn mis_weight(pdf: f32, other: f32) -> f32 {
     return ratio * ratio / (1.0 + ratio * ratio);
 }
 
-// Ends a path that left the scene.
-fn escape(before: Path) -> Path {
-    var path = before;
-    path.alive = false;
-    if (path.segments == 0u && params.transparent != 0u) {
-        path.alpha = 0.0;
-        return path;
-    }
+// What the sky sends along a path's ray.
+fn radiance_of_sky(path: Path) -> vec3<f32> {
     let sky = sky_radiance(path.ray.direction);
     var weight = 1.0;
     if (path.pdf > 0.0 && sky_is_map()) {
         weight = mis_weight(path.pdf, sky.w * params.sky_pick);
     }
-    path.radiance += path.throughput * sky.xyz * weight;
-    return path;
+    return path.throughput * sky.xyz * weight;
 }
 
-// Adds what a surface emits towards the path.
-fn add_emission(before: Path, surface: Surface, distance: f32) -> Path {
-    var path = before;
-    if ((surface.flags & MATERIAL_EMISSIVE) == 0u) {
-        return path;
-    }
+// What a surface emits along a path's ray.
+fn radiance_of_surface(path: Path, surface: Surface, distance: f32) -> vec3<f32> {
     var weight = 1.0;
     if (path.pdf > 0.0) {
         weight = mis_weight(path.pdf, light_density(surface, path.ray.direction, distance));
     }
-    path.radiance += path.throughput * surface.emission * weight;
-    return path;
+    return path.throughput * surface.emission * weight;
 }
 
-// Adds light that one light sends to the surface straight.
-fn add_direct_light(before: Path, bsdf: Bsdf, origin: vec3<f32>, choice: u32, cell: u32) -> Path {
-    var path = before;
+// A shadow ray and what arrives if nothing is in its way; nothing may.
+struct Aim {
+    ray: Ray,
+    light: vec3<f32>,
+    found: bool,
+}
+
+// Aims from a surface at one light.
+fn aim_at_light(path: Path, bsdf: Bsdf, origin: vec3<f32>, choice: u32, cell: u32) -> Aim {
+    var aim: Aim;
     if (params.light_count == 0u) {
-        return path;
+        return aim;
     }
     let bits = sample_segment(path.key, path.sample, path.segments, PAIR_LIGHT);
     let light = sample_light(origin, choice, bits, cell);
     if (largest(light.radiance) <= 0.0) {
-        return path;
+        return aim;
     }
     let reflected = evaluate_bsdf(bsdf, light.direction);
     if (largest(reflected.xyz) <= 0.0) {
-        return path;
+        return aim;
     }
     var weight = 1.0;
     if (light.pdf > 0.0) {
         weight = mis_weight(light.pdf, reflected.w);
     }
-    let shadow = trace_shadow(origin, light.reach);
-    path.rays += shadow.rays;
-    path.radiance += path.throughput * reflected.xyz * light.radiance
-        * (weight * shadow.transmittance);
-    return path;
+    aim.ray = ray_from(origin, light.reach, SHORT_OF_LIGHT);
+    aim.light = path.throughput * reflected.xyz * light.radiance * weight;
+    aim.found = true;
+    return aim;
 }
 
-// Ends a path by chance, by 16 bits of `fate`, or makes up for not having.
-fn play_roulette(before: Path, fate: u32) -> Path {
-    var path = before;
-    let survival = largest(path.throughput);
-    if (path.segments < ROULETTE_AFTER || survival >= 1.0) {
-        path.alive = survival > 0.0;
-        return path;
+// What a path's throughput is multiplied by where 16 bits of `fate` may end it;
+// 0 where they do.
+fn play_roulette(throughput: vec3<f32>, segments: u32, fate: u32) -> f32 {
+    let survival = largest(throughput);
+    if (segments < ROULETTE_AFTER || survival >= 1.0) {
+        return select(0.0, 1.0, survival > 0.0);
     }
     let threshold = max(quantised_probability(survival), 1u);
-    path.alive = (fate >> 16u) < threshold;
-    path.throughput *= 65536.0 / f32(threshold);
-    return path;
+    return select(0.0, 65536.0 / f32(threshold), (fate >> 16u) < threshold);
 }
 
-// Follows a path's ray to what it hits, and grows the path by a segment unless
-// the ray passes through.
-fn extend_path(before: Path) -> Path {
+// Takes a path on from what its ray hit: it grows by a segment, unless the ray
+// passes through.
+fn extend_path(before: Path, hit: Hit) -> Path {
     var path = before;
-    let hit = traverse(path.ray, false);
     path.rays += 1u;
     if (hit.instance == NONE) {
-        return escape(path);
+        path.alive = false;
+        if (path.segments == 0u && params.transparent != 0u) {
+            path.alpha = 0.0;
+        } else {
+            path.radiance += radiance_of_sky(path);
+        }
+        return path;
     }
     let surface = surface_at(hit, path.ray.direction);
     if (passes(path, hit, surface.coverage)) {
@@ -195,7 +198,9 @@ fn extend_path(before: Path) -> Path {
         path.alive = false;
         return path;
     }
-    path = add_emission(path, surface, hit.t);
+    if ((surface.flags & MATERIAL_EMISSIVE) != 0u) {
+        path.radiance += radiance_of_surface(path, surface, hit.t);
+    }
     if (path.segments >= params.max_depth) {
         path.alive = false;
         return path;
@@ -204,16 +209,34 @@ fn extend_path(before: Path) -> Path {
     let origin = off_surface(surface);
     let choice = sample_segment(path.key, path.sample, path.segments, PAIR_CHOICE);
     let fate = sample_segment(path.key, path.sample, path.segments, PAIR_FATE);
-    path = add_direct_light(path, bsdf, origin, choice.y, fate.y);
+    let aim = aim_at_light(path, bsdf, origin, choice.y, fate.y);
+    path.shadow = aim.ray;
+    path.light = aim.light;
+    path.shadowed = aim.found;
+    path.shadow_passes = 0u;
 
     let bits = sample_segment(path.key, path.sample, path.segments, PAIR_DIRECTION);
     let next = sample_bsdf(bsdf, choice.x, bits);
-    if (next.pdf <= 0.0) {
-        path.alive = false;
-        return path;
-    }
-    path.throughput *= next.weight;
+    let throughput = path.throughput * next.weight;
+    let factor = play_roulette(throughput, path.segments, fate.x);
+    path.throughput = throughput * factor;
     path.pdf = next.pdf;
     path.ray = ray_from(origin, next.direction, FAR);
-    return play_roulette(path, fate.x);
+    path.alive = next.pdf > 0.0 && factor > 0.0;
+    return path;
+}
+
+// Takes a path on from what its rays hit: `shadow_hit` where it was in doubt
+// whether it is shadowed, and `hit` where it is alive. Only when the way to the
+// light is settled does it go on, and it is over when it is neither.
+fn advance_path(before: Path, hit: Hit, shadow_hit: Hit) -> Path {
+    var path = before;
+    if (path.shadowed) {
+        path = settle_shadow(path, shadow_hit);
+    }
+    path.held = path.shadowed && path.alive;
+    if (path.alive && !path.held) {
+        path = extend_path(path, hit);
+    }
+    return path;
 }

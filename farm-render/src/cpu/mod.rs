@@ -18,9 +18,7 @@ use std::time::{Duration, Instant};
 
 use farm_core::{RenderTask, TileImage};
 use rayon::prelude::*;
-use shaders::native::lanes1::{F32, Mask};
-use shaders::native::vector::Vec3;
-use shaders::native::{Bindings, ByHand, Width, render_blocks, scalar};
+use shaders::native::{Bindings, HitBatch, RayBatch, Tracer, Width, render_blocks};
 
 use crate::dispatch::Slicing;
 use crate::film::{Film, samples_done};
@@ -32,7 +30,7 @@ pub(crate) use tree::WideTree;
 
 /// Records that a thread takes at a time: a multiple of every width, and enough
 /// that taking them costs nothing.
-const RECORDS_AT_A_TIME: usize = 64;
+const RECORDS_AT_A_TIME: usize = 1024;
 
 /// The time after which progress is told: short enough for people who stop it,
 /// long enough that threads seldom wait for the last of them.
@@ -99,39 +97,36 @@ impl CpuScene {
     }
 }
 
-/// The function of the WGSL that is written by hand.
-impl ByHand for Traversal<'_> {
-    fn traverse(&self, calls: &[(scalar::Ray, Mask)], results: &mut [scalar::Hit]) {
-        for ((ray, any_opaque), result) in calls.iter().zip(results) {
-            *result = result_of(&self.closest(&ray_of(ray), (*any_opaque).into()));
+impl Tracer for Traversal<'_> {
+    fn trace(&self, rays: &RayBatch, hits: &mut HitBatch) {
+        for (slots, any_opaque) in [(&rays.closest, false), (&rays.any_opaque, true)] {
+            for slot in slots.iter().map(|&slot| slot as usize) {
+                put_hit(hits, slot, &self.closest(&ray_in(rays, slot), any_opaque));
+            }
         }
     }
 }
 
 #[inline]
-fn ray_of(call: &scalar::Ray) -> Ray {
-    let vector = |v: Vec3<F32>| v.to_array().map(f32::from);
+fn ray_in(rays: &RayBatch, slot: usize) -> Ray {
     Ray {
-        origin: vector(call.origin),
-        direction: vector(call.direction),
-        t_min: call.t_min.into(),
-        t_max: call.t_max.into(),
-        after_instance: call.after_instance.into(),
-        after_triangle: call.after_triangle.into(),
+        origin: rays.origin.each_ref().map(|component| component[slot]),
+        direction: rays.direction.each_ref().map(|component| component[slot]),
+        t_min: rays.t_min[slot],
+        t_max: rays.t_max[slot],
+        after_instance: rays.after_instance[slot],
+        after_triangle: rays.after_triangle[slot],
     }
 }
 
 #[inline]
-fn result_of(hit: &Hit) -> scalar::Hit {
-    scalar::Hit {
-        t: hit.t.into(),
-        instance: hit.instance.into(),
-        triangle: hit.triangle.into(),
-        b: hit.b.into(),
-        c: hit.c.into(),
-        front: hit.front.into(),
-        opaque: hit.opaque.into(),
-    }
+fn put_hit(hits: &mut HitBatch, slot: usize, hit: &Hit) {
+    hits.t[slot] = hit.t;
+    hits.instance[slot] = hit.instance;
+    hits.triangle[slot] = hit.triangle;
+    hits.b[slot] = hit.b;
+    hits.c[slot] = hit.c;
+    hits.flags[slot] = HitBatch::FRONT * u32::from(hit.front) + HitBatch::OPAQUE * u32::from(hit.opaque);
 }
 
 /// The processor as an adapter.
@@ -247,7 +242,7 @@ fn render_chunk(width: Width, scene: &CpuScene, params: Params, records: &mut [R
     let mut bindings = Bindings {
         params: bytemuck::cast_ref(&params),
         records: bytemuck::cast_slice_mut(records),
-        // Only the function that is written by hand reads a tree.
+        // The tracer has a tree of its own.
         nodes: &[],
         triangles: bytemuck::cast_slice(&packed.triangles),
         attributes: &packed.attributes,
@@ -255,7 +250,7 @@ fn render_chunk(width: Width, scene: &CpuScene, params: Params, records: &mut [R
         materials: bytemuck::cast_slice(&packed.materials),
         lights: bytemuck::cast_slice(&packed.lights),
         texels: &packed.texels,
-        by_hand: &Traversal::new(&scene.tree, &packed.triangles, &packed.instances),
     };
-    render_blocks(width, &mut bindings, count);
+    let traversal = Traversal::new(&scene.tree, &packed.triangles, &packed.instances);
+    render_blocks(width, &mut bindings, &traversal);
 }

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use farm_scene::LoadOptions;
-use shaders::native::Width;
+use shaders::native::lanes1::Mask;
+use shaders::native::{Bindings, Width, scalar, vector};
 
 use super::*;
 use crate::class::probe_scene;
-use crate::cpu;
+use crate::film::Film;
+use crate::layout::{Params, Record};
+use crate::{cpu, pack};
 
 /// One renderer for all tests.
 fn renderer() -> &'static Renderer {
@@ -63,6 +66,38 @@ fn bits_depend_neither_on_the_width_nor_on_the_number_of_threads() {
             }
         }
     }
+}
+
+#[test]
+fn the_kernel_as_it_is_written_gives_the_same_bits() {
+    let (scene, task) = (probe_scene(), frame(16, 20, 8));
+    let packed = pack::pack(&scene).expect("small");
+    let params = renderer().load(&scene).expect("small").params(&task).expect("it has a camera");
+    let mut film = Film::new(task.rect, task.range, task.settings.samples_per_pixel);
+    let mut records: Vec<Record> = (0..film.items()).map(|index| film.item(index)).collect();
+    let count = u32::try_from(records.len()).expect("hundreds");
+    let params = Params { record_count: count, ..params };
+    let mut bindings = Bindings {
+        params: bytemuck::cast_ref(&params),
+        records: bytemuck::cast_slice_mut(&mut records),
+        nodes: bytemuck::cast_slice(&packed.nodes),
+        triangles: bytemuck::cast_slice(&packed.triangles),
+        attributes: &packed.attributes,
+        instances: bytemuck::cast_slice(&packed.instances),
+        materials: bytemuck::cast_slice(&packed.materials),
+        lights: bytemuck::cast_slice(&packed.lights),
+        texels: &packed.texels,
+    };
+    for id in 0..count {
+        let id = vector::Vec3::new(id.into(), 0.into(), 0.into());
+        scalar::render_block(Mask::splat(true), &mut bindings, id);
+    }
+    film.add(&records);
+    let expected = film.finish(&task);
+    let image = render(&scene, &task);
+    // How many translucent surfaces a shadow ray passes through before it meets
+    // what stops it depends on the tree, so the numbers of rays need not agree.
+    assert!(bits(&image) == bits(&expected));
 }
 
 #[test]

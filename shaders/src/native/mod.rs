@@ -10,12 +10,14 @@
 //! A numeric class of its own: each operation is rounded by itself, in the order
 //! of the WGSL, at every width, on every processor.
 
+mod driver;
 pub mod lanes1;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes16;
 #[cfg(target_arch = "x86_64")]
 pub mod lanes8;
 pub(crate) mod memory;
+pub mod rays;
 pub mod vector;
 mod vocabulary;
 #[cfg(target_arch = "x86_64")]
@@ -26,7 +28,8 @@ mod width;
 mod tests;
 
 pub(crate) use memory::memory;
-pub use scalar::{Bindings, ByHand};
+pub use rays::{HitBatch, RayBatch, Tracer};
+pub use scalar::Bindings;
 pub use width::{Width, render_blocks};
 
 include!(concat!(env!("OUT_DIR"), "/path_tracer_1.rs"));

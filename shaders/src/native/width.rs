@@ -1,7 +1,7 @@
 //! Which of the native versions to run, and running it.
 
-use super::lanes1;
-use super::vector::Vec3;
+use super::driver::{FETCH_SHARE, IN_FLIGHT, driver_of};
+use super::rays::{HitBatch, RayBatch, Tracer};
 use super::{Bindings, scalar};
 
 /// Lanes that native code works on at once. Widths give the same bits.
@@ -74,51 +74,28 @@ impl Width {
     }
 }
 
-/// Runs [`crate::ENTRY_POINT`] for invocations 0 to `count`, each of which
-/// renders the record at its place in `bindings.records`.
-pub fn render_blocks(width: Width, bindings: &mut Bindings<'_>, count: u32) {
+/// Renders the records of `bindings`, of which there are `params.record_count`;
+/// `tracer` finds what rays hit.
+pub fn render_blocks(width: Width, bindings: &mut Bindings<'_>, tracer: &dyn Tracer) {
+    let count = scalar::record_count(bindings).into();
     match width.0 {
-        Kind::One => {
-            for id in 0..count {
-                let id = Vec3::new(id.into(), 0.into(), 0.into());
-                scalar::render_block(lanes1::Mask::splat(true), bindings, id);
-            }
-        }
+        Kind::One => render_blocks_1(bindings, count, tracer),
         #[cfg(target_arch = "x86_64")]
         Kind::Eight => {
             // SAFETY: `Width::available`, the only source of this width, has
             // detected the features that the function is compiled for.
-            unsafe { render_blocks_8(bindings, count) }
+            unsafe { render_blocks_8(bindings, count, tracer) }
         }
         #[cfg(target_arch = "x86_64")]
         Kind::Sixteen => {
             // SAFETY: as above.
-            unsafe { render_blocks_16(bindings, count) }
+            unsafe { render_blocks_16(bindings, count, tracer) }
         }
     }
 }
 
-/// Declares the loop over groups of invocations at a width.
+driver_of!(render_blocks_1, lanes1, scalar);
 #[cfg(target_arch = "x86_64")]
-macro_rules! render_blocks_of {
-    ($name:ident, $lanes:ident, $version:ident, $features:literal) => {
-        #[target_feature(enable = $features)]
-        fn $name(bindings: &mut Bindings<'_>, count: u32) {
-            use super::$lanes::{Mask, U32, WIDTH};
-            let mut place = [0; WIDTH];
-            for first in (0..count).step_by(WIDTH) {
-                for (id, place) in (first..).zip(&mut place) {
-                    *place = id;
-                }
-                let zero = U32::splat(0);
-                let id = Vec3::new(U32::from_array(place), zero, zero);
-                super::$version::render_block(Mask::splat(true), bindings, id);
-            }
-        }
-    };
-}
-
+driver_of!(render_blocks_8, lanes8, avx2, "avx2");
 #[cfg(target_arch = "x86_64")]
-render_blocks_of!(render_blocks_8, lanes8, avx2, "avx2");
-#[cfg(target_arch = "x86_64")]
-render_blocks_of!(render_blocks_16, lanes16, avx512, "avx2,avx512f,avx512bw,avx512dq,avx512vl");
+driver_of!(render_blocks_16, lanes16, avx512, "avx2,avx512f,avx512bw,avx512dq,avx512vl");

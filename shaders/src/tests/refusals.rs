@@ -16,7 +16,6 @@ fn generate(text: &str) -> Result<String, (u32, String)> {
         lanes: "lanes",
         single: None,
         features: None,
-        by_hand: &[],
         source_of: &|_| None,
     };
     generator::generate(&module, &info, &options)

@@ -24,10 +24,6 @@ const NEIGHBOURS: u32 = 15;
 /// The trial of sums and products whose order WGSL leaves to the driver.
 const ORDER: u32 = 16;
 
-struct Nothing;
-
-impl scalar::ByHand for Nothing {}
-
 /// Pairs of words: every two of the words at which arithmetic bends, then words
 /// without a pattern. Their number is no multiple of any width.
 fn pairs() -> Vec<[u32; 2]> {
@@ -74,7 +70,6 @@ fn run(lanes: u32, which: u32, pairs: &[[u32; 2]]) -> Vec<u32> {
         choice: &[which, count, 0, 0],
         pairs: pairs.as_flattened(),
         answers: &mut answers,
-        by_hand: &Nothing,
     };
     match lanes {
         1 => {
