@@ -15,7 +15,8 @@ const FOLDER: &str = "wgsl";
 /// The arithmetic that generated code is written in.
 const LANES: &str = "src/native";
 
-const ROOT: &str = "package::main";
+const MEGAKERNEL: &str = "package::main";
+const WAVEFRONT: &str = "package::wavefront";
 
 /// WGSL that tries the generator out, in the tests only.
 const TRIAL: &str = "tests/trial.wgsl";
@@ -46,14 +47,18 @@ fn main() {
 }
 
 fn build() -> Result<(), String> {
-    let composed = compose()?;
+    let composed = compose(MEGAKERNEL)?;
+    let wavefront = compose(WAVEFRONT)?;
+    validate(&wavefront)?;
     let native = generate(&composed, "path_tracer", "crate::native", &|name| {
         let (path, line) = find_in_sources(name, None)?;
         Some(format!("{}:{line}", path.file_name()?.to_str()?))
     })?;
     write("native.digest", digest_of_native(&native)?.as_bytes());
     write("path_tracer.wgsl", composed.as_bytes());
-    write("path_tracer.digest", blake3::hash(composed.as_bytes()).as_bytes());
+    write("wavefront.wgsl", wavefront.as_bytes());
+    let digest = blake3::hash([composed.as_str(), &wavefront].join("\0").as_bytes());
+    write("path_tracer.digest", digest.as_bytes());
     let trial = fs::read_to_string(TRIAL).map_err(|error| format!("{TRIAL}: {error}"))?;
     generate(&trial, "trial", "crate::tests::trial", &|_| None).map(|_| ())
 }
@@ -74,10 +79,10 @@ fn digest_of_native(generated: &str) -> Result<blake3::Hash, String> {
 
 /// Resolves the imports. Names are kept as they are written: a name that two
 /// files declare is caught by the validation.
-fn compose() -> Result<String, String> {
+fn compose(root: &str) -> Result<String, String> {
     let mut compiler = wesl::Wesl::new(FOLDER);
     compiler.set_mangler(wesl::ManglerKind::None);
-    let root = ROOT.parse().map_err(|error| format!("{ROOT}: {error}"))?;
+    let root = root.parse().map_err(|error| format!("{root}: {error}"))?;
     Ok(compiler.compile(&root).map_err(|error| error.to_string())?.to_string())
 }
 

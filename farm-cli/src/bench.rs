@@ -58,6 +58,8 @@ struct SceneReport {
 struct LaneReport {
     adapter: String,
     backend: String,
+    /// `megakernel`, `wavefront` or `native`.
+    kernels: String,
     driver: String,
     /// Opening the adapter and compiling the kernel.
     seconds_open: f64,
@@ -255,6 +257,7 @@ impl LaneReport {
         Self {
             adapter: measured.adapter.name.clone(),
             backend: measured.adapter.backend.clone(),
+            kernels: measured.kernels.to_owned(),
             driver: measured.adapter.driver.clone(),
             seconds_open: measured.open.as_secs_f64(),
             seconds_pack: measured.prepare.pack.as_secs_f64(),
@@ -284,7 +287,9 @@ fn read_report(path: &Path) -> Result<Report, Failure> {
 fn compare(scene: &mut SceneReport, before: &Report) {
     let Some(earlier) = before.scenes.iter().find(|earlier| earlier.scene == scene.scene) else { return };
     for lane in &mut scene.lanes {
-        let same = |other: &&LaneReport| other.adapter == lane.adapter && other.backend == lane.backend;
+        let name = |lane: &LaneReport| [&lane.adapter, &lane.backend, &lane.kernels].map(Clone::clone);
+        let wanted = name(lane);
+        let same = |other: &&LaneReport| name(other) == wanted;
         lane.ratio =
             earlier.lanes.iter().find(same).map(|other| lane.samples_per_second / other.samples_per_second);
     }
@@ -295,6 +300,7 @@ fn as_table(report: &Report) -> String {
         [
             "SCENE",
             "ADAPTER",
+            "KERNELS",
             "SAMPLES/S",
             "RAYS/S",
             "LOAD",
@@ -315,6 +321,7 @@ fn as_table(report: &Report) -> String {
             rows.push(vec![
                 printable(&scene.scene),
                 format!("{} ({})", printable(&lane.adapter), lane.backend),
+                lane.kernels.clone(),
                 human_count(lane.samples_per_second),
                 human_count(lane.rays_per_second),
                 seconds(scene.seconds_load),

@@ -10,7 +10,7 @@ use farm_core::{
     BlobDigest, BlockRange, FrameNumber, Rect, RenderSettings, RenderTask, Resolution, TileImage,
 };
 use farm_render::{
-    AdapterInfo, DeviceScene, DiskCache, OpenOptions, PreparationTimes, RenderError, Renderer,
+    AdapterInfo, DeviceScene, DiskCache, OpenOptions, PreparationTimes, RenderError, Renderer, Variant,
 };
 use farm_scene::Scene;
 
@@ -42,6 +42,8 @@ pub struct Bench {
 pub struct Measurement {
     /// The adapter.
     pub adapter: AdapterInfo,
+    /// The kernels that it ran.
+    pub kernels: &'static str,
     /// Time to open it, its kernel compiled.
     pub open: Duration,
     /// Time to prepare the scene.
@@ -61,7 +63,8 @@ pub struct Measurement {
 }
 
 impl Bench {
-    /// Opens adapters, which are from [`crate::list_adapters`]; `threads`
+    /// Opens adapters, which are from [`crate::list_adapters`], with each variant
+    /// of the kernels that they can run; `threads`
     /// are those of the processor, and `cache` is an empty one.
     ///
     /// # Errors
@@ -73,13 +76,32 @@ impl Bench {
     ) -> Result<Self, RenderError> {
         let mut bench = Self { cache, renderers: Vec::new(), open_times: Vec::new() };
         for adapter in adapters {
-            let cache = Some(Arc::clone(&bench.cache));
-            let options = OpenOptions { adapter: Some(adapter.clone()), threads, cache };
-            let began = Instant::now();
-            bench.renderers.push(Renderer::open(&options)?);
-            bench.open_times.push(began.elapsed());
+            let variants = Variant::ALL.map(Some);
+            for &variant in if adapter.is_native() { &[None] } else { &variants[..] } {
+                bench.add(adapter, threads, variant)?;
+            }
         }
         Ok(bench)
+    }
+
+    /// Opens an adapter with one variant of the kernels, if it can run that.
+    fn add(
+        &mut self,
+        adapter: &AdapterInfo,
+        threads: Option<NonZeroUsize>,
+        variant: Option<Variant>,
+    ) -> Result<(), RenderError> {
+        let cache = Some(Arc::clone(&self.cache));
+        let began = Instant::now();
+        match Renderer::open(&OpenOptions { adapter: Some(adapter.clone()), threads, cache, variant }) {
+            Ok(renderer) => {
+                self.renderers.push(renderer);
+                self.open_times.push(began.elapsed());
+                Ok(())
+            }
+            Err(RenderError::NoVariant(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Measures a scene, and its digest's place in the cache, on every adapter;
@@ -99,6 +121,7 @@ impl Bench {
             let (prepare, recall, scene) = self.load(renderer, digest, scene)?;
             measurements.push(Measurement {
                 adapter: renderer.adapter().clone(),
+                kernels: renderer.kernels(),
                 open: *open,
                 prepare,
                 recall,

@@ -352,9 +352,10 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
                 LaneFailure::new(FailureKind::DeviceLost, error.to_string())
             }
             RenderError::Stopped => stopped(),
-            RenderError::TooDeep { .. } | RenderError::NoCamera { .. } | RenderError::WrongScene => {
-                LaneFailure::new(FailureKind::Render, error.to_string())
-            }
+            RenderError::TooDeep { .. }
+            | RenderError::NoCamera { .. }
+            | RenderError::NoVariant(_)
+            | RenderError::WrongScene => LaneFailure::new(FailureKind::Render, error.to_string()),
         }
     }
 

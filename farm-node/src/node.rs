@@ -225,7 +225,9 @@ async fn open_lane(
     events: &mpsc::Sender<LaneEvent>,
 ) -> Result<Lane, RenderError> {
     let threads = config.cpu.filter(|_| adapter.is_native()).and_then(|cpu| cpu.threads);
-    let options = OpenOptions { adapter: Some(adapter.clone()), threads, cache: config.disk_cache.clone() };
+    let cache_of_scenes = config.disk_cache.clone();
+    let options =
+        OpenOptions { adapter: Some(adapter.clone()), threads, cache: cache_of_scenes, variant: None };
     let open = move || Renderer::open(&options);
     Lane::start(lane, open, scene::loader(Arc::clone(cache)), &config.node_limits, events.clone()).await
 }

@@ -2,10 +2,8 @@
 
 use shaders::native::Width;
 
+use crate::device::{self, Variant};
 use crate::{AdapterInfo, cpu};
-
-/// Storage buffers that the kernel binds.
-const STORAGE_BUFFERS: u32 = 8;
 
 /// The least storage binding that is worth opening an adapter for.
 const LEAST_BINDING: u64 = 64 << 20;
@@ -63,9 +61,8 @@ fn can_run_the_kernel(adapter: &wgpu::Adapter) -> bool {
     let limits = adapter.limits();
     let compute = adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS);
     compute
-        && limits.max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
         && limits.max_storage_buffer_binding_size >= LEAST_BINDING
-        && limits.max_compute_invocations_per_workgroup >= shaders::WORKGROUP_SIZE
+        && device::can_run(adapter, Variant::Megakernel)
 }
 
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {

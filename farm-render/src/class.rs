@@ -12,7 +12,8 @@ use farm_scene::{
 };
 use glam::{Affine3A, Vec2, Vec3, Vec4};
 
-use crate::{RenderError, Renderer};
+use crate::prepared::SOURCES;
+use crate::{Engine, RenderError, Renderer};
 
 /// Edge of the probe's picture in pixels, and its samples.
 const PROBE_EDGE: u32 = 48;
@@ -23,7 +24,16 @@ pub(crate) fn numeric_class(renderer: &Renderer) -> Result<BlobDigest, RenderErr
     let scene = renderer.load(&probe_scene())?;
     let image = renderer.render(&scene, &probe_task(), &mut |_| ControlFlow::Continue(()))?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update(renderer.engine.identity().as_bytes());
+    match &renderer.engine {
+        Engine::Gpu(device) => {
+            hasher.update(device.identity.as_bytes());
+        }
+        // Every processor computes alike, as long as it runs the same code.
+        Engine::Cpu(_) => {
+            hasher.update(&SOURCES[..]);
+            hasher.update(&shaders::NATIVE_DIGEST);
+        }
+    }
     hasher.update(&shaders::DIGEST);
     hasher.update(bytemuck::cast_slice(&image.pixels));
     Ok(BlobDigest(*hasher.finalize().as_bytes()))

@@ -3,7 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::RenderError;
+use crate::disk_cache::{DiskCache, Input, Key, write_array};
 use crate::layout::{Params, Record, SCENE_BUFFERS};
+
+/// Bytes of the wavefront's two counters.
+pub(crate) const PROGRESS_BYTES: u64 = 8;
 
 /// How much of the kernel the driver is made to check while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,28 +69,99 @@ impl Faults {
     }
 }
 
-/// A device and the kernel on it.
+/// How the path tracer is cut into kernels. Both give the same picture; which is
+/// faster depends on the adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// One kernel that does everything.
+    Megakernel,
+    /// Kernels for tracing and for shading, in turns.
+    Wavefront,
+}
+
+impl Variant {
+    /// Every variant.
+    pub const ALL: [Self; 2] = [Self::Megakernel, Self::Wavefront];
+
+    /// Its name, for people and for keys.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Megakernel => "megakernel",
+            Self::Wavefront => "wavefront",
+        }
+    }
+}
+
+/// The compiled kernels.
+#[derive(Debug)]
+pub(crate) enum Kernels {
+    /// `main.wgsl`.
+    Megakernel(wgpu::ComputePipeline),
+    /// `wavefront.wgsl`.
+    Wavefront(Box<Wavefront>),
+}
+
+/// The kernels of `wavefront.wgsl`, and what they bind as group 1.
+#[derive(Debug)]
+pub(crate) struct Wavefront {
+    pub(crate) begin: wgpu::ComputePipeline,
+    pub(crate) trace: wgpu::ComputePipeline,
+    pub(crate) advance: wgpu::ComputePipeline,
+    pub(crate) slots: wgpu::BindGroupLayout,
+}
+
+/// A device and the kernels on it.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) wgpu: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) kernels: Kernels,
     pub(crate) bindings: wgpu::BindGroupLayout,
     pub(crate) limits: wgpu::Limits,
     pub(crate) kind: wgpu::DeviceType,
-    /// Vendor, device, driver and backend, for the numeric class.
+    /// Vendor, device, driver, backend and variant, for the numeric class.
     pub(crate) identity: String,
     faults: Faults,
 }
 
+/// Storage buffers that a variant binds.
+const MEGAKERNEL_BUFFERS: u32 = 8;
+const WAVEFRONT_BUFFERS: u32 = 12;
+
+/// Whether an adapter can run the kernels of a variant.
+pub(crate) fn can_run(adapter: &wgpu::Adapter, variant: Variant) -> bool {
+    let buffers = match variant {
+        Variant::Megakernel => MEGAKERNEL_BUFFERS,
+        Variant::Wavefront => WAVEFRONT_BUFFERS,
+    };
+    let limits = adapter.limits();
+    limits.max_storage_buffers_per_shader_stage >= buffers
+        && limits.max_compute_invocations_per_workgroup >= shaders::WORKGROUP_SIZE
+}
+
+/// What tells an adapter from others: vendor, device, driver and backend.
+pub(crate) fn identity_of(info: &wgpu::AdapterInfo) -> String {
+    format!(
+        "{:x}:{:x} {} {} {} {}",
+        info.vendor, info.device, info.name, info.driver, info.driver_info, info.backend
+    )
+}
+
 impl Device {
-    /// Opens an adapter with all that it has to offer and compiles the kernel.
-    pub(crate) fn open(adapter: &wgpu::Adapter, checks: Checks) -> Result<Self, RenderError> {
+    /// Opens an adapter with all that it has to offer and compiles the kernels;
+    /// with a `cache`, from what the driver made of them before.
+    pub(crate) fn open(
+        adapter: &wgpu::Adapter,
+        checks: Checks,
+        variant: Variant,
+        cache: Option<&Arc<DiskCache>>,
+    ) -> Result<Self, RenderError> {
         let info = adapter.get_info();
         let limits = adapter.limits();
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("tessera"),
-            required_features: wgpu::Features::empty(),
+            required_features: adapter.features() & wgpu::Features::PIPELINE_CACHE,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::Performance,
             ..wgpu::DeviceDescriptor::default()
@@ -96,15 +171,33 @@ impl Device {
         let faults = Faults::default();
         watch(&wgpu, &faults);
         let bindings = bind_group_layout(&wgpu);
-        let pipeline = compile(&wgpu, &bindings, checks.of_runtime(info.device_type));
-        let identity = format!(
-            "{:x}:{:x} {} {} {} {}",
-            info.vendor, info.device, info.name, info.driver, info.driver_info, info.backend
-        );
+        let pipelines = PipelineCache::open(&wgpu, &info, variant, cache);
+        let compiler = Compiler {
+            device: &wgpu,
+            bindings: &bindings,
+            cache: pipelines.as_ref(),
+            checks: checks.of_runtime(info.device_type),
+        };
+        let kernels = match variant {
+            Variant::Megakernel => Kernels::Megakernel(compiler.megakernel()),
+            Variant::Wavefront => Kernels::Wavefront(Box::new(compiler.wavefront())),
+        };
+        let identity = format!("{} {}", identity_of(&info), variant.name());
         let device =
-            Self { wgpu, queue, pipeline, bindings, limits, kind: info.device_type, identity, faults };
+            Self { wgpu, queue, kernels, bindings, limits, kind: info.device_type, identity, faults };
         device.check("the kernel", 0)?;
+        if let Some(pipelines) = pipelines {
+            pipelines.keep();
+        }
         Ok(device)
+    }
+
+    /// The kernels that it runs.
+    pub(crate) fn variant(&self) -> Variant {
+        match self.kernels {
+            Kernels::Megakernel(_) => Variant::Megakernel,
+            Kernels::Wavefront(_) => Variant::Wavefront,
+        }
     }
 
     /// Whether the device is still there, and had the memory for `what`.
@@ -204,34 +297,132 @@ fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     })
 }
 
-#[expect(unsafe_code, reason = "wgpu has no safe way to leave run-time checks out")]
-fn compile(
-    device: &wgpu::Device,
-    bindings: &wgpu::BindGroupLayout,
-    checks: wgpu::ShaderRuntimeChecks,
-) -> wgpu::ComputePipeline {
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label: Some("path tracer"),
-        source: wgpu::ShaderSource::Wgsl(shaders::PATH_TRACER.into()),
-    };
-    // SAFETY: every loop of the kernel is capped, every divisor is positive,
-    // and every index comes from arrays that `pack` filled from a validated
-    // scene or is clamped where it is used.
-    let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
-    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some("path tracer"),
-        bind_group_layouts: &[Some(bindings)],
-        immediate_size: 0,
-    });
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some("path tracer"),
-        layout: Some(&layout),
-        module: &module,
-        entry_point: Some(shaders::ENTRY_POINT),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            zero_initialize_workgroup_memory: false,
-            ..wgpu::PipelineCompilationOptions::default()
+/// The layout of the buffers that only the wavefront has.
+fn slot_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    let entry = |binding: u32, size: u64| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only: false },
+            has_dynamic_offset: false,
+            min_binding_size: std::num::NonZeroU64::new(size),
         },
-        cache: None,
+        count: None,
+    };
+    let [works, rays, hits] = shaders::WAVEFRONT_SLOT_BYTES;
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some("the wavefront's slots"),
+        entries: &[entry(0, works), entry(1, rays), entry(2, hits), entry(3, PROGRESS_BYTES)],
     })
+}
+
+/// Compiles kernels.
+struct Compiler<'a> {
+    device: &'a wgpu::Device,
+    bindings: &'a wgpu::BindGroupLayout,
+    cache: Option<&'a PipelineCache>,
+    checks: wgpu::ShaderRuntimeChecks,
+}
+
+impl Compiler<'_> {
+    fn megakernel(&self) -> wgpu::ComputePipeline {
+        let module = self.module(shaders::PATH_TRACER);
+        self.pipeline(&module, &[Some(self.bindings)], shaders::ENTRY_POINT)
+    }
+
+    fn wavefront(&self) -> Wavefront {
+        let module = self.module(shaders::WAVEFRONT);
+        let slots = slot_layout(self.device);
+        let layouts = [Some(self.bindings), Some(&slots)];
+        let [begin, trace, advance] =
+            ["begin_works", "trace_rays", "advance_works"].map(|name| self.pipeline(&module, &layouts, name));
+        Wavefront { begin, trace, advance, slots }
+    }
+
+    #[expect(unsafe_code, reason = "wgpu has no safe way to leave run-time checks out")]
+    fn module(&self, text: &str) -> wgpu::ShaderModule {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some("path tracer"),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        };
+        // SAFETY: every loop of the kernels is capped, every divisor is positive,
+        // and every index comes from arrays that `pack` filled from a validated
+        // scene or is clamped where it is used.
+        unsafe { self.device.create_shader_module_trusted(descriptor, self.checks) }
+    }
+
+    fn pipeline(
+        &self,
+        module: &wgpu::ShaderModule,
+        layouts: &[Option<&wgpu::BindGroupLayout>],
+        entry_point: &str,
+    ) -> wgpu::ComputePipeline {
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some("path tracer"),
+            bind_group_layouts: layouts,
+            immediate_size: 0,
+        });
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(entry_point),
+            layout: Some(&layout),
+            module,
+            entry_point: Some(entry_point),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..wgpu::PipelineCompilationOptions::default()
+            },
+            cache: self.cache.map(|cache| &cache.pipelines),
+        })
+    }
+}
+
+/// What the driver made of the kernels, kept on disk. Drivers that keep such
+/// things by themselves lose nothing by it.
+struct PipelineCache {
+    pipelines: wgpu::PipelineCache,
+    cache: Arc<DiskCache>,
+    key: Key,
+}
+
+impl PipelineCache {
+    /// `None` where there is no cache on disk or the driver offers none.
+    #[expect(unsafe_code, reason = "wgpu cannot check what drivers read from a cache")]
+    fn open(
+        device: &wgpu::Device,
+        info: &wgpu::AdapterInfo,
+        variant: Variant,
+        cache: Option<&Arc<DiskCache>>,
+    ) -> Option<Self> {
+        let cache = cache?;
+        if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            return None;
+        }
+        let adapter = wgpu::util::pipeline_cache_key(info)?;
+        let mut hasher = blake3::Hasher::new();
+        for part in
+            [adapter.as_bytes(), identity_of(info).as_bytes(), variant.name().as_bytes(), &shaders::DIGEST]
+        {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let key = Key { kind: "pipelines", digest: hasher.finalize() };
+        let kept: Option<Vec<u8>> = cache.read(key, Input::array);
+        // SAFETY: the data is what the same driver returned, which the digest of
+        // the entry and the adapter in its key make sure of.
+        let pipelines = unsafe {
+            device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+                label: Some("path tracer"),
+                data: kept.as_deref(),
+                fallback: true,
+            })
+        };
+        Some(Self { pipelines, cache: Arc::clone(cache), key })
+    }
+
+    /// Keeps it for the next time, unless it was there.
+    fn keep(self) {
+        if let Some(bytes) = self.pipelines.get_data() {
+            self.cache.write_aside(self.key, move |output| write_array(output, &bytes));
+        }
+    }
 }

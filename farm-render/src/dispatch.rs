@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use farm_core::{RenderTask, TileImage};
 
-use crate::device::Device;
+use crate::device::{Device, Kernels, PROGRESS_BYTES, Wavefront};
 use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
 use crate::{Progress, RenderError};
@@ -55,10 +55,29 @@ impl Slicing {
     }
 }
 
+/// Work items that are in flight at once in a slice of the wavefront, at most:
+/// some for every lane of the largest adapters.
+const MOST_SLOTS: u64 = 1 << 18;
+
+/// Steps that the wavefront takes between two looks at how far it is: a path has
+/// some five segments, and a base block 16 paths.
+const STEPS_AT_A_TIME: u32 = 32;
+
 /// Buffers of one slice.
 struct Slot {
     params: wgpu::Buffer,
     records: wgpu::Buffer,
+    readback: wgpu::Buffer,
+    bind_group: wgpu::BindGroup,
+    /// What only the wavefront needs.
+    waves: Option<Waves>,
+}
+
+/// Buffers of the work items in flight.
+struct Waves {
+    /// Work items that there is room for.
+    slots: u64,
+    progress: wgpu::Buffer,
     readback: wgpu::Buffer,
     bind_group: wgpu::BindGroup,
 }
@@ -100,7 +119,7 @@ pub(crate) fn render(
             begun += items.len() as u64;
             flights.push_back(slot.submit(device, params, &items));
         }
-        let Some(flight) = flights.pop_front() else { break };
+        let Some(mut flight) = flights.pop_front() else { break };
         flight.wait(device)?;
         pace.measure(&flight);
         flight.read(device, &mut film)?;
@@ -171,6 +190,10 @@ impl Slot {
         let bytes = records * RECORD_BYTES;
         let params =
             device.buffer("the parameters", size_of::<Params>() as u64, Usage::UNIFORM | Usage::COPY_DST)?;
+        let waves = match &device.kernels {
+            Kernels::Megakernel(_) => None,
+            Kernels::Wavefront(kernels) => Some(Waves::new(device, kernels, records)?),
+        };
         let storage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
         let records = device.buffer("the film", bytes, storage)?;
         let readback = device.buffer("the film's copy", bytes, Usage::MAP_READ | Usage::COPY_DST)?;
@@ -186,37 +209,148 @@ impl Slot {
             layout: &device.bindings,
             entries: &entries,
         });
-        Ok(Self { params, records, readback, bind_group })
+        Ok(Self { params, records, readback, bind_group, waves })
     }
 
     /// Sends a slice to the device.
     fn submit(self, device: &Device, params: Params, items: &[Record]) -> Flight {
         let count = u32::try_from(items.len()).expect("a slice has at most 2^19 records");
-        let bytes = items.len() as u64 * RECORD_BYTES;
-        let params = Params { record_count: count, ..params };
+        let slots = self.waves.as_ref().map_or(0, |waves| waves.slots_for(count));
+        let params = Params { record_count: count, slot_count: slots, ..params };
         device.queue.write_buffer(&self.params, 0, bytemuck::bytes_of(&params));
         device.queue.write_buffer(&self.records, 0, bytemuck::cast_slice(items));
+        if let Some(waves) = &self.waves {
+            device.queue.write_buffer(&waves.progress, 0, bytemuck::bytes_of(&[0_u32; 2]));
+        }
+        let (items, submitted) = (items.len() as u64, Instant::now());
+        let (submission, mapped) = self.run(device, count, true);
+        Flight { slot: self, items, submission, mapped, submitted }
+    }
+
+    /// Runs the megakernel, or some steps of the wavefront, and copies what came
+    /// of it.
+    fn run(&self, device: &Device, count: u32, is_first: bool) -> (wgpu::SubmissionIndex, Arc<AtomicBool>) {
         let mut encoder = device.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            pass.set_pipeline(&device.pipeline);
             pass.set_bind_group(0, &self.bind_group, &[]);
-            pass.dispatch_workgroups(count.div_ceil(shaders::WORKGROUP_SIZE), 1, 1);
+            match (&device.kernels, &self.waves) {
+                (Kernels::Wavefront(kernels), Some(waves)) => {
+                    waves.encode(kernels, &mut pass, count, is_first)
+                }
+                (Kernels::Megakernel(pipeline), _) => dispatch(&mut pass, pipeline, count),
+                (Kernels::Wavefront(_), None) => unreachable!("slots are made for the device's kernels"),
+            }
         }
+        let bytes = u64::from(count) * RECORD_BYTES;
         encoder.copy_buffer_to_buffer(&self.records, 0, &self.readback, 0, bytes);
+        if let Some(waves) = &self.waves {
+            encoder.copy_buffer_to_buffer(&waves.progress, 0, &waves.readback, 0, PROGRESS_BYTES);
+        }
         let submission = device.queue.submit([encoder.finish()]);
-        let mapped = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&mapped);
-        self.readback.map_async(wgpu::MapMode::Read, ..bytes, move |result| {
-            flag.store(result.is_ok(), Ordering::Release);
+        let mapped = Arc::new(AtomicBool::new(true));
+        map(&self.readback, bytes, &mapped);
+        if let Some(waves) = &self.waves {
+            map(&waves.readback, PROGRESS_BYTES, &mapped);
+        }
+        (submission, mapped)
+    }
+}
+
+/// Runs a kernel for so many invocations.
+fn dispatch(pass: &mut wgpu::ComputePass<'_>, pipeline: &wgpu::ComputePipeline, count: u32) {
+    pass.set_pipeline(pipeline);
+    pass.dispatch_workgroups(count.div_ceil(shaders::WORKGROUP_SIZE), 1, 1);
+}
+
+/// Maps a buffer when the device is done with it; clears `mapped` if it cannot.
+fn map(buffer: &wgpu::Buffer, bytes: u64, mapped: &Arc<AtomicBool>) {
+    let mapped = Arc::clone(mapped);
+    buffer.map_async(wgpu::MapMode::Read, ..bytes, move |result| {
+        mapped.fetch_and(result.is_ok(), Ordering::AcqRel);
+    });
+}
+
+impl Waves {
+    fn new(device: &Device, kernels: &Wavefront, records: u64) -> Result<Self, RenderError> {
+        use wgpu::BufferUsages as Usage;
+        let slots = records.min(MOST_SLOTS);
+        let [work, ray, hit] = shaders::WAVEFRONT_SLOT_BYTES;
+        let buffers = [
+            device.buffer("the paths in flight", slots * work, Usage::STORAGE)?,
+            device.buffer("the rays in flight", slots * 2 * ray, Usage::STORAGE)?,
+            device.buffer("their hits", slots * 2 * hit, Usage::STORAGE)?,
+        ];
+        let counters = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
+        let progress = device.buffer("the progress", PROGRESS_BYTES, counters)?;
+        let readback =
+            device.buffer("the progress's copy", PROGRESS_BYTES, Usage::MAP_READ | Usage::COPY_DST)?;
+        let entries: Vec<_> = (0..)
+            .zip(buffers.iter().chain([&progress]))
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let bind_group = device.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("the wavefront's slots"),
+            layout: &kernels.slots,
+            entries: &entries,
         });
-        Flight { slot: self, items: items.len() as u64, submission, mapped, submitted: Instant::now() }
+        Ok(Self { slots, progress, readback, bind_group })
+    }
+
+    /// Slots that a slice of so many records uses.
+    fn slots_for(&self, records: u32) -> u32 {
+        u32::try_from(self.slots).map_or(records, |slots| slots.min(records))
+    }
+
+    /// Encodes some steps; the first time, after all slots have got their work.
+    fn encode(&self, kernels: &Wavefront, pass: &mut wgpu::ComputePass<'_>, records: u32, is_first: bool) {
+        let slots = self.slots_for(records);
+        pass.set_bind_group(1, &self.bind_group, &[]);
+        if is_first {
+            dispatch(pass, &kernels.begin, slots);
+        }
+        for _ in 0..STEPS_AT_A_TIME {
+            dispatch(pass, &kernels.trace, 2 * slots);
+            dispatch(pass, &kernels.advance, slots);
+        }
+    }
+
+    /// Records that are finished, from the counters' copy.
+    fn finished(&self, device: &Device) -> Result<u64, RenderError> {
+        let view = self
+            .readback
+            .get_mapped_range(..PROGRESS_BYTES)
+            .map_err(|error| device.lose(error.to_string()))?;
+        let counters: [u32; 2] = bytemuck::pod_read_unaligned(&view);
+        Ok(u64::from(counters[1]))
     }
 }
 
 impl Flight {
     /// Waits on the calling thread until the slice has been rendered.
-    fn wait(&self, device: &Device) -> Result<(), RenderError> {
+    fn wait(&mut self, device: &Device) -> Result<(), RenderError> {
+        let mut progress = (0, Instant::now());
+        loop {
+            self.wait_for_submission(device)?;
+            let Some(waves) = &self.slot.waves else { return Ok(()) };
+            let finished = waves.finished(device)?;
+            waves.readback.unmap();
+            if finished >= self.items {
+                return Ok(());
+            }
+            if finished > progress.0 {
+                progress = (finished, Instant::now());
+            }
+            if progress.1.elapsed() > PATIENCE {
+                return Err(device.lose("a slice stands still"));
+            }
+            self.slot.readback.unmap();
+            let count = u32::try_from(self.items).expect("a slice has at most 2^19 records");
+            (self.submission, self.mapped) = self.slot.run(device, count, false);
+        }
+    }
+
+    fn wait_for_submission(&self, device: &Device) -> Result<(), RenderError> {
         let wait =
             wgpu::PollType::Wait { submission_index: Some(self.submission.clone()), timeout: Some(PATIENCE) };
         let polled = device.wgpu.poll(wait);

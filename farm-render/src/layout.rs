@@ -73,8 +73,8 @@ pub(crate) struct Params {
     pub(crate) sky_pick: f32,
     pub(crate) filter_table: u32,
     pub(crate) albedo_table: u32,
-    pub(crate) padding0: u32,
-    pub(crate) padding1: u32,
+    pub(crate) slot_count: u32,
+    pub(crate) padding: u32,
 }
 
 /// A work item and its result.
@@ -241,8 +241,8 @@ mod tests {
             sky_pick,
             filter_table,
             albedo_table,
-            padding0,
-            padding1
+            slot_count,
+            padding
         );
         check!(&module, Record, pixel, block, rays, luminance_squares, sum);
         check!(&module, Node, grid, children, planes_x, planes_y, planes_z);
@@ -282,5 +282,12 @@ mod tests {
             slots
         );
         check!(&module, Light, kind, threshold, alias_entry, pick, place, direction, intensity);
+    }
+
+    #[test]
+    fn slots_of_the_wavefront_are_as_large_as_their_buffers_assume() {
+        let module = naga::front::wgsl::parse_str(shaders::WAVEFRONT).expect("validated at build");
+        let size = |name: &str| u64::from(shader_layout(&module, name).0);
+        assert_eq!(["WorkSlot", "RaySlot", "HitSlot"].map(size), shaders::WAVEFRONT_SLOT_BYTES);
     }
 }

@@ -15,6 +15,7 @@
 mod adapter;
 mod alias;
 mod bvh;
+mod calibrate;
 mod class;
 mod cpu;
 mod device;
@@ -46,6 +47,7 @@ use prepared::Form;
 use shaders::native::Width;
 use upload::ScenePlace;
 
+pub use device::Variant;
 pub use disk_cache::DiskCache;
 pub use prepared::{PreparationTimes, PreparedScene};
 pub use upload::DeviceScene;
@@ -114,6 +116,9 @@ pub enum RenderError {
     /// The scene was uploaded to an adapter of another kind.
     #[error("the scene lies on an adapter of another kind")]
     WrongScene,
+    /// The adapter offers too few storage buffers for these kernels.
+    #[error("the adapter cannot run the {}", .0.name())]
+    NoVariant(Variant),
     /// The adapter went away; open the renderer again.
     #[error("the adapter was lost: {0}")]
     DeviceLost(String),
@@ -151,6 +156,9 @@ pub struct OpenOptions {
     pub threads: Option<NonZeroUsize>,
     /// Where to keep what is costly to make.
     pub cache: Option<Arc<DiskCache>>,
+    /// The kernels that a graphics adapter is to run; `None` takes those that
+    /// were found to suit it, or the megakernel where there is no cache.
+    pub variant: Option<Variant>,
 }
 
 /// What renders.
@@ -160,17 +168,6 @@ enum Engine {
     Gpu(Box<Device>),
     /// The kernel's native version on threads.
     Cpu(Cpu),
-}
-
-impl Engine {
-    /// What the numeric class depends on besides shaders and bits.
-    fn identity(&self) -> &str {
-        match self {
-            Self::Gpu(device) => &device.identity,
-            // Every processor computes alike.
-            Self::Cpu(_) => "native",
-        }
-    }
 }
 
 /// How far a task is.
@@ -195,14 +192,29 @@ impl Renderer {
             }
         };
         let opened = match found.hardware {
-            Hardware::Gpu(adapter) => Self::open_gpu(found.info, &adapter, Checks::of_this_build()),
+            Hardware::Gpu(adapter) => {
+                let (checks, cache) = (Checks::of_this_build(), options.cache.as_ref());
+                match options.variant {
+                    Some(variant) if !device::can_run(&adapter, variant) => {
+                        return Err(RenderError::NoVariant(variant));
+                    }
+                    Some(variant) => Self::open_gpu(found.info, &adapter, checks, variant, cache),
+                    None => calibrate::open(&found.info, &adapter, checks, cache),
+                }
+            }
             Hardware::Cpu => Self::open_cpu(found.info, options.threads, Width::widest()),
         };
         Ok(Self { cache: options.cache.clone(), ..opened? })
     }
 
-    fn open_gpu(info: AdapterInfo, adapter: &wgpu::Adapter, checks: Checks) -> Result<Self, RenderError> {
-        let device = Device::open(adapter, checks)?;
+    fn open_gpu(
+        info: AdapterInfo,
+        adapter: &wgpu::Adapter,
+        checks: Checks,
+        variant: Variant,
+        cache: Option<&Arc<DiskCache>>,
+    ) -> Result<Self, RenderError> {
+        let device = Device::open(adapter, checks, variant, cache)?;
         tracing::debug!(adapter = info.name, driver = info.driver, "adapter opened");
         Ok(Self { info, engine: Engine::Gpu(Box::new(device)), cache: None, class: OnceLock::new() })
     }
@@ -223,6 +235,16 @@ impl Renderer {
     #[must_use]
     pub fn adapter(&self) -> &AdapterInfo {
         &self.info
+    }
+
+    /// The kernels that it runs: `megakernel` or `wavefront` on a graphics
+    /// adapter, `native` on the processor.
+    #[must_use]
+    pub fn kernels(&self) -> &'static str {
+        match &self.engine {
+            Engine::Gpu(device) => device.variant().name(),
+            Engine::Cpu(_) => NATIVE,
+        }
     }
 
     /// Hash of vendor, device, driver, backend, shader digest and the bits of a

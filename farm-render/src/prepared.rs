@@ -16,7 +16,7 @@ use crate::pack::{self, PackedScene};
 use crate::{Engine, RenderError};
 
 /// Hash of this crate's sources: preparing depends on most of them.
-const SOURCES: &[u8; 32] = include_bytes!(concat!(env!("OUT_DIR"), "/sources.digest"));
+pub(crate) const SOURCES: &[u8; 32] = include_bytes!(concat!(env!("OUT_DIR"), "/sources.digest"));
 
 /// What is prepared faster than this is not worth its place on the disk.
 const WORTH_KEEPING: Duration = Duration::from_millis(100);

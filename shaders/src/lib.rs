@@ -1,8 +1,8 @@
 //! The WGSL of the path tracer, composed from files by what they mean and
 //! validated at build.
 //!
-//! The files lie in `wgsl/`. `layout` holds every buffer and struct, `main` the
-//! kernel, and `path` is where to begin reading. The text keeps to what
+//! The files lie in `wgsl/`. `layout` holds every buffer and struct, `main` and
+//! `wavefront` the kernels, and `path` is where to begin reading. The text keeps to what
 //! `generator/`, a part of the build script, can turn into the code of
 //! [`native`]: storage buffers, structs, functions, capped loops and local
 //! arrays; no barriers, no texture units, no recursion, no pointers.
@@ -15,10 +15,23 @@ pub const PATH_TRACER: &str = include_str!(concat!(env!("OUT_DIR"), "/path_trace
 /// Name of the kernel's entry point.
 pub const ENTRY_POINT: &str = "render_block";
 
-/// Invocations in a workgroup of the kernel.
+/// The same path tracer in parts: `begin_works`, then `trace_rays` and
+/// `advance_works` in turns until all records are finished.
+pub const WAVEFRONT: &str = include_str!(concat!(env!("OUT_DIR"), "/wavefront.wgsl"));
+
+/// Bytes of an element of each of the wavefront's arrays, by their bindings in
+/// group 1: the work items, and the rays and hits of which each has two.
+pub const WAVEFRONT_SLOT_BYTES: [u64; 3] = [80, 48, 32];
+
+/// Invocations in a workgroup of the kernels.
 pub const WORKGROUP_SIZE: u32 = 64;
 
-/// BLAKE3 of [`PATH_TRACER`]: two builds with this digest shade alike.
+/// Hash of all that the native version's bits depend on: the code generated from
+/// [`PATH_TRACER`] and the arithmetic that it is written in.
+pub const NATIVE_DIGEST: [u8; 32] = *include_bytes!(concat!(env!("OUT_DIR"), "/native.digest"));
+
+/// BLAKE3 of [`PATH_TRACER`] and [`WAVEFRONT`]: two builds with this digest shade
+/// alike.
 pub const DIGEST: [u8; 32] = *include_bytes!(concat!(env!("OUT_DIR"), "/path_tracer.digest"));
 
 #[cfg(test)]

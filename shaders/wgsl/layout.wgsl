@@ -40,8 +40,9 @@ struct Params {
     // First words of the tables.
     filter_table: u32,
     albedo_table: u32,
-    padding0: u32,
-    padding1: u32,
+    // Work items in flight, where they have slots.
+    slot_count: u32,
+    padding: u32,
 }
 
 // A work item and its result: 16 samples of one pixel.

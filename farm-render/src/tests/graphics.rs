@@ -1,15 +1,14 @@
-//! On the first adapter of a graphics API; where there is none, on the processor
-//! one lane at a time.
+//! On the first adapter of a graphics API, by the megakernel; where there is
+//! none, on the processor one lane at a time.
 
 use std::sync::OnceLock;
 
 use shaders::native::Width;
 
 use super::*;
-use crate::adapter::{self, Hardware};
 use crate::class::{probe_scene, probe_task};
 use crate::cpu;
-use crate::device::Checks;
+use crate::device::{Checks, Variant};
 
 /// One renderer for all tests: compiling the kernel takes a while.
 fn renderer() -> &'static Renderer {
@@ -18,14 +17,7 @@ fn renderer() -> &'static Renderer {
 }
 
 fn open(checks: Checks) -> Renderer {
-    for found in adapter::enumerate() {
-        if let Hardware::Gpu(adapter) = found.hardware {
-            return Renderer::open_gpu(found.info, &adapter, checks).expect("the adapter opens");
-        }
-    }
-    let threads = cpu::all_threads();
-    Renderer::open_cpu(cpu::describe(0, threads, Width::ONE), Some(threads), Width::ONE)
-        .expect("threads start")
+    open_graphics(checks, Variant::Megakernel).unwrap_or_else(|| open_processor(Width::ONE))
 }
 
 fn render(scene: &Scene, task: &RenderTask) -> TileImage {

@@ -1,5 +1,5 @@
 //! What the renderer must get right, on every backend: each file of tests but
-//! `native` and `graphics` is part of both.
+//! `native`, `graphics` and `wavefront` is part of all three.
 
 use std::f32::consts::PI;
 use std::ops::ControlFlow;
@@ -10,10 +10,31 @@ use farm_core::{
 use farm_scene::{Camera, Environment, Instance, Material, Mesh, Projection, Scene};
 use glam::{Affine3A, Vec2, Vec3, Vec4};
 
-use crate::Renderer;
+use shaders::native::Width;
+
+use crate::adapter::{self, Hardware};
+use crate::device::{Checks, Variant, can_run};
+use crate::{Renderer, cpu};
 
 mod graphics;
 mod native;
+mod wavefront;
+
+/// The first adapter of a graphics API, if there is one that can run a variant.
+fn open_graphics(checks: Checks, variant: Variant) -> Option<Renderer> {
+    let found = adapter::enumerate().into_iter().find_map(|found| match found.hardware {
+        Hardware::Gpu(adapter) if can_run(&adapter, variant) => Some((found.info, adapter)),
+        _ => None,
+    });
+    let (info, adapter) = found?;
+    Some(Renderer::open_gpu(info, &adapter, checks, variant, None).expect("the adapter opens"))
+}
+
+/// The processor, with all its threads.
+fn open_processor(width: Width) -> Renderer {
+    let threads = cpu::all_threads();
+    Renderer::open_cpu(cpu::describe(0, threads, width), Some(threads), width).expect("threads start")
+}
 
 /// A whole square frame.
 fn frame(edge: u32, samples_per_pixel: u32, max_depth: u32) -> RenderTask {

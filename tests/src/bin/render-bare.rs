@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use farm_core::{PixelFilter, RenderSettings, Resolution};
-use farm_render::{OpenOptions, Renderer, adapters};
+use farm_render::{OpenOptions, Renderer, Variant, adapters};
 use farm_scene::LoadOptions;
 use farm_tests::bare::{self, Picture};
 
@@ -43,6 +43,9 @@ struct Arguments {
     /// Adapter, by its place in `farm adapters` [default: the best].
     #[arg(long)]
     adapter: Option<usize>,
+    /// Render with the wavefront kernels, on a graphics adapter.
+    #[arg(long)]
+    wavefront: bool,
     /// Threads of the processor, where that is the adapter [default: all].
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -91,7 +94,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Some(index) => Some(adapters().into_iter().nth(index).ok_or("there is no such adapter")?),
         None => None,
     };
-    let renderer = Renderer::open(&OpenOptions { adapter, threads, cache: None })?;
+    let variant = arguments.wavefront.then_some(Variant::Wavefront);
+    let renderer = Renderer::open(&OpenOptions { adapter, threads, cache: None, variant })?;
     let scene = renderer.load(&loaded.scene)?;
     eprintln!("{} ({})", renderer.adapter().name, renderer.adapter().driver);
     eprintln!("opened and uploaded in {:.3} s", loading.elapsed().as_secs_f64());
