@@ -100,6 +100,14 @@ fn plane(word: u32, shift: u32) -> f32 {
     return f32(bitcast<i32>((word >> shift) & 0xffu));
 }
 
+// A distance as the integer with the same bits. Such integers are in the order of
+// the distances but for two negative ones, and `child_hit` never asks about those.
+// Software adapters compare integers in one instruction and floats, among which
+// there may be some that are no numbers, in three.
+fn ordered(distance: f32) -> i32 {
+    return bitcast<i32>(bitcast<u32>(distance));
+}
+
 // The bits that a child adds to the mask where the ray meets its box.
 fn child_hit(
     shift: u32,
@@ -113,13 +121,21 @@ fn child_hit(
     bits: u32,
     index: u32,
 ) -> u32 {
+    // `t_min` is not negative: of the entries it takes the place of negative ones,
+    // and a negative exit is before it whichever of them is chosen.
     let near = max(
-        max(plane(lower.x, shift) * step.x + near_base.x, plane(lower.y, shift) * step.y + near_base.y),
-        max(plane(lower.z, shift) * step.z + near_base.z, t_min),
+        max(
+            ordered(plane(lower.x, shift) * step.x + near_base.x),
+            ordered(plane(lower.y, shift) * step.y + near_base.y),
+        ),
+        max(ordered(plane(lower.z, shift) * step.z + near_base.z), ordered(t_min)),
     );
     let far = min(
-        min(plane(upper.x, shift) * step.x + far_base.x, plane(upper.y, shift) * step.y + far_base.y),
-        min(plane(upper.z, shift) * step.z + far_base.z, t_max),
+        min(
+            ordered(plane(upper.x, shift) * step.x + far_base.x),
+            ordered(plane(upper.y, shift) * step.y + far_base.y),
+        ),
+        min(ordered(plane(upper.z, shift) * step.z + far_base.z), ordered(t_max)),
     );
     return select(0u, ((bits >> shift) & 0xffu) << ((index >> shift) & 0xffu), near <= far);
 }
