@@ -71,7 +71,10 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
     if (params.root == NONE) {
         return best;
     }
-    var stack: array<vec2<u32>, 40>;
+    // The two words of each group that is put aside, apart: software adapters
+    // copy an array of pairs about.
+    var stack_base: array<u32, 40>;
+    var stack_mask: array<u32, 40>;
     var height = 0u;
     // Height of the stack at which the present tree ends.
     var floor = 0u;
@@ -93,7 +96,8 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
                 let child = group.x + countOneBits(group.y & ~(0xffffffffu << slot));
                 group.y &= ~(1u << bit);
                 if ((group.y & INNER_BITS) != 0u && height < STACK_SIZE) {
-                    stack[height] = group;
+                    stack_base[height] = group.x;
+                    stack_mask[height] = group.y;
                     height += 1u;
                 }
                 let node = nodes[child];
@@ -139,18 +143,20 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
                     break;
                 }
                 height -= 1u;
-                group = stack[height];
+                group = vec2<u32>(stack_base[height], stack_mask[height]);
             }
         }
 
         if (met != NONE) {
             // Put the rest of the group aside and enter the instance.
             if (leaf.y != 0u && height < STACK_SIZE) {
-                stack[height] = leaf;
+                stack_base[height] = leaf.x;
+                stack_mask[height] = leaf.y;
                 height += 1u;
             }
             if ((group.y & INNER_BITS) != 0u && height < STACK_SIZE) {
-                stack[height] = group;
+                stack_base[height] = group.x;
+                stack_mask[height] = group.y;
                 height += 1u;
             }
             floor = height;
@@ -170,7 +176,7 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
             floor = 0u;
             local = local_ray(ray.origin, ray.direction);
             height -= 1u;
-            group = stack[height];
+            group = vec2<u32>(stack_base[height], stack_mask[height]);
         }
     }
     return best;
