@@ -59,12 +59,7 @@ pub(crate) fn open(
 
 fn key(adapter: &wgpu::Adapter) -> Key {
     let identity = identity_of(&adapter.get_info());
-    let mut hasher = blake3::Hasher::new();
-    for part in [&SOURCES[..], &shaders::DIGEST, identity.as_bytes()] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    Key { kind: "variant", digest: hasher.finalize() }
+    Key::of("variant", &[SOURCES, &shaders::DIGEST, identity.as_bytes()])
 }
 
 fn read_variant(input: &mut Input) -> std::io::Result<Variant> {

@@ -1,10 +1,12 @@
 //! An open device: the kernel's pipeline, and errors as values.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::RenderError;
 use crate::disk_cache::{DiskCache, Input, Key, write_array};
 use crate::layout::{Params, Record, SCENE_BUFFERS};
+use crate::pack::Features;
 
 /// Bytes of the wavefront's two counters.
 pub(crate) const PROGRESS_BYTES: u64 = 8;
@@ -102,13 +104,12 @@ pub(crate) enum Kernels {
     Wavefront(Box<Wavefront>),
 }
 
-/// The kernels of `wavefront.wgsl`, and what they bind as group 1.
+/// The kernels of `wavefront.wgsl`.
 #[derive(Debug)]
 pub(crate) struct Wavefront {
     pub(crate) begin: wgpu::ComputePipeline,
     pub(crate) trace: wgpu::ComputePipeline,
     pub(crate) advance: wgpu::ComputePipeline,
-    pub(crate) slots: wgpu::BindGroupLayout,
 }
 
 /// A device and the kernels on it.
@@ -116,10 +117,18 @@ pub(crate) struct Wavefront {
 pub(crate) struct Device {
     pub(crate) wgpu: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    pub(crate) kernels: Kernels,
+    /// Layout of the scene's buffers and its records.
     pub(crate) bindings: wgpu::BindGroupLayout,
+    /// Layout of the wavefront's own buffers.
+    pub(crate) slots: wgpu::BindGroupLayout,
     pub(crate) limits: wgpu::Limits,
     pub(crate) kind: wgpu::DeviceType,
+    pub(crate) variant: Variant,
+    module: wgpu::ShaderModule,
+    /// The kernels that were compiled so far.
+    kernels: Mutex<HashMap<Features, Arc<Kernels>>>,
+    cache: Option<Arc<DiskCache>>,
+    info: wgpu::AdapterInfo,
     /// Vendor, device, driver, backend and variant, for the numeric class.
     pub(crate) identity: String,
     faults: Faults,
@@ -149,8 +158,8 @@ pub(crate) fn identity_of(info: &wgpu::AdapterInfo) -> String {
 }
 
 impl Device {
-    /// Opens an adapter with all that it has to offer and compiles the kernels;
-    /// with a `cache`, from what the driver made of them before.
+    /// Opens an adapter with all that it has to offer; with a `cache`, kernels are
+    /// compiled from what the driver made of them before.
     pub(crate) fn open(
         adapter: &wgpu::Adapter,
         checks: Checks,
@@ -170,34 +179,80 @@ impl Device {
             pollster::block_on(request).map_err(|error| RenderError::DeviceLost(error.to_string()))?;
         let faults = Faults::default();
         watch(&wgpu, &faults);
-        let bindings = bind_group_layout(&wgpu);
-        let pipelines = PipelineCache::open(&wgpu, &info, variant, cache);
-        let compiler = Compiler {
-            device: &wgpu,
-            bindings: &bindings,
-            cache: pipelines.as_ref(),
-            checks: checks.of_runtime(info.device_type),
+        let module = compile(&wgpu, variant, checks.of_runtime(info.device_type));
+        let device = Self {
+            bindings: bind_group_layout(&wgpu),
+            slots: slot_layout(&wgpu),
+            wgpu,
+            queue,
+            limits,
+            kind: info.device_type,
+            variant,
+            module,
+            kernels: Mutex::default(),
+            cache: cache.cloned(),
+            identity: format!("{} {}", identity_of(&info), variant.name()),
+            info,
+            faults,
         };
-        let kernels = match variant {
-            Variant::Megakernel => Kernels::Megakernel(compiler.megakernel()),
-            Variant::Wavefront => Kernels::Wavefront(Box::new(compiler.wavefront())),
-        };
-        let identity = format!("{} {}", identity_of(&info), variant.name());
-        let device =
-            Self { wgpu, queue, kernels, bindings, limits, kind: info.device_type, identity, faults };
         device.check("the kernel", 0)?;
-        if let Some(pipelines) = pipelines {
-            pipelines.keep();
-        }
         Ok(device)
     }
 
-    /// The kernels that it runs.
-    pub(crate) fn variant(&self) -> Variant {
-        match self.kernels {
-            Kernels::Megakernel(_) => Variant::Megakernel,
-            Kernels::Wavefront(_) => Variant::Wavefront,
+    /// The kernels for a scene that has these features.
+    pub(crate) fn kernels_for(&self, features: Features) -> Result<Arc<Kernels>, RenderError> {
+        let mut known = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernels) = known.get(&features) {
+            return Ok(Arc::clone(kernels));
         }
+        let pipelines = PipelineCache::open(self, features);
+        let constants = features.constants();
+        let compile = |name: &str, layouts: &[Option<&wgpu::BindGroupLayout>]| {
+            self.pipeline(name, layouts, &constants, pipelines.as_ref())
+        };
+        let kernels = match self.variant {
+            Variant::Megakernel => {
+                Kernels::Megakernel(compile(shaders::ENTRY_POINT, &[Some(&self.bindings)]))
+            }
+            Variant::Wavefront => {
+                let layouts = [Some(&self.bindings), Some(&self.slots)];
+                let [begin, trace, advance] =
+                    ["begin_works", "trace_rays", "advance_works"].map(|name| compile(name, &layouts));
+                Kernels::Wavefront(Box::new(Wavefront { begin, trace, advance }))
+            }
+        };
+        self.check("the kernel", 0)?;
+        if let Some(pipelines) = pipelines {
+            pipelines.keep();
+        }
+        let kernels = Arc::new(kernels);
+        known.insert(features, Arc::clone(&kernels));
+        Ok(kernels)
+    }
+
+    fn pipeline(
+        &self,
+        entry_point: &str,
+        layouts: &[Option<&wgpu::BindGroupLayout>],
+        constants: &[(&str, f64)],
+        cache: Option<&PipelineCache>,
+    ) -> wgpu::ComputePipeline {
+        let layout = self.wgpu.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some("path tracer"),
+            bind_group_layouts: layouts,
+            immediate_size: 0,
+        });
+        self.wgpu.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(entry_point),
+            layout: Some(&layout),
+            module: &self.module,
+            entry_point: Some(entry_point),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: cache.map(|cache| &cache.pipelines),
+        })
     }
 
     /// Whether the device is still there, and had the memory for `what`.
@@ -316,64 +371,20 @@ fn slot_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     })
 }
 
-/// Compiles kernels.
-struct Compiler<'a> {
-    device: &'a wgpu::Device,
-    bindings: &'a wgpu::BindGroupLayout,
-    cache: Option<&'a PipelineCache>,
-    checks: wgpu::ShaderRuntimeChecks,
-}
-
-impl Compiler<'_> {
-    fn megakernel(&self) -> wgpu::ComputePipeline {
-        let module = self.module(shaders::PATH_TRACER);
-        self.pipeline(&module, &[Some(self.bindings)], shaders::ENTRY_POINT)
-    }
-
-    fn wavefront(&self) -> Wavefront {
-        let module = self.module(shaders::WAVEFRONT);
-        let slots = slot_layout(self.device);
-        let layouts = [Some(self.bindings), Some(&slots)];
-        let [begin, trace, advance] =
-            ["begin_works", "trace_rays", "advance_works"].map(|name| self.pipeline(&module, &layouts, name));
-        Wavefront { begin, trace, advance, slots }
-    }
-
-    #[expect(unsafe_code, reason = "wgpu has no safe way to leave run-time checks out")]
-    fn module(&self, text: &str) -> wgpu::ShaderModule {
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some("path tracer"),
-            source: wgpu::ShaderSource::Wgsl(text.into()),
-        };
-        // SAFETY: every loop of the kernels is capped, every divisor is positive,
-        // and every index comes from arrays that `pack` filled from a validated
-        // scene or is clamped where it is used.
-        unsafe { self.device.create_shader_module_trusted(descriptor, self.checks) }
-    }
-
-    fn pipeline(
-        &self,
-        module: &wgpu::ShaderModule,
-        layouts: &[Option<&wgpu::BindGroupLayout>],
-        entry_point: &str,
-    ) -> wgpu::ComputePipeline {
-        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some("path tracer"),
-            bind_group_layouts: layouts,
-            immediate_size: 0,
-        });
-        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(entry_point),
-            layout: Some(&layout),
-            module,
-            entry_point: Some(entry_point),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..wgpu::PipelineCompilationOptions::default()
-            },
-            cache: self.cache.map(|cache| &cache.pipelines),
-        })
-    }
+#[expect(unsafe_code, reason = "wgpu has no safe way to leave run-time checks out")]
+fn compile(device: &wgpu::Device, variant: Variant, checks: wgpu::ShaderRuntimeChecks) -> wgpu::ShaderModule {
+    let text = match variant {
+        Variant::Megakernel => shaders::PATH_TRACER,
+        Variant::Wavefront => shaders::WAVEFRONT,
+    };
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(variant.name()),
+        source: wgpu::ShaderSource::Wgsl(text.into()),
+    };
+    // SAFETY: every loop of the kernels is capped, every divisor is positive,
+    // and every index comes from arrays that `pack` filled from a validated
+    // scene or is clamped where it is used.
+    unsafe { device.create_shader_module_trusted(descriptor, checks) }
 }
 
 /// What the driver made of the kernels, kept on disk. Drivers that keep such
@@ -387,30 +398,20 @@ struct PipelineCache {
 impl PipelineCache {
     /// `None` where there is no cache on disk or the driver offers none.
     #[expect(unsafe_code, reason = "wgpu cannot check what drivers read from a cache")]
-    fn open(
-        device: &wgpu::Device,
-        info: &wgpu::AdapterInfo,
-        variant: Variant,
-        cache: Option<&Arc<DiskCache>>,
-    ) -> Option<Self> {
-        let cache = cache?;
-        if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+    fn open(device: &Device, features: Features) -> Option<Self> {
+        let cache = device.cache.as_ref()?;
+        if !device.wgpu.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
-        let adapter = wgpu::util::pipeline_cache_key(info)?;
-        let mut hasher = blake3::Hasher::new();
-        for part in
-            [adapter.as_bytes(), identity_of(info).as_bytes(), variant.name().as_bytes(), &shaders::DIGEST]
-        {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        let key = Key { kind: "pipelines", digest: hasher.finalize() };
+        let adapter = wgpu::util::pipeline_cache_key(&device.info)?;
+        let features = format!("{features:?}");
+        let parts = [adapter.as_bytes(), device.identity.as_bytes(), features.as_bytes(), &shaders::DIGEST];
+        let key = Key::of("pipelines", &parts);
         let kept: Option<Vec<u8>> = cache.read(key, Input::array);
         // SAFETY: the data is what the same driver returned, which the digest of
         // the entry and the adapter in its key make sure of.
         let pipelines = unsafe {
-            device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+            device.wgpu.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
                 label: Some("path tracer"),
                 data: kept.as_deref(),
                 fallback: true,

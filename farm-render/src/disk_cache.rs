@@ -43,6 +43,18 @@ pub(crate) struct Key {
     pub(crate) digest: blake3::Hash,
 }
 
+impl Key {
+    /// The key of what depends on these parts.
+    pub(crate) fn of(kind: &'static str, parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self { kind, digest: hasher.finalize() }
+    }
+}
+
 impl DiskCache {
     /// 5 GB: some fifty scenes of a million triangles.
     pub const LIMIT_BYTES: u64 = 5_000_000_000;

@@ -91,16 +91,24 @@ struct Flight {
     submitted: Instant,
 }
 
-/// Renders a task of the scene in `buffers`; `params` are its parameters but for
-/// the number of records.
+/// A scene on a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) kernels: &'a Kernels,
+    pub(crate) buffers: &'a [wgpu::Buffer],
+}
+
+/// Renders a task of a scene; `params` are its parameters but for the number of
+/// records.
 pub(crate) fn render(
-    device: &Device,
-    buffers: &[wgpu::Buffer],
+    scene: &Bound<'_>,
     params: Params,
     task: &RenderTask,
     slicing: Slicing,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TileImage, RenderError> {
+    let device = scene.device;
     device.check("the film", 0)?;
     let mut film = Film::new(task.rect, task.range, task.settings.samples_per_pixel);
     let total = film.items();
@@ -112,15 +120,15 @@ pub(crate) fn render(
         while flights.len() < SLICES_IN_FLIGHT && begun < total {
             let slot = match free.pop_front() {
                 Some(slot) => slot,
-                None => Slot::new(device, buffers, pace.most)?,
+                None => Slot::new(scene, pace.most)?,
             };
             let items: Vec<Record> =
                 (begun..total.min(begun + pace.records)).map(|index| film.item(index)).collect();
             begun += items.len() as u64;
-            flights.push_back(slot.submit(device, params, &items));
+            flights.push_back(slot.submit(scene, params, &items));
         }
         let Some(mut flight) = flights.pop_front() else { break };
-        flight.wait(device)?;
+        flight.wait(scene)?;
         pace.measure(&flight);
         flight.read(device, &mut film)?;
         done += flight.items;
@@ -185,14 +193,15 @@ impl Pace {
 }
 
 impl Slot {
-    fn new(device: &Device, scene: &[wgpu::Buffer], records: u64) -> Result<Self, RenderError> {
+    fn new(scene: &Bound<'_>, records: u64) -> Result<Self, RenderError> {
         use wgpu::BufferUsages as Usage;
+        let device = scene.device;
         let bytes = records * RECORD_BYTES;
         let params =
             device.buffer("the parameters", size_of::<Params>() as u64, Usage::UNIFORM | Usage::COPY_DST)?;
-        let waves = match &device.kernels {
+        let waves = match scene.kernels {
             Kernels::Megakernel(_) => None,
-            Kernels::Wavefront(kernels) => Some(Waves::new(device, kernels, records)?),
+            Kernels::Wavefront(_) => Some(Waves::new(device, records)?),
         };
         let storage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
         let records = device.buffer("the film", bytes, storage)?;
@@ -201,7 +210,7 @@ impl Slot {
             wgpu::BindGroupEntry { binding: 0, resource: params.as_entire_binding() },
             wgpu::BindGroupEntry { binding: 1, resource: records.as_entire_binding() },
         ];
-        for (binding, buffer) in (2..).zip(scene) {
+        for (binding, buffer) in (2..).zip(scene.buffers) {
             entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
         }
         let bind_group = device.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -213,7 +222,8 @@ impl Slot {
     }
 
     /// Sends a slice to the device.
-    fn submit(self, device: &Device, params: Params, items: &[Record]) -> Flight {
+    fn submit(self, scene: &Bound<'_>, params: Params, items: &[Record]) -> Flight {
+        let device = scene.device;
         let count = u32::try_from(items.len()).expect("a slice has at most 2^19 records");
         let slots = self.waves.as_ref().map_or(0, |waves| waves.slots_for(count));
         let params = Params { record_count: count, slot_count: slots, ..params };
@@ -223,23 +233,24 @@ impl Slot {
             device.queue.write_buffer(&waves.progress, 0, bytemuck::bytes_of(&[0_u32; 2]));
         }
         let (items, submitted) = (items.len() as u64, Instant::now());
-        let (submission, mapped) = self.run(device, count, true);
+        let (submission, mapped) = self.run(scene, count, true);
         Flight { slot: self, items, submission, mapped, submitted }
     }
 
     /// Runs the megakernel, or some steps of the wavefront, and copies what came
     /// of it.
-    fn run(&self, device: &Device, count: u32, is_first: bool) -> (wgpu::SubmissionIndex, Arc<AtomicBool>) {
+    fn run(&self, scene: &Bound<'_>, count: u32, is_first: bool) -> (wgpu::SubmissionIndex, Arc<AtomicBool>) {
+        let device = scene.device;
         let mut encoder = device.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             pass.set_bind_group(0, &self.bind_group, &[]);
-            match (&device.kernels, &self.waves) {
+            match (scene.kernels, &self.waves) {
                 (Kernels::Wavefront(kernels), Some(waves)) => {
                     waves.encode(kernels, &mut pass, count, is_first)
                 }
                 (Kernels::Megakernel(pipeline), _) => dispatch(&mut pass, pipeline, count),
-                (Kernels::Wavefront(_), None) => unreachable!("slots are made for the device's kernels"),
+                (Kernels::Wavefront(_), None) => unreachable!("slots are made for the scene's kernels"),
             }
         }
         let bytes = u64::from(count) * RECORD_BYTES;
@@ -272,7 +283,7 @@ fn map(buffer: &wgpu::Buffer, bytes: u64, mapped: &Arc<AtomicBool>) {
 }
 
 impl Waves {
-    fn new(device: &Device, kernels: &Wavefront, records: u64) -> Result<Self, RenderError> {
+    fn new(device: &Device, records: u64) -> Result<Self, RenderError> {
         use wgpu::BufferUsages as Usage;
         let slots = records.min(MOST_SLOTS);
         let [work, ray, hit] = shaders::WAVEFRONT_SLOT_BYTES;
@@ -291,7 +302,7 @@ impl Waves {
             .collect();
         let bind_group = device.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("the wavefront's slots"),
-            layout: &kernels.slots,
+            layout: &device.slots,
             entries: &entries,
         });
         Ok(Self { slots, progress, readback, bind_group })
@@ -328,7 +339,8 @@ impl Waves {
 
 impl Flight {
     /// Waits on the calling thread until the slice has been rendered.
-    fn wait(&mut self, device: &Device) -> Result<(), RenderError> {
+    fn wait(&mut self, scene: &Bound<'_>) -> Result<(), RenderError> {
+        let device = scene.device;
         let mut progress = (0, Instant::now());
         loop {
             self.wait_for_submission(device)?;
@@ -346,7 +358,7 @@ impl Flight {
             }
             self.slot.readback.unmap();
             let count = u32::try_from(self.items).expect("a slice has at most 2^19 records");
-            (self.submission, self.mapped) = self.slot.run(device, count, false);
+            (self.submission, self.mapped) = self.slot.run(scene, count, false);
         }
     }
 

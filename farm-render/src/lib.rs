@@ -242,7 +242,7 @@ impl Renderer {
     #[must_use]
     pub fn kernels(&self) -> &'static str {
         match &self.engine {
-            Engine::Gpu(device) => device.variant().name(),
+            Engine::Gpu(device) => device.variant.name(),
             Engine::Cpu(_) => NATIVE,
         }
     }
@@ -325,8 +325,9 @@ impl Renderer {
     ) -> Result<TileImage, RenderError> {
         let params = scene.params(task)?;
         match (&self.engine, &scene.place) {
-            (Engine::Gpu(device), ScenePlace::Gpu(buffers)) => {
-                dispatch::render(device, buffers, params, task, slicing, progress)
+            (Engine::Gpu(device), ScenePlace::Gpu { buffers, kernels }) => {
+                let scene = dispatch::Bound { device, kernels, buffers };
+                dispatch::render(&scene, params, task, slicing, progress)
             }
             (Engine::Cpu(cpu), ScenePlace::Cpu(form)) => match &**form {
                 Form::Cpu(scene) => cpu.render(scene, params, task, slicing, progress),

@@ -7,7 +7,7 @@ use farm_scene::{Environment, Scene};
 
 use crate::RenderError;
 use crate::geometry::Geometry;
-use crate::layout::{Instance, Light, Material, Node, Params, Triangle};
+use crate::layout::{Instance, Light, Material, NONE, Node, Params, Triangle, material_flags};
 use crate::light::pack_lights;
 use crate::sky::pack_sky;
 use crate::tables::Tables;
@@ -28,6 +28,47 @@ pub(crate) struct PackedScene {
     pub(crate) params: Params,
     /// Time that building the trees took.
     pub(crate) tree_time: Duration,
+}
+
+/// What a scene has: its kernels leave out what it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Features {
+    textures: bool,
+    sky_map: bool,
+    alpha: bool,
+    lights: bool,
+    emission: bool,
+    instances: bool,
+}
+
+impl Features {
+    /// The overrides of `shaders/wgsl/features.wgsl`.
+    pub(crate) fn constants(self) -> [(&'static str, f64); 6] {
+        [
+            ("HAS_TEXTURES", self.textures),
+            ("HAS_SKY_MAP", self.sky_map),
+            ("HAS_ALPHA", self.alpha),
+            ("HAS_LIGHTS", self.lights),
+            ("HAS_EMISSION", self.emission),
+            ("HAS_INSTANCES", self.instances),
+        ]
+        .map(|(name, has)| (name, f64::from(u8::from(has))))
+    }
+}
+
+impl PackedScene {
+    /// What it has.
+    pub(crate) fn features(&self) -> Features {
+        let flagged = |flags: u32| self.materials.iter().any(|material| material.flags & flags != 0);
+        Features {
+            textures: self.materials.iter().any(|material| material.textures != 0),
+            sky_map: self.params.sky[3] != 0.0,
+            alpha: flagged(material_flags::MASK | material_flags::BLEND),
+            lights: !self.lights.is_empty(),
+            emission: flagged(material_flags::EMISSIVE),
+            instances: self.instances.iter().any(|instance| instance.root != NONE),
+        }
+    }
 }
 
 /// An index into packed arrays. A scene of 2³² elements is refused by the size

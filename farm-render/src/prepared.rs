@@ -128,13 +128,8 @@ fn key(engine: &Engine, scene: BlobDigest) -> Key {
         Engine::Gpu(_) => "gpu",
         Engine::Cpu(_) => "cpu",
     };
-    let mut hasher = blake3::Hasher::new();
-    for part in [&SOURCES[..], &shaders::DIGEST, form.as_bytes(), std::env::consts::ARCH.as_bytes(), &scene.0]
-    {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    Key { kind: "scene", digest: hasher.finalize() }
+    let arch = std::env::consts::ARCH;
+    Key::of("scene", &[SOURCES, &shaders::DIGEST, form.as_bytes(), arch.as_bytes(), &scene.0])
 }
 
 fn write_cameras(output: &mut dyn Write, cameras: &[Camera]) -> io::Result<()> {

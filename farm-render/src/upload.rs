@@ -7,7 +7,7 @@ use bytemuck::{NoUninit, Zeroable};
 use farm_core::{RenderSettings, RenderTask};
 use farm_scene::{Camera, Projection};
 
-use crate::device::Device;
+use crate::device::{Device, Kernels};
 use crate::layout::{Params, SCENE_BUFFERS};
 use crate::pack::{PackedScene, to_f32};
 use crate::prepared::{Form, PreparedScene};
@@ -27,8 +27,14 @@ pub struct DeviceScene {
 /// Where a scene's arrays are.
 #[derive(Debug)]
 pub(crate) enum ScenePlace {
-    /// In buffers, in the order of their bindings from 2 on.
-    Gpu(Vec<wgpu::Buffer>),
+    /// In buffers, in the order of their bindings from 2 on, with the kernels for
+    /// what it has.
+    Gpu {
+        /// The buffers.
+        buffers: Vec<wgpu::Buffer>,
+        /// The kernels.
+        kernels: Arc<Kernels>,
+    },
     /// Where they were prepared.
     Cpu(Arc<Form>),
 }
@@ -108,7 +114,8 @@ fn upload_arrays(device: &Device, packed: &PackedScene) -> Result<(ScenePlace, u
         lights = packed.lights.len(),
         "scene uploaded"
     );
-    Ok((ScenePlace::Gpu(buffers), bytes))
+    let kernels = device.kernels_for(packed.features())?;
+    Ok((ScenePlace::Gpu { buffers, kernels }, bytes))
 }
 
 /// Bytes of each scene buffer; an error where one is more than the adapter can

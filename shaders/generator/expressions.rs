@@ -75,7 +75,18 @@ impl Body<'_> {
         let span = self.function.expressions.get_span(handle);
         match &self.function.expressions[handle] {
             Expression::Literal(literal) => literal_text(*literal, span).map(Text::atom),
-            Expression::Constant(constant) => self.constant(*constant, span),
+            Expression::Constant(constant) => {
+                let naga::Constant { name, init, .. } = &self.module.constants[*constant];
+                self.constant(name.as_deref(), *init, span)
+            }
+            // Native code keeps the value that the WGSL gives.
+            Expression::Override(constant) => {
+                let naga::Override { name, init, .. } = &self.module.overrides[*constant];
+                let Some(init) = init else {
+                    return unsupported(span, format!("the override {name:?}, which has no value"));
+                };
+                self.constant(name.as_deref(), *init, span)
+            }
             Expression::ZeroValue(ty) => types::zero(self.module, *ty, span).map(Text::atom),
             Expression::Compose { ty, components } => self.compose(*ty, components, span),
             Expression::AccessIndex { base, index } => self.part(*base, *index, span),
@@ -114,9 +125,8 @@ impl Body<'_> {
         }
     }
 
-    fn constant(&self, constant: Handle<naga::Constant>, span: Span) -> Result<Text> {
-        let constant = &self.module.constants[constant];
-        match (&constant.name, &self.module.global_expressions[constant.init]) {
+    fn constant(&self, name: Option<&str>, init: Handle<Expression>, span: Span) -> Result<Text> {
+        match (name, &self.module.global_expressions[init]) {
             (Some(name), Expression::Literal(Literal::F32(_))) => {
                 Ok(Text::atom(format!("F32::splat({name})")))
             }

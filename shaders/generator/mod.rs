@@ -191,13 +191,18 @@ impl Generator<'_> {
     }
 
     fn constants(&mut self) -> Result<()> {
-        for (handle, constant) in self.module.constants.iter() {
-            let (Some(name), Expression::Literal(literal)) =
-                (&constant.name, &self.module.global_expressions[constant.init])
+        let constants = self.module.constants.iter().map(|(handle, constant)| {
+            (self.module.constants.get_span(handle), &constant.name, Some(constant.init))
+        });
+        let overrides = self.module.overrides.iter().map(|(handle, constant)| {
+            (self.module.overrides.get_span(handle), &constant.name, constant.init)
+        });
+        for (span, name, init) in constants.chain(overrides) {
+            let (Some(name), Some(Expression::Literal(literal))) =
+                (name, init.map(|init| &self.module.global_expressions[init]))
             else {
                 continue;
             };
-            let span = self.module.constants.get_span(handle);
             let (ty, value) = match literal {
                 naga::Literal::F32(value) => ("f32", format!("{value:?}")),
                 naga::Literal::U32(value) => ("u32", format!("{value}")),

@@ -230,7 +230,10 @@ impl Body<'_> {
             Expression::AccessIndex { base, .. } => {
                 self.is_free(base) || self.names.get(&base).is_some_and(|name| is_path(name))
             }
-            Expression::FunctionArgument(_) | Expression::Literal(_) | Expression::Constant(_) => true,
+            Expression::FunctionArgument(_)
+            | Expression::Literal(_)
+            | Expression::Constant(_)
+            | Expression::Override(_) => true,
             _ => false,
         }
     }

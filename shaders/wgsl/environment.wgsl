@@ -2,6 +2,7 @@
 // looks along −Z, with +Y up and u growing to the right.
 
 import package::layout::{params, texels};
+import package::features::HAS_SKY_MAP;
 import package::hash::{multiply_wide, unit_float};
 import package::vector::{arc_tangent, cos_sin_turn, INVERSE_PI, PI};
 
@@ -13,7 +14,7 @@ struct SkySample {
 }
 
 fn sky_is_map() -> bool {
-    return params.sky.w == 1.0;
+    return HAS_SKY_MAP && params.sky.w == 1.0;
 }
 
 // Map coordinates of a world direction, (0, 0) the top left corner.

@@ -6,6 +6,7 @@ import package::layout::{
     MATERIAL_DOUBLE_SIDED, materials, NONE, triangles,
 };
 import package::environment::sample_sky;
+import package::features::{HAS_EMISSION, HAS_SKY_MAP};
 import package::hash::{multiply_wide, unit_float};
 import package::surface::{emission_at, place_of, position_error, Surface};
 import package::vector::{
@@ -112,10 +113,10 @@ fn sample_punctual(light: Light, origin: vec3<f32>) -> LightSample {
 // point on it and `cell` the part of the sky.
 fn sample_light(origin: vec3<f32>, choice: u32, bits: vec2<u32>, cell: u32) -> LightSample {
     let light = lights[choose_light(choice)];
-    if (light.kind == LIGHT_TRIANGLE) {
+    if (HAS_EMISSION && light.kind == LIGHT_TRIANGLE) {
         return sample_triangle(light, origin, bits);
     }
-    if (light.kind == LIGHT_SKY) {
+    if (HAS_SKY_MAP && light.kind == LIGHT_SKY) {
         let sky = sample_sky(cell, bits);
         let pdf = sky.pdf * light.pick;
         if (!(pdf > 0.0)) {

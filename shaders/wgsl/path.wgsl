@@ -8,6 +8,7 @@
 import package::layout::{params, MATERIAL_EMISSIVE, MATERIAL_UNLIT, NONE};
 import package::bsdf::{Bsdf, bsdf_at, evaluate_bsdf, sample_bsdf};
 import package::camera::{camera_ray, FAR};
+import package::features::{HAS_ALPHA, HAS_EMISSION, HAS_LIGHTS};
 import package::environment::{sky_is_map, sky_radiance};
 import package::hash::{hash_combine, quantised_probability};
 import package::light::{light_density, sample_light};
@@ -70,7 +71,7 @@ fn behind(ray: Ray, hit: Hit) -> Ray {
 // chance is a hash of path and triangle, so it does not depend on the order in
 // which the tree is walked.
 fn passes(path: Path, hit: Hit, coverage: f32) -> bool {
-    if (hit.opaque || path.passes >= PASS_LIMIT) {
+    if (!HAS_ALPHA || hit.opaque || path.passes >= PASS_LIMIT) {
         return false;
     }
     let key = hash_combine(hash_combine(path.key, path.sample), path.segments);
@@ -89,7 +90,7 @@ fn settle_shadow(before: Path, hit: Hit) -> Path {
         return path;
     }
     path.shadow_passes += 1u;
-    if (hit.opaque || path.shadow_passes >= PASS_LIMIT) {
+    if (!HAS_ALPHA || hit.opaque || path.shadow_passes >= PASS_LIMIT) {
         path.shadowed = false;
         return path;
     }
@@ -139,7 +140,7 @@ struct Aim {
 // Aims from a surface at one light.
 fn aim_at_light(path: Path, bsdf: Bsdf, origin: vec3<f32>, choice: u32, cell: u32) -> Aim {
     var aim: Aim;
-    if (params.light_count == 0u) {
+    if (!HAS_LIGHTS || params.light_count == 0u) {
         return aim;
     }
     let bits = sample_segment(path.key, path.sample, path.segments, PAIR_LIGHT);
@@ -198,7 +199,7 @@ fn extend_path(before: Path, hit: Hit) -> Path {
         path.alive = false;
         return path;
     }
-    if ((surface.flags & MATERIAL_EMISSIVE) != 0u) {
+    if (HAS_EMISSION && (surface.flags & MATERIAL_EMISSIVE) != 0u) {
         path.radiance += radiance_of_surface(path, surface, hit.t);
     }
     if (path.segments >= params.max_depth) {

@@ -4,6 +4,7 @@ import package::layout::{
     attributes, instances, materials, triangles, BASE_COLOR_SLOT, EMISSIVE_SLOT, MATERIAL_BLEND,
     MATERIAL_MASK, METALLIC_ROUGHNESS_SLOT, NONE, SLOT_COUNT, TEXTURE_UV1, Triangle,
 };
+import package::features::HAS_TEXTURES;
 import package::texture::sample_texture;
 import package::traverse::Hit;
 import package::vector::{
@@ -112,7 +113,7 @@ fn coverage_at(hit: Hit) -> f32 {
     let place = place_of(hit.instance, triangles[hit.triangle], hit.b, hit.c);
     let material = instances[hit.instance].material;
     var alpha = materials[material].base_color.w * vertex_color_at(place).w;
-    if ((materials[material].textures & (1u << BASE_COLOR_SLOT)) != 0u) {
+    if (HAS_TEXTURES && (materials[material].textures & (1u << BASE_COLOR_SLOT)) != 0u) {
         alpha *= slot_at(place, material, BASE_COLOR_SLOT).w;
     }
     return coverage_of(material, alpha);
@@ -122,7 +123,7 @@ fn coverage_at(hit: Hit) -> f32 {
 fn emission_at(place: Place) -> vec3<f32> {
     let material = instances[place.instance].material;
     let emission = materials[material].emissive.xyz;
-    if ((materials[material].textures & (1u << EMISSIVE_SLOT)) == 0u) {
+    if (!HAS_TEXTURES || (materials[material].textures & (1u << EMISSIVE_SLOT)) == 0u) {
         return emission;
     }
     return emission * slot_at(place, material, EMISSIVE_SLOT).xyz;
@@ -233,7 +234,7 @@ fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
     // is there once and runs no more often than it must.
     var remaining = materials[material].textures;
     for (var turn = 0u; turn < SLOT_COUNT; turn++) {
-        if (remaining == 0u) {
+        if (!HAS_TEXTURES || remaining == 0u) {
             break;
         }
         let slot = firstTrailingBit(remaining);

@@ -5,6 +5,7 @@ import package::layout::{
     instances, nodes, params, triangles, INSTANCE_REFERENCE, NONE, TRIANGLE_CULLS_BACK,
     TRIANGLE_OPAQUE,
 };
+import package::features::HAS_INSTANCES;
 import package::intersect::{intersect_node, intersect_triangle, local_ray};
 import package::vector::{transform_direction, transform_point};
 
@@ -118,7 +119,7 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
                 let place = leaf.x + bit;
                 let triangle = triangles[place];
                 let owner = triangle.a.w;
-                if ((owner & INSTANCE_REFERENCE) != 0u && owner != NONE) {
+                if (HAS_INSTANCES && (owner & INSTANCE_REFERENCE) != 0u && owner != NONE) {
                     met = owner ^ INSTANCE_REFERENCE;
                     break;
                 }

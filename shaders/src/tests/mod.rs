@@ -1,38 +1,43 @@
 //! What the composed text holds, and what the generator makes of WGSL.
 
-use crate::{DIGEST, ENTRY_POINT, PATH_TRACER, WORKGROUP_SIZE};
+use crate::{DIGEST, ENTRY_POINT, PATH_TRACER, WAVEFRONT, WORKGROUP_SIZE};
 
 mod functions;
 mod refusals;
 pub(crate) mod trial;
 
-fn module() -> naga::Module {
-    naga::front::wgsl::parse_str(PATH_TRACER).expect("the build script validated it")
+fn parse(text: &str) -> naga::Module {
+    naga::front::wgsl::parse_str(text).expect("the build script validated it")
 }
 
 #[test]
-fn digest_is_of_the_text() {
-    assert_eq!(DIGEST, *blake3::hash(PATH_TRACER.as_bytes()).as_bytes());
+fn digest_is_of_both_texts() {
+    let texts = [PATH_TRACER, WAVEFRONT].join("\0");
+    assert_eq!(DIGEST, *blake3::hash(texts.as_bytes()).as_bytes());
 }
 
 #[test]
-fn one_entry_point_serves_everything() {
-    let module = module();
-    let names: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
-    assert_eq!(names, [ENTRY_POINT]);
-    assert_eq!(module.entry_points[0].workgroup_size, [WORKGROUP_SIZE, 1, 1]);
+fn entry_points_are_those_that_are_named() {
+    for (text, wanted) in
+        [(PATH_TRACER, &[ENTRY_POINT][..]), (WAVEFRONT, &["advance_works", "begin_works", "trace_rays"])]
+    {
+        let module = parse(text);
+        let mut names: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, wanted);
+        assert!(module.entry_points.iter().all(|entry| entry.workgroup_size == [WORKGROUP_SIZE, 1, 1]));
+    }
 }
 
 #[test]
-fn at_most_eight_storage_buffers_and_no_workgroup_memory() {
-    let module = module();
-    let storage = module
-        .global_variables
-        .iter()
-        .filter(|(_, variable)| matches!(variable.space, naga::AddressSpace::Storage { .. }))
-        .count();
-    assert!(storage <= 8, "{storage} storage buffers");
-    let shared =
-        module.global_variables.iter().any(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup);
-    assert!(!shared);
+fn storage_buffers_are_no_more_than_promised_and_there_is_no_workgroup_memory() {
+    for (text, most) in [(PATH_TRACER, 8), (WAVEFRONT, 12)] {
+        let module = parse(text);
+        let count = |wanted: fn(&naga::AddressSpace) -> bool| {
+            module.global_variables.iter().filter(|(_, variable)| wanted(&variable.space)).count()
+        };
+        let storage = count(|space| matches!(space, naga::AddressSpace::Storage { .. }));
+        assert!(storage <= most, "{storage} storage buffers");
+        assert_eq!(count(|space| matches!(space, naga::AddressSpace::WorkGroup)), 0);
+    }
 }
