@@ -58,7 +58,8 @@ struct SceneReport {
 struct LaneReport {
     adapter: String,
     backend: String,
-    /// `megakernel`, `wavefront` or `native`.
+    /// `megakernel`, `wavefront` or `native`; reports of old have none.
+    #[serde(default)]
     kernels: String,
     driver: String,
     /// Opening the adapter and compiling the kernel.
@@ -108,7 +109,7 @@ pub(crate) fn run(command: &BenchCommand) -> Result<(), Failure> {
     };
     for file in &files {
         progress.note(&format!("measuring {}", printable(&file.to_string_lossy())));
-        let mut scene = measure(command, file, &bench)?;
+        let mut scene = measure(command, file, &bench, &progress)?;
         if let Some(before) = &before {
             compare(&mut scene, before);
         }
@@ -163,7 +164,12 @@ fn scene_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-fn measure(command: &BenchCommand, file: &Path, bench: &Bench) -> Result<SceneReport, Failure> {
+fn measure(
+    command: &BenchCommand,
+    file: &Path,
+    bench: &Bench,
+    progress: &Progress,
+) -> Result<SceneReport, Failure> {
     let began = Instant::now();
     let loaded = load_scene(&SceneArgs::alone(file.to_path_buf()), command.size)?;
     let seconds_load = began.elapsed().as_secs_f64();
@@ -184,8 +190,12 @@ fn measure(command: &BenchCommand, file: &Path, bench: &Bench) -> Result<SceneRe
         transparent: false,
     };
     let task = BenchTask { resolution: command.size, settings, rounds: command.rounds };
+    let scene = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let renders = progress.bench(&scene);
     let (measurements, picture) = bench
-        .measure(digest_of(&packed.manifest), &loaded.scene, &task)
+        .measure(digest_of(&packed.manifest), &loaded.scene, &task, &mut |done, total| {
+            renders.update(done, total);
+        })
         .map_err(|error| Failure::job_failed(format!("{}: {}", file.display(), describe(&error))))?;
     let spec = JobSpec {
         name: "bench".into(),
@@ -200,7 +210,6 @@ fn measure(command: &BenchCommand, file: &Path, bench: &Bench) -> Result<SceneRe
     };
     let (seconds_encode, seconds_stitch) = stitch(&spec, &picture)?;
     let lanes = measurements.iter().map(LaneReport::of).collect();
-    let scene = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(SceneReport { scene, packed_bytes, seconds_load, seconds_hash, seconds_encode, seconds_stitch, lanes })
 }
 

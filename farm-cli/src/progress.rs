@@ -90,6 +90,13 @@ impl Progress {
         UploadProgress { bar: self.bar(total, template) }
     }
 
+    /// Renders of a scene that is measured.
+    pub(crate) fn bench(&self, scene: &str) -> BenchProgress {
+        let bar = self.bar(0, " renders [{bar:32}] {pos} of {len} of {msg}");
+        bar.set_message(printable(scene));
+        BenchProgress { bar }
+    }
+
     /// A job's progress.
     pub(crate) fn job(&self) -> JobProgress {
         let samples = self.bar(0, " samples [{bar:32}] {percent:>3} %  {rate}, {left}");
@@ -166,6 +173,25 @@ impl UploadProgress {
 
     /// All have left.
     pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Renders of a scene; gone when dropped.
+pub(crate) struct BenchProgress {
+    bar: ProgressBar,
+}
+
+impl BenchProgress {
+    /// So many are done.
+    pub(crate) fn update(&self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+}
+
+impl Drop for BenchProgress {
+    fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }

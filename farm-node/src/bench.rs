@@ -105,7 +105,8 @@ impl Bench {
     }
 
     /// Measures a scene, and its digest's place in the cache, on every adapter;
-    /// returns a picture of it too.
+    /// returns a picture of it too. `progress` is told how many renders are done,
+    /// and of how many.
     ///
     /// # Errors
     /// When the scene does not fit an adapter, or one breaks down.
@@ -114,7 +115,15 @@ impl Bench {
         digest: BlobDigest,
         scene: &Scene,
         task: &BenchTask,
+        progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Vec<Measurement>, TileImage), RenderError> {
+        let rounds = task.rounds.max(1);
+        let renders = self.renderers.len() as u64 * (u64::from(rounds) + 1);
+        let mut done = 0;
+        let mut tell = || {
+            done += 1;
+            progress(done, renders);
+        };
         let mut scenes = Vec::with_capacity(self.renderers.len());
         let mut measurements = Vec::with_capacity(self.renderers.len());
         for (renderer, open) in self.renderers.iter().zip(&self.open_times) {
@@ -132,17 +141,19 @@ impl Bench {
                 rays_per_second: 0.0,
             });
             scenes.push(scene);
+            tell();
         }
         let lanes: Vec<(&Renderer, &DeviceScene)> = self.renderers.iter().zip(&scenes).collect();
         let mut rates = vec![(Vec::new(), Vec::new()); lanes.len()];
         let mut picture = None;
-        for seed in 0..task.rounds.max(1) {
+        for seed in 0..rounds {
             let round = round_of(task, seed);
             for (&(renderer, scene), (samples, rays)) in lanes.iter().zip(&mut rates) {
                 let (taken, image) = time(renderer, scene, &round)?;
                 samples.push(per_second(image.samples, taken));
                 rays.push(per_second(image.rays, taken));
                 picture.get_or_insert(image);
+                tell();
             }
         }
         for (measurement, (samples, rays)) in measurements.iter_mut().zip(&mut rates) {
