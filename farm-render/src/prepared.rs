@@ -9,7 +9,7 @@ use bytemuck::Zeroable;
 use farm_core::BlobDigest;
 use farm_scene::{Camera, Scene};
 
-use crate::cpu::{CpuScene, WideTree};
+use crate::cpu::{self, CpuScene, WideTree};
 use crate::disk_cache::{DiskCache, Input, Key, invalid, write_array};
 use crate::layout::Params;
 use crate::pack::{self, PackedScene};
@@ -126,7 +126,7 @@ impl Form {
 fn key(engine: &Engine, scene: BlobDigest) -> Key {
     let form = match engine {
         Engine::Gpu(_) => "gpu",
-        Engine::Cpu(_) => "cpu",
+        Engine::Cpu(_) => cpu::form(),
     };
     let arch = std::env::consts::ARCH;
     Key::of("scene", &[SOURCES, &shaders::DIGEST, form.as_bytes(), arch.as_bytes(), &scene.0])

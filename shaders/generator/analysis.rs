@@ -72,6 +72,20 @@ pub(super) fn needs(module: &Module, function: &Function, known: &HashMap<Handle
     needs
 }
 
+/// How often each function is called.
+pub(super) fn calls(module: &Module) -> HashMap<Handle<Function>, usize> {
+    let mut calls = HashMap::new();
+    let functions = module.functions.iter().map(|(_, function)| function);
+    for function in functions.chain(module.entry_points.iter().map(|entry| &entry.function)) {
+        visit(&function.body, &mut |statement| {
+            if let Statement::Call { function, .. } = statement {
+                *calls.entry(*function).or_default() += 1;
+            }
+        });
+    }
+    calls
+}
+
 /// Whether a block has branches or loops that are not folded.
 fn branches(function: &Function, known: &HashMap<Handle<Function>, Needs>, block: &Block) -> bool {
     block.iter().any(|statement| match statement {

@@ -55,7 +55,8 @@ fn unsupported<T>(span: Span, message: impl Into<String>) -> Result<T> {
 
 /// Generates the module that `options` describe.
 pub(crate) fn generate(module: &Module, info: &ModuleInfo, options: &Options<'_>) -> Result<String> {
-    let mut generator = Generator { module, options, needs: HashMap::new(), out: Writer::default() };
+    let calls = analysis::calls(module);
+    let mut generator = Generator { module, options, needs: HashMap::new(), calls, out: Writer::default() };
     for (handle, function) in module.functions.iter() {
         let needs = analysis::needs(module, function, &generator.needs);
         generator.needs.insert(handle, needs);
@@ -66,11 +67,14 @@ pub(crate) fn generate(module: &Module, info: &ModuleInfo, options: &Options<'_>
     }
     for (handle, function) in module.functions.iter() {
         let name = function.name.clone().unwrap_or_default();
-        generator.function(&name, function, &info[handle], generator.needs[&handle])?;
+        let needs = generator.needs[&handle];
+        // Values of all lanes are large, and copied for calls that stay calls.
+        let is_inlined = !needs.live || generator.calls.get(&handle) == Some(&1);
+        generator.function(&name, function, &info[handle], needs, is_inlined)?;
     }
     for (index, entry) in module.entry_points.iter().enumerate() {
         let needs = analysis::needs(module, &entry.function, &generator.needs);
-        generator.function(&entry.name, &entry.function, info.get_entry_point(index), needs)?;
+        generator.function(&entry.name, &entry.function, info.get_entry_point(index), needs, false)?;
     }
     generator.out.close("}");
     Ok(generator.out.text)
@@ -105,6 +109,8 @@ struct Generator<'a> {
     module: &'a Module,
     options: &'a Options<'a>,
     needs: HashMap<Handle<Function>, Needs>,
+    /// How often each function is called.
+    calls: HashMap<Handle<Function>, usize>,
     out: Writer,
 }
 
@@ -231,14 +237,21 @@ impl Generator<'_> {
         Ok((arguments.join(", "), result))
     }
 
-    fn function(&mut self, name: &str, function: &Function, info: &FunctionInfo, needs: Needs) -> Result<()> {
+    fn function(
+        &mut self,
+        name: &str,
+        function: &Function,
+        info: &FunctionInfo,
+        needs: Needs,
+        is_inlined: bool,
+    ) -> Result<()> {
         let span = function.body.span_iter().next().map_or(Span::UNDEFINED, |(_, span)| *span);
         let (arguments, result) = self.signature(function, span)?;
         self.out.line("");
         if let Some(source) = (self.options.source_of)(name) {
             self.out.line(format!("/// `{source}`"));
         }
-        self.attributes(!needs.live);
+        self.attributes(is_inlined);
         self.out.open(format!("pub fn {name}({}{arguments}){result} {{", needs.parameters()));
         Body::new(self.module, info, function, &self.needs, &mut self.out).translate()?;
         self.out.close("}");

@@ -7,7 +7,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod batch;
+#[cfg(target_arch = "x86_64")]
+mod lanes16;
 mod portable;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other processor walks it"))]
+mod quad;
 mod stack;
 mod traverse;
 mod tree;
@@ -18,19 +23,22 @@ use std::time::{Duration, Instant};
 
 use farm_core::{RenderTask, TileImage};
 use rayon::prelude::*;
-use shaders::native::{Bindings, HitBatch, RayBatch, Tracer, Width, render_blocks};
+use shaders::native::{Bindings, Width, render_blocks};
 
 use crate::dispatch::Slicing;
 use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
 use crate::pack::PackedScene;
 use crate::{AdapterInfo, NATIVE, Progress, RenderError};
-use traverse::{Hit, Ray, Traversal};
+use traverse::Traversal;
 pub(crate) use tree::WideTree;
 
-/// Records that a thread takes at a time: a multiple of every width, and enough
-/// that taking them costs nothing.
-const RECORDS_AT_A_TIME: usize = 1024;
+/// Records that a thread takes at a time, at least and at most: with few, its last
+/// paths are soon alone, and with many, threads wait for the last of them.
+const RECORDS_AT_A_TIME: [usize; 2] = [128, 4096];
+
+/// Turns in which the threads take a slice's records, so that they end together.
+const TURNS: usize = 4;
 
 /// The time after which progress is told: short enough for people who stop it,
 /// long enough that threads seldom wait for the last of them.
@@ -62,6 +70,7 @@ impl CpuScene {
                 needed: nodes.len().max(packed.triangles.len()) as u64 * WideTree::NODE_BYTES,
                 available: u64::from(tree::MOST_NODES) * WideTree::NODE_BYTES,
             })?;
+        let tree = tree.with_quads(&packed.instances);
         packed.tree_time += began.elapsed();
         Ok(Self::with_tree(packed, tree))
     }
@@ -97,38 +106,6 @@ impl CpuScene {
     }
 }
 
-impl Tracer for Traversal<'_> {
-    fn trace(&self, rays: &RayBatch, hits: &mut HitBatch) {
-        for (slots, any_opaque) in [(&rays.closest, false), (&rays.any_opaque, true)] {
-            for slot in slots.iter().map(|&slot| slot as usize) {
-                put_hit(hits, slot, &self.closest(&ray_in(rays, slot), any_opaque));
-            }
-        }
-    }
-}
-
-#[inline]
-fn ray_in(rays: &RayBatch, slot: usize) -> Ray {
-    Ray {
-        origin: rays.origin.each_ref().map(|component| component[slot]),
-        direction: rays.direction.each_ref().map(|component| component[slot]),
-        t_min: rays.t_min[slot],
-        t_max: rays.t_max[slot],
-        after_instance: rays.after_instance[slot],
-        after_triangle: rays.after_triangle[slot],
-    }
-}
-
-#[inline]
-fn put_hit(hits: &mut HitBatch, slot: usize, hit: &Hit) {
-    hits.t[slot] = hit.t;
-    hits.instance[slot] = hit.instance;
-    hits.triangle[slot] = hit.triangle;
-    hits.b[slot] = hit.b;
-    hits.c[slot] = hit.c;
-    hits.flags[slot] = HitBatch::FRONT * u32::from(hit.front) + HitBatch::OPAQUE * u32::from(hit.opaque);
-}
-
 /// The processor as an adapter.
 #[derive(Debug)]
 pub(crate) struct Cpu {
@@ -146,6 +123,11 @@ pub(crate) fn describe(index: usize, threads: NonZeroUsize, width: Width) -> Ada
         driver: format!("{} threads, {}", threads, width.name()),
         max_binding_bytes: u64::from(u32::MAX) * 4,
     }
+}
+
+/// The form that prepared scenes have on this processor.
+pub(crate) fn form() -> &'static str {
+    if batch::is_here() { "cpu with quads" } else { "cpu" }
 }
 
 /// Threads that the processor can run at once, as this process may use it.
@@ -200,8 +182,10 @@ impl Cpu {
             let end = total.min(done + records);
             let mut slice: Vec<Record> = (done..end).map(|index| film.item(index)).collect();
             let began = Instant::now();
+            let [least, most] = RECORDS_AT_A_TIME;
+            let at_a_time = slice.len().div_ceil(self.pool.current_num_threads() * TURNS).clamp(least, most);
             self.pool.install(|| {
-                slice.par_chunks_mut(RECORDS_AT_A_TIME).for_each(|chunk| {
+                slice.par_chunks_mut(at_a_time).for_each(|chunk| {
                     render_chunk(self.width, scene, params, chunk);
                 });
             });
@@ -227,7 +211,7 @@ impl Cpu {
 )]
 fn next_slice(records: u64, taken: Duration) -> u64 {
     let wanted = records as f64 * SLICE_TIME.as_secs_f64() / taken.as_secs_f64().max(1e-6);
-    let group = RECORDS_AT_A_TIME as u64;
+    let group = RECORDS_AT_A_TIME[0] as u64;
     (wanted as u64)
         .clamp(records / GROWTH, records * GROWTH)
         .next_multiple_of(group)

@@ -15,6 +15,8 @@ use std::slice;
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::{Vectors, closest_avx2, closest_avx512};
+#[cfg(target_arch = "x86_64")]
+use super::lanes16;
 use super::portable::Portable;
 use super::stack::Stack;
 use super::tree::{COORDINATE_SHARE, Child, WideNode, WideTree, referenced_instance};
@@ -196,6 +198,14 @@ impl<'a> Traversal<'a> {
                 (_, true) => self.walk_world::<Portable, true>(ray),
             }
         }
+    }
+
+    /// What many rays at a time are traced against, where the processor can and
+    /// the tree was given what it takes.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn in_lanes(&self) -> Option<lanes16::Scene<'a>> {
+        let quads = self.tree.quads.as_ref().filter(|_| self.kind == Kind::Avx512)?;
+        Some(lanes16::Scene { quads, triangles: self.triangles, instances: self.instances })
     }
 
     /// # Safety

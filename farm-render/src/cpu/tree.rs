@@ -34,6 +34,8 @@ use std::io::{self, Read as _, Write};
 
 use bytemuck::{Pod, Zeroable};
 
+use super::batch;
+use super::quad::QuadTree;
 use crate::disk_cache::{Input, write_array};
 use crate::layout::{INSTANCE_REFERENCE, Instance, NONE, Node, Triangle};
 
@@ -63,11 +65,17 @@ const WORST_CONDITION: f64 = 1000.0;
 pub(super) struct Child(u32);
 
 impl Child {
-    const LEAF: u32 = 1 << 31;
+    pub(super) const LEAF: u32 = 1 << 31;
     /// Some of a leaf's entries are instances.
-    const OF_INSTANCES: u32 = 1 << 30;
-    const COUNT_SHIFT: u32 = 28;
-    const PLACE: u32 = (1 << Self::COUNT_SHIFT) - 1;
+    pub(super) const OF_INSTANCES: u32 = 1 << 30;
+    pub(super) const COUNT_SHIFT: u32 = 28;
+    pub(super) const PLACE: u32 = (1 << Self::COUNT_SHIFT) - 1;
+
+    /// The bits of it that steps over many lanes read.
+    pub(super) const COUNT: u32 = 3 << Self::COUNT_SHIFT;
+
+    /// What taking the first entry from a leaf adds to it.
+    pub(super) const LESS_ONE: u32 = 1_u32.wrapping_sub(1 << Self::COUNT_SHIFT);
 
     /// A leaf without entries, which is how a walk ends.
     pub(super) const NOTHING: Self = Self(Self::LEAF);
@@ -80,6 +88,17 @@ impl Child {
     fn leaf(first: u32, count: u32) -> Self {
         debug_assert!(first <= Self::PLACE && count <= 3, "build refuses more places");
         Self(Self::LEAF | count << Self::COUNT_SHIFT | first)
+    }
+
+    /// A leaf without entries again, which is how a walk of many rays leaves an
+    /// instance.
+    pub(super) const LEAVE: Self = Self(Self::LEAF | 1);
+
+    /// The same, where a ray's next child is still to be taken from its stack.
+    pub(super) const PENDING: Self = Self(Self::LEAF | 2);
+
+    pub(super) fn word(self) -> u32 {
+        self.0
     }
 
     pub(super) fn is_leaf(self) -> bool {
@@ -132,6 +151,14 @@ impl WideNode {
         padding: [0; 8],
     };
 
+    /// The box of a child.
+    pub(super) fn slot_box(&self, slot: usize) -> Corners {
+        Corners {
+            lower: [0, 1, 2].map(|axis| self.planes[axis][0][slot]),
+            upper: [0, 1, 2].map(|axis| self.planes[axis][1][slot]),
+        }
+    }
+
     fn set(&mut self, slot: usize, child: Child, aabb: &Corners) {
         self.children[slot] = child;
         for (axis, planes) in self.planes.iter_mut().enumerate() {
@@ -151,6 +178,8 @@ pub(crate) struct WideTree {
     /// Share of the origin's largest coordinate by which a ray is grown in world
     /// space.
     pub(super) origin_share: f32,
+    /// The tree that many rays walk at a time, where the processor can.
+    pub(super) quads: Option<QuadTree>,
 }
 
 /// Nodes, or triangles, that a tree can name.
@@ -162,7 +191,7 @@ impl WideTree {
 
     /// Bytes that it takes.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&*self.nodes)
+        size_of_val(&*self.nodes) + self.quads.as_ref().map_or(0, QuadTree::bytes)
     }
 
     /// Takes over the trees of `compressed`, whose `root` is the world's and
@@ -190,14 +219,25 @@ impl WideTree {
         }
         let condition = instances.iter().filter(|i| i.root != NONE).map(condition).fold(0.0, f64::max);
         let origin_share = COORDINATE_SHARE + MAP_SHARE * to_f32(condition.min(WORST_CONDITION));
-        Some(Self { nodes, root, origin_share })
+        Some(Self { nodes, root, origin_share, quads: None })
+    }
+
+    /// Adds the tree that many rays walk at a time, where the processor can;
+    /// `instances` are those that this one was built with.
+    pub(crate) fn with_quads(mut self, instances: &[Instance]) -> Self {
+        if batch::is_here() {
+            self.quads = QuadTree::build(&self, instances).filter(batch::can_walk);
+        }
+        self
     }
 
     /// Writes it for [`WideTree::read`].
     pub(crate) fn write(&self, output: &mut dyn Write) -> io::Result<()> {
         output.write_all(&self.root.to_le_bytes())?;
         output.write_all(&self.origin_share.to_le_bytes())?;
-        write_array(output, &self.nodes)
+        write_array(output, &self.nodes)?;
+        output.write_all(&[self.quads.is_some().into()])?;
+        self.quads.as_ref().map_or(Ok(()), |quads| quads.write(output))
     }
 
     /// Reads what [`WideTree::write`] wrote.
@@ -205,10 +245,14 @@ impl WideTree {
         let mut words = [[0; 4]; 2];
         input.read_exact(words.as_flattened_mut())?;
         let [root, origin_share] = words;
+        let nodes = input.array()?;
+        let mut has_quads = [0];
+        input.read_exact(&mut has_quads)?;
         Ok(Self {
             root: u32::from_le_bytes(root),
             origin_share: f32::from_le_bytes(origin_share),
-            nodes: input.array()?,
+            nodes,
+            quads: if has_quads == [0] { None } else { Some(QuadTree::read(input)?) },
         })
     }
 }
@@ -276,13 +320,13 @@ pub(super) fn referenced_instance(entry: &Triangle) -> Option<u32> {
 
 /// A box by its corners, lower and upper.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Corners {
-    lower: [f32; 3],
-    upper: [f32; 3],
+pub(super) struct Corners {
+    pub(super) lower: [f32; 3],
+    pub(super) upper: [f32; 3],
 }
 
 impl Corners {
-    const EMPTY: Self = Self { lower: [f32::INFINITY; 3], upper: [f32::NEG_INFINITY; 3] };
+    pub(super) const EMPTY: Self = Self { lower: [f32::INFINITY; 3], upper: [f32::NEG_INFINITY; 3] };
 
     fn of_triangle(triangle: &Triangle) -> Self {
         let [a, b, c] = [triangle.a, triangle.b, triangle.c].map(|v| [0, 1, 2].map(|i| f32::from_bits(v[i])));
@@ -299,13 +343,32 @@ impl Corners {
         }
     }
 
-    /// Grows it by what the module's text says of |p| and of the extent.
-    fn grow(&mut self) {
+    /// The box around both.
+    pub(super) fn union(&self, other: &Self) -> Self {
+        let mut both = *self;
+        both.include(other);
+        both
+    }
+
+    /// Half the area of its surface.
+    pub(super) fn area(&self) -> f32 {
+        let [x, y, z] = [0, 1, 2].map(|axis| self.upper[axis] - self.lower[axis]);
+        x * y + y * z + z * x
+    }
+
+    /// Its largest coordinate and its largest extent.
+    pub(super) fn sizes(&self) -> (f32, f32) {
         let (mut largest, mut extent) = (0.0_f32, 0.0_f32);
         for axis in 0..3 {
             largest = largest.max(self.lower[axis].abs()).max(self.upper[axis].abs());
             extent = extent.max(self.upper[axis] - self.lower[axis]);
         }
+        (largest, extent)
+    }
+
+    /// Grows it by what the module's text says of |p| and of the extent.
+    fn grow(&mut self) {
+        let (largest, extent) = self.sizes();
         let pad = largest * COORDINATE_SHARE + extent * EXTENT_SHARE;
         self.lower = self.lower.map(|x| x - pad);
         self.upper = self.upper.map(|x| x + pad);
@@ -388,13 +451,6 @@ mod tests {
         (tree.nodes.iter().map(|node| bytemuck::cast(*node)).collect(), triangles)
     }
 
-    fn slot_box(node: &WideNode, slot: usize) -> Corners {
-        Corners {
-            lower: [0, 1, 2].map(|axis| node.planes[axis][0][slot]),
-            upper: [0, 1, 2].map(|axis| node.planes[axis][1][slot]),
-        }
-    }
-
     fn contains(outer: &Corners, inner: &Corners) -> bool {
         (0..3).all(|axis| outer.lower[axis] <= inner.lower[axis] && inner.upper[axis] <= outer.upper[axis])
     }
@@ -410,7 +466,7 @@ mod tests {
             let mut seen = vec![0; triangles.len()];
             while let Some((node, around)) = open.pop() {
                 for slot in 0..8 {
-                    let (child, aabb) = (tree.nodes[node].children[slot], slot_box(&tree.nodes[node], slot));
+                    let (child, aabb) = (tree.nodes[node].children[slot], tree.nodes[node].slot_box(slot));
                     if child == Child::NOTHING {
                         assert!((0..3).all(|axis| aabb.lower[axis] > aabb.upper[axis]));
                         continue;

@@ -4,7 +4,7 @@
 /// Rays of each kind that are in flight on a thread. A tracer that works on many
 /// at once is seldom short of them, and their paths stay in the second-level
 /// cache (about 250 bytes each).
-pub(super) const IN_FLIGHT: usize = 512;
+pub(super) const IN_FLIGHT: usize = 1024;
 
 /// The part of a group of lanes that must be idle before work is fetched: fetching
 /// costs the same for one lane as for all.
@@ -76,11 +76,12 @@ macro_rules! driver_of {
             let slots = groups * WIDTH;
             // Paths' own rays come first, shadow rays after them.
             let mut rays = RayBatch::with_slots(2 * slots);
+            rays.any_opaque_from = u32::try_from(slots).expect("some hundreds of slots");
             let mut hits = HitBatch::with_slots(2 * slots);
             let mut works = vec![Work { done: Mask::splat(true), ..Work::default() }; groups];
             let mut queue = 0..count;
             loop {
-                rays.clear();
+                rays.wanted.clear();
                 for (first, work) in (0..).step_by(WIDTH).zip(&mut works) {
                     let idle = work.done.bits().count_ones() as usize;
                     if !queue.is_empty() && idle * FETCH_SHARE >= WIDTH {
@@ -94,14 +95,14 @@ macro_rules! driver_of {
                     let live = !work.done;
                     let path = &work.path;
                     put(&mut rays, first, &path.ray);
-                    list(&mut rays.closest, first, live & path.alive & !path.held);
+                    list(&mut rays.wanted, first, live & path.alive & !path.held);
                     let shadowed = live & path.shadowed;
                     if shadowed.any() {
                         put(&mut rays, slots + first, &path.shadow);
-                        list(&mut rays.any_opaque, slots + first, shadowed);
+                        list(&mut rays.wanted, slots + first, shadowed);
                     }
                 }
-                if rays.is_empty() && queue.is_empty() {
+                if rays.wanted.is_empty() && queue.is_empty() {
                     break;
                 }
                 tracer.trace(&rays, &mut hits);
@@ -110,7 +111,7 @@ macro_rules! driver_of {
                     if live.any() {
                         let advanced =
                             advance_work(live, bindings, *work, hit(&hits, first), hit(&hits, slots + first));
-                        *work = select(live, advanced, *work);
+                        *work = if live.every() { advanced } else { select(live, advanced, *work) };
                     }
                 }
             }

@@ -2,8 +2,8 @@
 //! component by component and by the hundred: a tracer can then work on as many
 //! of them at once as suits it.
 
-/// Rays in slots, as `traverse.wgsl` has them. A slot that no list names holds
-/// nothing of interest.
+/// Rays in slots, as `traverse.wgsl` has them; all vectors of components have the
+/// same length. A slot that is not wanted holds nothing of interest.
 #[derive(Debug, Default)]
 pub struct RayBatch {
     /// x, y and z of the origins.
@@ -18,10 +18,11 @@ pub struct RayBatch {
     pub after_instance: Vec<u32>,
     /// Its place in `triangles`.
     pub after_triangle: Vec<u32>,
-    /// Slots of the rays whose closest hit is wanted.
-    pub closest: Vec<u32>,
-    /// Slots of the rays for which any opaque hit will do, and else the closest.
-    pub any_opaque: Vec<u32>,
+    /// Slots of the rays that are to be traced.
+    pub wanted: Vec<u32>,
+    /// The first slot of those where any opaque hit will do, if there is one;
+    /// before it, the closest hit is wanted.
+    pub any_opaque_from: u32,
 }
 
 /// Hits in the slots of their rays.
@@ -53,6 +54,19 @@ impl HitBatch {
         let (floats, words) = (|| vec![0.0; slots], || vec![0; slots]);
         Self { t: floats(), instance: words(), triangle: words(), b: floats(), c: floats(), flags: words() }
     }
+
+    /// Slots that it has.
+    ///
+    /// # Panics
+    /// When the vectors differ in length.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        let Self { t, instance, triangle, b, c, flags } = self;
+        let mut lengths =
+            [t.len(), b.len(), c.len(), instance.len(), triangle.len(), flags.len()].into_iter();
+        assert!(lengths.all(|length| length == t.len()), "every hit has all of its parts");
+        t.len()
+    }
 }
 
 impl RayBatch {
@@ -67,27 +81,28 @@ impl RayBatch {
             t_max: floats(),
             after_instance: words(),
             after_triangle: words(),
-            closest: Vec::with_capacity(slots),
-            any_opaque: Vec::with_capacity(slots),
+            wanted: Vec::with_capacity(slots),
+            any_opaque_from: u32::MAX,
         }
     }
 
-    /// Takes every ray off the lists.
-    pub fn clear(&mut self) {
-        self.closest.clear();
-        self.any_opaque.clear();
-    }
-
-    /// Whether no ray is to be traced.
+    /// Slots that it has.
+    ///
+    /// # Panics
+    /// When the vectors of components differ in length.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.closest.is_empty() && self.any_opaque.is_empty()
+    pub fn slots(&self) -> usize {
+        let Self { origin, direction, t_min, t_max, after_instance, after_triangle, .. } = self;
+        let floats = origin.iter().chain(direction).chain([t_min, t_max]).map(Vec::len);
+        let mut lengths = floats.chain([after_instance.len(), after_triangle.len()]);
+        assert!(lengths.all(|length| length == t_min.len()), "every ray has all of its components");
+        t_min.len()
     }
 }
 
 /// Finds what rays hit, as `traverse` in `traverse.wgsl` does.
 pub trait Tracer {
-    /// Traces the rays that the lists of `rays` name, and writes the hits of
-    /// these slots and no others.
+    /// Traces the rays that are wanted, and writes the hits of their slots and no
+    /// others.
     fn trace(&self, rays: &RayBatch, hits: &mut HitBatch);
 }

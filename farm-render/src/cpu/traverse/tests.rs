@@ -3,6 +3,7 @@
 
 use glam::{DAffine3, DMat3, DVec3, Vec3, Vec3A};
 use obvhs::aabb::Aabb;
+use shaders::native::{HitBatch, RayBatch, Tracer};
 
 use super::*;
 use crate::bvh::{self, MESH_LEVELS, WORLD_LEVELS};
@@ -106,7 +107,9 @@ impl World {
     }
 
     fn tree(&self) -> WideTree {
-        WideTree::build(&self.nodes, &self.triangles, &self.instances, self.root).expect("it is small")
+        WideTree::build(&self.nodes, &self.triangles, &self.instances, self.root)
+            .expect("it is small")
+            .with_quads(&self.instances)
     }
 
     /// All that a ray meets anywhere, unordered.
@@ -340,6 +343,7 @@ fn bits(hit: &Hit) -> ([u32; 5], bool, bool) {
 fn check(world: &World, rays: &[Ray]) -> usize {
     let tree = world.tree();
     let mut count = 0;
+    check_batches(world, &tree, rays);
     for ray in rays {
         let expected = world.closest(ray);
         count += usize::from(expected.instance != NONE);
@@ -351,6 +355,57 @@ fn check(world: &World, rays: &[Ray]) -> usize {
         }
     }
     count
+}
+
+/// Traces rays together. They lie in every other slot, those for which any opaque
+/// hit will do behind all others, and are wanted last first.
+fn trace(traversal: &Traversal<'_>, rays: &[Ray], any_opaque: impl Fn(usize) -> bool) -> Vec<Hit> {
+    let slots = 4 * rays.len();
+    let (mut batch, mut hits) = (RayBatch::with_slots(slots), HitBatch::with_slots(slots));
+    batch.any_opaque_from = u32::try_from(2 * rays.len()).expect("thousands");
+    let slot_of = |index: usize| 2 * index + usize::from(any_opaque(index)) * 2 * rays.len();
+    for (index, ray) in rays.iter().enumerate().rev() {
+        let slot = slot_of(index);
+        for axis in 0..3 {
+            batch.origin[axis][slot] = ray.origin[axis];
+            batch.direction[axis][slot] = ray.direction[axis];
+        }
+        (batch.t_min[slot], batch.t_max[slot]) = (ray.t_min, ray.t_max);
+        (batch.after_instance[slot], batch.after_triangle[slot]) = (ray.after_instance, ray.after_triangle);
+        batch.wanted.push(u32::try_from(slot).expect("thousands"));
+    }
+    traversal.trace(&batch, &mut hits);
+    let found = |slot: usize| Hit {
+        t: hits.t[slot],
+        instance: hits.instance[slot],
+        triangle: hits.triangle[slot],
+        b: hits.b[slot],
+        c: hits.c[slot],
+        front: hits.flags[slot] & HitBatch::FRONT != 0,
+        opaque: hits.flags[slot] & HitBatch::OPAQUE != 0,
+    };
+    (0..rays.len()).map(|index| found(slot_of(index))).collect()
+}
+
+/// Batches of all sizes must find what single rays find, and with `any_opaque`
+/// an opaque hit for the same ones.
+fn check_batches(world: &World, tree: &WideTree, rays: &[Ray]) {
+    for kind in Kind::detected() {
+        let traversal = Traversal { kind, ..Traversal::new(tree, &world.triangles, &world.instances) };
+        for (rays, start) in [(rays, 0), (rays, 1), (&rays[..rays.len().min(5)], 0), (&rays[..0], 0)] {
+            let any_opaque = |index: usize| index % 3 == start;
+            let hits = trace(&traversal, rays, any_opaque);
+            for (index, ray) in rays.iter().enumerate() {
+                let (found, closest) = (hits[index], traversal.closest(ray, false));
+                if any_opaque(index) && found.instance != NONE && found.opaque {
+                    let mut opaque = world.all_hits(ray).into_iter().filter(|hit| hit.opaque);
+                    assert!(opaque.any(|hit| bits(&hit) == bits(&found)), "{kind:?} {ray:?} {found:?}");
+                } else {
+                    assert_eq!(bits(&found), bits(&closest), "{kind:?} {ray:?}");
+                }
+            }
+        }
+    }
 }
 
 /// With `any_opaque`, an opaque hit is any of them, and another hit is returned
@@ -588,5 +643,6 @@ fn rays_that_are_not_numbers_return() {
             let found = traversal.closest(ray, false);
             assert!(found.instance == NONE || found.t < ray.t_max, "{ray:?}");
         }
+        trace(&traversal, &rays, |_| false);
     }
 }
