@@ -341,7 +341,8 @@ fn split_down(boxes: &[Aabb], split: fn(&[Aabb], &mut [u32], &Aabb) -> usize) ->
 fn split_by_area(boxes: &[Aabb], indices: &mut [u32], centres: &Aabb) -> usize {
     let plane = match indices.len() {
         0..=2 => return 1,
-        3..=32 => Bins::<8>::new(centres).fill(boxes, indices).cheapest_plane(),
+        3..=6 => Bins::<4>::new(centres).fill(boxes, indices).cheapest_plane(),
+        7..=32 => Bins::<8>::new(centres).fill(boxes, indices).cheapest_plane(),
         33..=512 => Bins::<16>::new(centres).fill(boxes, indices).cheapest_plane(),
         _ => Bins::<BINS>::new(centres).fill(boxes, indices).cheapest_plane(),
     };

@@ -15,6 +15,7 @@
 //! node along the longest axis. The parts of |p| and e are in the grids, and
 //! that of |o| is in the shares of the origin.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write};
 
 use bytemuck::{Pod, Zeroable};
@@ -37,6 +38,9 @@ const STORED_STEPS: f32 = 256.0;
 /// Binary nodes that a wide node is taken apart into, at most; places for one
 /// more keep the division simple.
 const PARTS: usize = 8;
+
+/// Subtrees that threads gather, of trees that have as many.
+const SUBTREES: usize = 64;
 
 /// A node; rows of 16 bytes are read as such.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -127,11 +131,9 @@ impl QuadTree {
         if tree.nodes.len() > Child::PLACE as usize / PARTS {
             return None;
         }
-        let mut binary = vec![Binary::EMPTY; tree.nodes.len() * PARTS];
-        binary.par_chunks_mut(PARTS).zip(&tree.nodes).enumerate().for_each(|(index, (parts, node))| {
-            take_apart(parts, node, index);
-        });
-        let cut = Cut::of(&binary);
+        let indexed = tree.nodes.par_iter().enumerate();
+        let binary: Vec<[Binary; PARTS]> = indexed.map(|(index, node)| take_apart(node, index)).collect();
+        let cut = Cut::of(binary.as_flattened());
         let mut nodes = Vec::with_capacity(tree.nodes.len() * 5 / 2);
         let mut roots = vec![NONE; tree.nodes.len()];
         let mut mesh_levels = 0;
@@ -150,7 +152,7 @@ impl QuadTree {
         let mesh_roots = mesh_roots.collect();
         let (root, levels) = if tree.root == NONE { (NONE, 0) } else { cut.gather(tree.root, &mut nodes) };
         Some(Self {
-            nodes: nodes.par_iter().map(quantised).collect(),
+            nodes,
             root,
             mesh_roots,
             world_origin_share: tree.origin_share + GRID_SHARE,
@@ -167,7 +169,8 @@ fn word(index: usize) -> u32 {
 
 /// Makes binary nodes of a wide one by joining, again and again, the two of its
 /// children whose common box has the least area. The last one made comes first.
-fn take_apart(parts: &mut [Binary], node: &WideNode, index: usize) {
+fn take_apart(node: &WideNode, index: usize) -> [Binary; PARTS] {
+    let mut parts = [Binary::EMPTY; PARTS];
     let mut items = [Item::NOTHING; 8];
     let mut count = 0;
     for (slot, &child) in node.children.iter().enumerate().filter(|(_, child)| **child != Child::NOTHING) {
@@ -209,6 +212,16 @@ fn take_apart(parts: &mut [Binary], node: &WideNode, index: usize) {
             areas[b.max(other)][b.min(other)] = aabb.union(&items[other].aabb).area();
         }
     }
+    parts
+}
+
+/// A node that is still to be gathered: where it is to be, the binary node at its
+/// top, and its level.
+#[derive(Clone, Copy)]
+struct Open {
+    place: usize,
+    binary: usize,
+    level: usize,
 }
 
 /// How binary nodes are gathered in nodes of four.
@@ -253,25 +266,58 @@ impl<'a> Cut<'a> {
 
     /// Gathers the tree below the root of a wide node's parts, and returns its
     /// own root and its levels.
-    fn gather(&self, wide_root: u32, nodes: &mut Vec<[Item; FOUR]>) -> (u32, usize) {
+    fn gather(&self, wide_root: u32, nodes: &mut Vec<QuadNode>) -> (u32, usize) {
         let root = nodes.len();
-        nodes.push([Item::NOTHING; FOUR]);
-        let mut open = vec![(root, wide_root as usize * PARTS, 1)];
+        nodes.push(QuadNode::zeroed());
+        let mut open = VecDeque::from([Open { place: root, binary: wide_root as usize * PARTS, level: 1 }]);
         let mut levels = 0;
-        while let Some((place, index, level)) = open.pop() {
-            levels = levels.max(level);
-            let mut items = [Item::NOTHING; FOUR];
-            self.fill(index, FOUR, &mut items, &mut 0);
-            for item in &mut items {
-                if !item.what.is_leaf() {
-                    open.push((nodes.len(), item.what.node(), level + 1));
-                    item.what = Child::inner(word(nodes.len()));
-                    nodes.push([Item::NOTHING; FOUR]);
+        while open.len() < SUBTREES
+            && let Some(next) = open.pop_front()
+        {
+            levels = levels.max(next.level);
+            self.gather_one(&next, nodes, |child| open.push_back(child));
+        }
+        let open = Vec::from(open);
+        let subtrees: Vec<_> = open.par_iter().map(|root| self.gather_below(root)).collect();
+        for (top, (below, levels_below)) in open.iter().zip(subtrees) {
+            // The root of a subtree has its place; the others follow those here.
+            let shift = word(nodes.len() - 1);
+            let mut moved = below.into_iter().map(|mut node| {
+                for child in node.children.iter_mut().filter(|child| !child.is_leaf()) {
+                    *child = Child::inner(child.word() + shift);
                 }
-            }
-            nodes[place] = items;
+                node
+            });
+            nodes[top.place] = moved.next().expect("a subtree has its root");
+            nodes.extend(moved);
+            levels = levels.max(levels_below);
         }
         (word(root), levels)
+    }
+
+    /// Gathers a subtree, its root first, and returns it and its lowest level.
+    fn gather_below(&self, root: &Open) -> (Vec<QuadNode>, usize) {
+        let mut nodes = vec![QuadNode::zeroed()];
+        let mut open = vec![Open { place: 0, ..*root }];
+        let mut levels = 0;
+        while let Some(next) = open.pop() {
+            levels = levels.max(next.level);
+            self.gather_one(&next, &mut nodes, |child| open.push(child));
+        }
+        (nodes, levels)
+    }
+
+    /// Writes a node to its place, and makes places for its children.
+    fn gather_one(&self, open: &Open, nodes: &mut Vec<QuadNode>, mut then: impl FnMut(Open)) {
+        let mut items = [Item::NOTHING; FOUR];
+        self.fill(open.binary, FOUR, &mut items, &mut 0);
+        for item in items.iter_mut().filter(|item| !item.what.is_leaf()) {
+            let place = nodes.len();
+            nodes.push(QuadNode::zeroed());
+            then(Open { place, binary: item.what.node(), level: open.level + 1 });
+            item.what = Child::inner(word(place));
+        }
+        nodes[open.place] = quantised(&items);
     }
 
     /// Writes what stands for the children of a binary node in so many places.
@@ -312,15 +358,18 @@ fn quantised(items: &[Item; FOUR]) -> QuadNode {
         // than twice that too long.
         let reach = f64::from(around.upper[axis]) - f64::from(origin) + pad;
         let step = (reach / STEPS * 1.000_001).max(1.0e-30) as f32;
+        // Its rounding, and those of the products below, are far below the pad.
+        let steps_of_one = 1.0 / f64::from(step);
         node.origin[axis] = origin;
         node.scale[axis] = step * STORED_STEPS;
         for (slot, item) in items.iter().enumerate().filter(|(_, item)| item.what != Child::NOTHING) {
-            let steps = |plane: f64| (plane - f64::from(origin)) / f64::from(step);
-            let lower = steps(f64::from(item.aabb.lower[axis]) - pad).floor();
-            let upper = steps(f64::from(item.aabb.upper[axis]) + pad).ceil();
+            let steps = |plane: f64| (plane - f64::from(origin)) * steps_of_one;
+            // Conversions cut off what follows the point, and stop at both ends.
+            let lower = steps(f64::from(item.aabb.lower[axis]) - pad);
+            let upper = steps(f64::from(item.aabb.upper[axis]) + pad);
             debug_assert!(upper <= STEPS, "the last step is beyond all boxes");
-            node.planes[axis][0][slot] = lower.clamp(0.0, STEPS) as u8;
-            node.planes[axis][1][slot] = upper.clamp(0.0, STEPS) as u8;
+            node.planes[axis][0][slot] = lower as u8;
+            node.planes[axis][1][slot] = u8::MAX - (STEPS - upper) as u8;
         }
     }
     node

@@ -33,6 +33,7 @@
 use std::io::{self, Read as _, Write};
 
 use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
 
 use super::batch;
 use super::quad::QuadTree;
@@ -159,8 +160,10 @@ impl WideNode {
         }
     }
 
+    /// Sets a child and its box, which grows by what is lost.
     fn set(&mut self, slot: usize, child: Child, aabb: &Corners) {
         self.children[slot] = child;
+        let aabb = aabb.grown();
         for (axis, planes) in self.planes.iter_mut().enumerate() {
             planes[0][slot] = aabb.lower[axis];
             planes[1][slot] = aabb.upper[axis];
@@ -210,12 +213,13 @@ impl WideTree {
         if compressed.len().max(triangles.len()) > Child::PLACE as usize {
             return None;
         }
-        let mut nodes = vec![WideNode::EMPTY; compressed.len()];
-        let mut bounds = vec![Corners::EMPTY; compressed.len()];
+        let (mut nodes, mut bounds) = (Vec::new(), Vec::new());
+        let indexed = compressed.par_iter().enumerate();
+        indexed.map(|(index, node)| with_leaves(node, index, triangles)).unzip_into_vecs(&mut nodes, &mut bounds);
         // Children before parents, and meshes before the world.
         let first_of_world = if root == NONE { nodes.len() } else { root as usize };
         for index in (0..first_of_world).rev().chain((first_of_world..nodes.len()).rev()) {
-            bounds[index] = fill(&mut nodes[index], index, &compressed[index], &bounds, triangles, instances);
+            set_other_boxes(&mut nodes[index], index, &mut bounds, triangles, instances);
         }
         let condition = instances.iter().filter(|i| i.root != NONE).map(condition).fold(0.0, f64::max);
         let origin_share = COORDINATE_SHARE + MAP_SHARE * to_f32(condition.min(WORST_CONDITION));
@@ -257,59 +261,66 @@ impl WideTree {
     }
 }
 
-/// Fills a node whose inner children are done, and returns the box around it.
-fn fill(
-    wide: &mut WideNode,
-    index: usize,
-    node: &Node,
-    bounds: &[Corners],
-    triangles: &[Triangle],
-    instances: &[Instance],
-) -> Corners {
+/// A node with its children and the boxes of the leaves that name triangles
+/// alone, and the box around these.
+fn with_leaves(node: &Node, index: usize, triangles: &[Triangle]) -> (WideNode, Corners) {
     let inner = node.grid[3] >> 24;
     let mut next_inner = node.children[0];
-    let mut around = Corners::EMPTY;
+    let (mut wide, mut around) = (WideNode::EMPTY, Corners::EMPTY);
     for slot in 0..8 {
         let meta = node.children[2 + slot / 4] >> (slot % 4 * 8) & 0xff;
         if meta == 0 {
             continue;
         }
-        let (child, mut aabb);
         if inner >> slot & 1 == 1 {
             assert!(next_inner as usize > index, "children come after their parents");
-            (child, aabb) = (Child::inner(next_inner), bounds[next_inner as usize]);
+            wide.children[slot] = Child::inner(next_inner);
             next_inner += 1;
-        } else {
-            let (first, count) = (node.children[1] + (meta & 31), (meta >> 5).count_ones());
-            (child, aabb) = leaf(first, count, bounds, triangles, instances);
+            continue;
         }
+        let mut child = Child::leaf(node.children[1] + (meta & 31), (meta >> 5).count_ones());
+        let entries = &triangles[child.first()..child.first() + child.count()];
+        if entries.iter().any(|entry| referenced_instance(entry).is_some()) {
+            child.0 |= Child::OF_INSTANCES;
+            wide.children[slot] = child;
+            continue;
+        }
+        let aabb = entries.iter().map(Corners::of_triangle).fold(Corners::EMPTY, |a, b| a.union(&b));
         around.include(&aabb);
-        aabb.grow();
         wide.set(slot, child, &aabb);
     }
-    around
+    (wide, around)
 }
 
-/// A leaf and the box around its entries.
-fn leaf(
-    first: u32,
-    count: u32,
-    bounds: &[Corners],
+/// Sets the boxes that [`with_leaves`] left out, from those around the nodes that
+/// they name, and completes the box around the node.
+fn set_other_boxes(
+    wide: &mut WideNode,
+    index: usize,
+    bounds: &mut [Corners],
     triangles: &[Triangle],
     instances: &[Instance],
-) -> (Child, Corners) {
-    let mut child = Child::leaf(first, count);
-    let mut around = Corners::EMPTY;
-    for entry in &triangles[first as usize..(first + count) as usize] {
-        if let Some(instance) = referenced_instance(entry) {
-            let instance = &instances[instance as usize];
-            child.0 |= Child::OF_INSTANCES;
-            around.include(&instance_box(instance, &bounds[instance.root as usize]));
+) {
+    for slot in 0..8 {
+        let child = wide.children[slot];
+        let aabb = if !child.is_leaf() {
+            bounds[child.node()]
+        } else if child.has_instances() {
+            let entries = &triangles[child.first()..child.first() + child.count()];
+            let boxes = entries.iter().map(|entry| match referenced_instance(entry) {
+                Some(instance) => {
+                    let instance = &instances[instance as usize];
+                    instance_box(instance, &bounds[instance.root as usize])
+                }
+                None => Corners::of_triangle(entry),
+            });
+            boxes.fold(Corners::EMPTY, |a, b| a.union(&b))
         } else {
-            around.include(&Corners::of_triangle(entry));
-        }
+            continue;
+        };
+        bounds[index].include(&aabb);
+        wide.set(slot, child, &aabb);
     }
-    (child, around)
 }
 
 /// The instance that an entry of a leaf names, if it names one.
@@ -336,7 +347,7 @@ impl Corners {
         }
     }
 
-    fn include(&mut self, other: &Self) {
+    pub(super) fn include(&mut self, other: &Self) {
         for axis in 0..3 {
             self.lower[axis] = self.lower[axis].min(other.lower[axis]);
             self.upper[axis] = self.upper[axis].max(other.upper[axis]);
@@ -366,12 +377,11 @@ impl Corners {
         (largest, extent)
     }
 
-    /// Grows it by what the module's text says of |p| and of the extent.
-    fn grow(&mut self) {
+    /// It grown by what the module's text says of |p| and of the extent.
+    fn grown(&self) -> Self {
         let (largest, extent) = self.sizes();
         let pad = largest * COORDINATE_SHARE + extent * EXTENT_SHARE;
-        self.lower = self.lower.map(|x| x - pad);
-        self.upper = self.upper.map(|x| x + pad);
+        Self { lower: self.lower.map(|x| x - pad), upper: self.upper.map(|x| x + pad) }
     }
 }
 
