@@ -83,7 +83,15 @@ fn compose(root: &str) -> Result<String, String> {
     let mut compiler = wesl::Wesl::new(FOLDER);
     compiler.set_mangler(wesl::ManglerKind::None);
     let root = root.parse().map_err(|error| format!("{root}: {error}"))?;
-    Ok(compiler.compile(&root).map_err(|error| error.to_string())?.to_string())
+    let mut composed = compiler.compile(&root).map_err(|error| error.to_string())?;
+    // The compiler brings the files together in an order that differs from run to
+    // run, and two builds must agree on every byte.
+    composed.syntax.global_declarations.sort_by_cached_key(|declaration| {
+        let text = declaration.to_string();
+        let place = text.lines().find_map(declared_name).and_then(|name| find_in_sources(name, None));
+        (place, text)
+    });
+    Ok(composed.to_string())
 }
 
 /// Parses and validates a text as wgpu will.
@@ -148,7 +156,7 @@ fn locate(composed: &str, place: Option<naga::SourceLocation>, message: &str) ->
 
 /// The name that a line without indentation declares.
 fn declared_name(line: &str) -> Option<&str> {
-    let after = ["fn ", "struct ", "const "].iter().find_map(|word| line.strip_prefix(word))?;
+    let after = ["fn ", "struct ", "const ", "override "].iter().find_map(|word| line.strip_prefix(word))?;
     after.split(|c: char| !c.is_alphanumeric() && c != '_').next()
 }
 

@@ -215,7 +215,9 @@ impl WideTree {
         }
         let (mut nodes, mut bounds) = (Vec::new(), Vec::new());
         let indexed = compressed.par_iter().enumerate();
-        indexed.map(|(index, node)| with_leaves(node, index, triangles)).unzip_into_vecs(&mut nodes, &mut bounds);
+        indexed
+            .map(|(index, node)| with_leaves(node, index, triangles))
+            .unzip_into_vecs(&mut nodes, &mut bounds);
         // Children before parents, and meshes before the world.
         let first_of_world = if root == NONE { nodes.len() } else { root as usize };
         for index in (0..first_of_world).rev().chain((first_of_world..nodes.len()).rev()) {

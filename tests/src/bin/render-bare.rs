@@ -14,6 +14,10 @@ use farm_render::{OpenOptions, Renderer, Variant, adapters};
 use farm_scene::LoadOptions;
 use farm_tests::bare::{self, Picture};
 
+/// The allocator of the farm's own programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Renders a scene to EXR and PNG, without a farm.
 #[derive(Parser)]
 struct Arguments {

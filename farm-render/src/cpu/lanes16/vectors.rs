@@ -1,0 +1,120 @@
+//! What is done with vectors of sixteen lanes.
+
+use std::arch::x86_64::*;
+
+use super::{Floats, LANES, Lanes, Words};
+
+/// A word in all lanes.
+#[inline(always)]
+pub(super) unsafe fn words(word: u32) -> Words {
+    // SAFETY: the caller has AVX-512.
+    unsafe { _mm512_set1_epi32(word.cast_signed()) }
+}
+
+#[inline(always)]
+pub(super) unsafe fn floats(words: Words) -> Floats {
+    // SAFETY: the caller has AVX-512.
+    unsafe { _mm512_castsi512_ps(words) }
+}
+
+#[inline(always)]
+pub(super) unsafe fn bits(floats: Floats) -> Words {
+    // SAFETY: the caller has AVX-512.
+    unsafe { _mm512_castps_si512(floats) }
+}
+
+/// Lanes 0 to 7, and 8 to 15.
+#[inline(always)]
+pub(super) fn halves(lanes: Lanes) -> [__mmask8; 2] {
+    lanes.to_le_bytes()
+}
+
+/// Addresses of `size` bytes times each index.
+#[inline(always)]
+pub(super) unsafe fn addresses(first: *const u8, size: usize, indices: Words) -> [Words; 2] {
+    // SAFETY: the caller has AVX-512.
+    unsafe {
+        let (first, size) = (_mm512_set1_epi64(first as i64), _mm512_set1_epi64(size as i64));
+        let low = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(indices));
+        let high = _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64::<1>(indices));
+        [low, high].map(|indices| _mm512_add_epi64(first, _mm512_mullo_epi64(indices, size)))
+    }
+}
+
+/// The pointers of some lanes, and `spare` in the others.
+#[inline(always)]
+pub(super) unsafe fn pointers(addresses: [Words; 2], lanes: Lanes, spare: *const u8) -> [*const u8; LANES] {
+    // SAFETY: the caller has AVX-512, and vectors of addresses are pointers.
+    unsafe {
+        let spare = _mm512_set1_epi64(spare as i64);
+        let [low, high] = halves(lanes);
+        let low = _mm512_mask_mov_epi64(spare, low, addresses[0]);
+        let high = _mm512_mask_mov_epi64(spare, high, addresses[1]);
+        std::mem::transmute([low, high])
+    }
+}
+
+/// Loads a row of four words for each lane, and returns a vector for each word.
+///
+/// # Safety
+///
+/// The processor must have AVX-512, and 16 bytes at `offset` from each pointer
+/// be readable.
+#[inline(always)]
+pub(super) unsafe fn load_rows(at: &[*const u8; LANES], offset: usize) -> [Words; 4] {
+    // SAFETY: the caller upholds it.
+    unsafe {
+        // Every fourth lane's row.
+        let rows = |first: usize| {
+            let row = |lane: usize| _mm_loadu_si128(at[lane].add(offset).cast());
+            let rows = _mm512_castsi128_si512(row(first));
+            let rows = _mm512_inserti32x4::<1>(rows, row(first + 4));
+            let rows = _mm512_inserti32x4::<2>(rows, row(first + 8));
+            _mm512_inserti32x4::<3>(rows, row(first + 12))
+        };
+        let [a, b, c, d] = [rows(0), rows(1), rows(2), rows(3)];
+        let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        [
+            _mm512_unpacklo_epi64(ab_low, cd_low),
+            _mm512_unpackhi_epi64(ab_low, cd_low),
+            _mm512_unpacklo_epi64(ab_high, cd_high),
+            _mm512_unpackhi_epi64(ab_high, cd_high),
+        ]
+    }
+}
+
+/// Cycles the components so that the longest axis comes last.
+#[inline(always)]
+pub(super) unsafe fn permuted([x, y, z]: [Floats; 3], [is_x, is_y]: [Lanes; 2]) -> [Floats; 3] {
+    // SAFETY: the caller has AVX-512.
+    unsafe {
+        [
+            _mm512_mask_mov_ps(_mm512_mask_mov_ps(x, is_x, y), is_y, z),
+            _mm512_mask_mov_ps(_mm512_mask_mov_ps(y, is_x, z), is_y, x),
+            _mm512_mask_mov_ps(_mm512_mask_mov_ps(z, is_x, x), is_y, y),
+        ]
+    }
+}
+
+/// [`super::traverse::edge`].
+#[inline(always)]
+pub(super) unsafe fn edge(a: [Floats; 2], b: [Floats; 2]) -> Floats {
+    // SAFETY: the caller has AVX-512.
+    unsafe {
+        _mm512_sub_ps(
+            _mm512_mul_ps(_mm512_sub_ps(b[0], a[0]), _mm512_add_ps(b[1], a[1])),
+            _mm512_mul_ps(_mm512_sub_ps(b[1], a[1]), _mm512_add_ps(b[0], a[0])),
+        )
+    }
+}
+
+/// The first three words of a row times a vector, in the kernel's order.
+#[inline(always)]
+pub(super) unsafe fn dot(row: &[Words; 4], v: &[Floats; 3]) -> Floats {
+    // SAFETY: the caller has AVX-512.
+    unsafe {
+        let xy = _mm512_add_ps(_mm512_mul_ps(floats(row[0]), v[0]), _mm512_mul_ps(floats(row[1]), v[1]));
+        _mm512_add_ps(xy, _mm512_mul_ps(floats(row[2]), v[2]))
+    }
+}
