@@ -19,11 +19,11 @@ mod tree;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use farm_core::{RenderTask, TileImage};
-use rayon::prelude::*;
-use shaders::native::{Bindings, Width, render_blocks};
+use shaders::native::{Bindings, RECORD_WORDS, Records, Width, render_blocks};
 
 use crate::dispatch::Slicing;
 use crate::film::{Film, samples_done};
@@ -33,12 +33,18 @@ use crate::{AdapterInfo, NATIVE, Progress, RenderError};
 use traverse::Traversal;
 pub(crate) use tree::WideTree;
 
-/// Records that a thread takes at a time, at least and at most: with few, its last
-/// paths are soon alone, and with many, threads wait for the last of them.
-const RECORDS_AT_A_TIME: [usize; 2] = [128, 4096];
+/// Records that are in flight on a thread, at most: those who trace many rays at
+/// once are seldom short of them, and their paths stay in the second-level cache
+/// (about 250 bytes each).
+const IN_FLIGHT: usize = 1024;
 
-/// Turns in which the threads take a slice's records, so that they end together.
-const TURNS: usize = 4;
+/// At most this part of a thread's share of a slice is in flight at once, so that
+/// threads that are done early find something left.
+const SHARES: usize = 2;
+
+/// What numbers of records in flight are a multiple of, and numbers of lanes
+/// divide.
+const GROUP: usize = 16;
 
 /// The time after which progress is told: short enough for people who stop it,
 /// long enough that threads seldom wait for the last of them.
@@ -57,6 +63,9 @@ const MOST_RECORDS: u64 = 1 << 21;
 pub(crate) struct CpuScene {
     packed: PackedScene,
     tree: WideTree,
+    /// Records of the last slice, by which the next task's first is measured; 0
+    /// before any.
+    pace: AtomicU64,
 }
 
 impl CpuScene {
@@ -77,7 +86,7 @@ impl CpuScene {
 
     /// Puts together what [`CpuScene::new`] made.
     pub(crate) fn with_tree(packed: PackedScene, tree: WideTree) -> Self {
-        Self { packed, tree }
+        Self { packed, tree, pace: AtomicU64::new(0) }
     }
 
     /// The scene's arrays, without the kernel's trees.
@@ -173,7 +182,10 @@ impl Cpu {
         let total = film.items();
         let threads = self.pool.current_num_threads() as u64;
         let mut records = match slicing {
-            Slicing::Measured => FIRST_RECORDS * threads,
+            Slicing::Measured => match scene.pace.load(Ordering::Relaxed) {
+                0 => FIRST_RECORDS * threads,
+                pace => pace,
+            },
             #[cfg(test)]
             Slicing::Fixed(records) => records,
         };
@@ -182,15 +194,10 @@ impl Cpu {
             let end = total.min(done + records);
             let mut slice: Vec<Record> = (done..end).map(|index| film.item(index)).collect();
             let began = Instant::now();
-            let [least, most] = RECORDS_AT_A_TIME;
-            let at_a_time = slice.len().div_ceil(self.pool.current_num_threads() * TURNS).clamp(least, most);
-            self.pool.install(|| {
-                slice.par_chunks_mut(at_a_time).for_each(|chunk| {
-                    render_chunk(self.width, scene, params, chunk);
-                });
-            });
+            self.render_slice(scene, params, &mut slice);
             if slicing.is_measured() {
-                records = next_slice(records, began.elapsed());
+                records = next_slice(end - done, records, began.elapsed());
+                scene.pace.store(records, Ordering::Relaxed);
             }
             film.add(&slice);
             done = end;
@@ -200,32 +207,73 @@ impl Cpu {
         }
         Ok(film.finish(task))
     }
+
+    /// Renders some records on all threads, which take them one by one.
+    fn render_slice(&self, scene: &CpuScene, params: Params, slice: &mut [Record]) {
+        let share = slice.len().div_ceil(self.pool.current_num_threads() * SHARES);
+        let in_flight = share.min(IN_FLIGHT).next_multiple_of(GROUP);
+        let (queue, next) = (&*slice, AtomicUsize::new(0));
+        let finished = self.pool.broadcast(|_| {
+            let mut share = Share { queue, next: &next, taken: vec![0; in_flight], finished: Vec::new() };
+            render_share(self.width, scene, params, &mut share);
+            share.finished
+        });
+        for (index, record) in finished.into_iter().flatten() {
+            slice[index] = record;
+        }
+    }
 }
 
-/// How many records the next slice gets, from the time that the last one took.
+/// A thread's share of the records of a slice.
+struct Share<'a> {
+    queue: &'a [Record],
+    /// The first that no thread has taken.
+    next: &'a AtomicUsize,
+    /// Which one is in each slot.
+    taken: Vec<usize>,
+    finished: Vec<(usize, Record)>,
+}
+
+impl Records for Share<'_> {
+    fn take(&mut self, slot: usize, record: &mut [u32]) -> bool {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        let Some(next) = self.queue.get(index) else { return false };
+        self.taken[slot] = index;
+        record.copy_from_slice(bytemuck::cast_slice(std::slice::from_ref(next)));
+        true
+    }
+
+    fn finish(&mut self, slot: usize, record: &[u32]) {
+        self.finished.push((self.taken[slot], bytemuck::pod_read_unaligned(bytemuck::cast_slice(record))));
+    }
+}
+
+/// How many records the next slice gets where the last one was to have so many,
+/// had `rendered` and took so long.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "clamped to the number of records before it is used"
 )]
-fn next_slice(records: u64, taken: Duration) -> u64 {
-    let wanted = records as f64 * SLICE_TIME.as_secs_f64() / taken.as_secs_f64().max(1e-6);
-    let group = RECORDS_AT_A_TIME[0] as u64;
+fn next_slice(rendered: u64, records: u64, taken: Duration) -> u64 {
+    let wanted = rendered as f64 * SLICE_TIME.as_secs_f64() / taken.as_secs_f64().max(1e-6);
+    let group = GROUP as u64;
     (wanted as u64)
         .clamp(records / GROWTH, records * GROWTH)
         .next_multiple_of(group)
         .clamp(group, MOST_RECORDS)
 }
 
-/// Renders some records on the calling thread.
-fn render_chunk(width: Width, scene: &CpuScene, params: Params, records: &mut [Record]) {
-    let count = u32::try_from(records.len()).expect("a chunk is small");
-    let params = Params { record_count: count, ..params };
+/// Renders a share of the records on the calling thread.
+fn render_share(width: Width, scene: &CpuScene, params: Params, share: &mut Share<'_>) {
+    let room = share.taken.len();
+    let record_count = u32::try_from(room).expect("at most some hundreds are in flight");
+    let params = Params { record_count, ..params };
     let packed = &scene.packed;
     let mut bindings = Bindings {
         params: bytemuck::cast_ref(&params),
-        records: bytemuck::cast_slice_mut(records),
+        records: &mut vec![0; room * RECORD_WORDS],
         // The tracer has a tree of its own.
         nodes: &[],
         triangles: bytemuck::cast_slice(&packed.triangles),
@@ -236,5 +284,5 @@ fn render_chunk(width: Width, scene: &CpuScene, params: Params, records: &mut [R
         texels: &packed.texels,
     };
     let traversal = Traversal::new(&scene.tree, &packed.triangles, &packed.instances);
-    render_blocks(width, &mut bindings, &traversal);
+    render_blocks(width, &mut bindings, share, &traversal);
 }

@@ -1,20 +1,21 @@
 //! What drives the work items natively: as `main.wgsl` does, but with the rays of
 //! many paths traced together.
 
-/// Rays of each kind that are in flight on a thread. A tracer that works on many
-/// at once is seldom short of them, and their paths stay in the second-level
-/// cache (about 250 bytes each).
-pub(super) const IN_FLIGHT: usize = 1024;
-
 /// The part of a group of lanes that must be idle before work is fetched: fetching
 /// costs the same for one lane as for all.
 pub(super) const FETCH_SHARE: usize = 4;
+
+/// Which slots have a record, and whether there are no more to take.
+pub(super) struct State {
+    pub(super) taken: Vec<bool>,
+    pub(super) is_empty: bool,
+}
 
 /// Declares the driver of a width.
 macro_rules! driver_of {
     ($name:ident, $lanes:ident, $version:ident $(, $features:literal)?) => {
         $(#[target_feature(enable = $features)])?
-        pub(super) fn $name(bindings: &mut Bindings<'_>, count: u32, tracer: &dyn Tracer) {
+        pub(super) fn $name(bindings: &mut Bindings<'_>, records: &mut dyn Records, tracer: &dyn Tracer) {
             use $crate::native::$lanes::{F32, Mask, U32, WIDTH, select};
             use $crate::native::$version::{Hit, Ray, Work, advance_work, begin_work};
 
@@ -72,23 +73,46 @@ macro_rules! driver_of {
                 }
             }
 
-            let groups = (IN_FLIGHT / WIDTH).min((count as usize).div_ceil(WIDTH));
+            /// Exchanges the finished records of some lanes for new ones, and returns
+            /// the places of these; lanes that get none have one that there is not.
+            fn exchange(
+                words: &mut [u32],
+                first: usize,
+                done: Mask,
+                records: &mut dyn Records,
+                state: &mut State,
+            ) -> [u32; WIDTH] {
+                let mut places = [u32::MAX; WIDTH];
+                for lane in (0..WIDTH).filter(|&lane| done.lane(lane)) {
+                    let slot = first + lane;
+                    let record = &mut words[slot * RECORD_WORDS..][..RECORD_WORDS];
+                    if std::mem::take(&mut state.taken[slot]) {
+                        records.finish(slot, record);
+                    }
+                    if !state.is_empty && records.take(slot, record) {
+                        state.taken[slot] = true;
+                        places[lane] = u32::try_from(slot).expect("some hundreds of slots");
+                    } else {
+                        state.is_empty = true;
+                    }
+                }
+                places
+            }
+
+            let groups = bindings.records.len() / RECORD_WORDS / WIDTH;
             let slots = groups * WIDTH;
             // Paths' own rays come first, shadow rays after them.
             let mut rays = RayBatch::with_slots(2 * slots);
             rays.any_opaque_from = u32::try_from(slots).expect("some hundreds of slots");
             let mut hits = HitBatch::with_slots(2 * slots);
             let mut works = vec![Work { done: Mask::splat(true), ..Work::default() }; groups];
-            let mut queue = 0..count;
+            let mut state = State { taken: vec![false; slots], is_empty: false };
             loop {
                 rays.wanted.clear();
                 for (first, work) in (0..).step_by(WIDTH).zip(&mut works) {
                     let idle = work.done.bits().count_ones() as usize;
-                    if !queue.is_empty() && idle * FETCH_SHARE >= WIDTH {
-                        let mut places = [u32::MAX; WIDTH];
-                        for lane in (0..WIDTH).filter(|&lane| work.done.lane(lane)) {
-                            places[lane] = queue.next().unwrap_or(u32::MAX);
-                        }
+                    if !state.is_empty && idle * FETCH_SHARE >= WIDTH {
+                        let places = exchange(bindings.records, first, work.done, records, &mut state);
                         let fetched = begin_work(work.done, bindings, U32::from_array(places));
                         *work = select(work.done, fetched, *work);
                     }
@@ -102,7 +126,7 @@ macro_rules! driver_of {
                         list(&mut rays.wanted, slots + first, shadowed);
                     }
                 }
-                if rays.wanted.is_empty() && queue.is_empty() {
+                if rays.wanted.is_empty() && state.is_empty {
                     break;
                 }
                 tracer.trace(&rays, &mut hits);
@@ -114,6 +138,9 @@ macro_rules! driver_of {
                         *work = if live.every() { advanced } else { select(live, advanced, *work) };
                     }
                 }
+            }
+            for first in (0..slots).step_by(WIDTH) {
+                exchange(bindings.records, first, Mask::splat(true), records, &mut state);
             }
         }
     };

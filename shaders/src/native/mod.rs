@@ -28,7 +28,7 @@ mod width;
 mod tests;
 
 pub(crate) use memory::memory;
-pub use rays::{HitBatch, RayBatch, Tracer};
+pub use rays::{HitBatch, RECORD_WORDS, RayBatch, Records, Tracer};
 pub use scalar::Bindings;
 pub use width::{Width, render_blocks};
 

@@ -100,6 +100,19 @@ impl RayBatch {
     }
 }
 
+/// Words of a record.
+pub const RECORD_WORDS: usize = 8;
+
+/// Where records come from, and go when they are rendered. `slot` is the place of
+/// a record in the bindings meanwhile.
+pub trait Records {
+    /// Writes the next record that is to be rendered; false where there is none.
+    fn take(&mut self, slot: usize, record: &mut [u32]) -> bool;
+
+    /// Takes back a record that was rendered.
+    fn finish(&mut self, slot: usize, record: &[u32]);
+}
+
 /// Finds what rays hit, as `traverse` in `traverse.wgsl` does.
 pub trait Tracer {
     /// Traces the rays that are wanted, and writes the hits of their slots and no

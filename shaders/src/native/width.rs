@@ -1,7 +1,7 @@
 //! Which of the native versions to run, and running it.
 
-use super::driver::{FETCH_SHARE, IN_FLIGHT, driver_of};
-use super::rays::{HitBatch, RayBatch, Tracer};
+use super::driver::{FETCH_SHARE, State, driver_of};
+use super::rays::{HitBatch, RECORD_WORDS, RayBatch, Records, Tracer};
 use super::{Bindings, scalar};
 
 /// Lanes that native code works on at once. Widths give the same bits.
@@ -74,22 +74,33 @@ impl Width {
     }
 }
 
-/// Renders the records of `bindings`, of which there are `params.record_count`;
-/// `tracer` finds what rays hit.
-pub fn render_blocks(width: Width, bindings: &mut Bindings<'_>, tracer: &dyn Tracer) {
-    let count = scalar::record_count(bindings).into();
+/// Renders all of `records`, as many at a time as the bindings have room for:
+/// `params.record_count`, which must be a multiple of the lanes. `tracer` finds
+/// what rays hit.
+///
+/// # Panics
+/// When there is not so much room.
+pub fn render_blocks(
+    width: Width,
+    bindings: &mut Bindings<'_>,
+    records: &mut dyn Records,
+    tracer: &dyn Tracer,
+) {
+    let room = u32::from(scalar::record_count(bindings)) as usize;
+    assert!(room > 0 && room.is_multiple_of(width.lanes() as usize), "a multiple of the lanes");
+    assert_eq!(bindings.records.len(), room * RECORD_WORDS, "room for as many records");
     match width.0 {
-        Kind::One => render_blocks_1(bindings, count, tracer),
+        Kind::One => render_blocks_1(bindings, records, tracer),
         #[cfg(target_arch = "x86_64")]
         Kind::Eight => {
             // SAFETY: `Width::available`, the only source of this width, has
             // detected the features that the function is compiled for.
-            unsafe { render_blocks_8(bindings, count, tracer) }
+            unsafe { render_blocks_8(bindings, records, tracer) }
         }
         #[cfg(target_arch = "x86_64")]
         Kind::Sixteen => {
             // SAFETY: as above.
-            unsafe { render_blocks_16(bindings, count, tracer) }
+            unsafe { render_blocks_16(bindings, records, tracer) }
         }
     }
 }

@@ -34,7 +34,7 @@ from scenes import OUT, ROOT, Scene, scenes
 # several launches counts up to.
 REFERENCE_SEED = 1_000_003
 ERROR_SEED = 2_000_003
-OURS = "Tessera=--adapter cpu --cpu {threads}"
+OURS = "Tessera=--adapter cpu --cpu {threads} --no-cache"
 IDLE_LOAD = 0.5
 IDLE_SHARE = 0.95
 # Two renders whose difference is timed may each be a few tenths of a second off.
