@@ -1,11 +1,12 @@
 //! (Scene, [`RenderTask`]) to [`TileImage`], on wgpu or on the processor.
 //!
 //! The shading is the WGSL of the `shaders` crate; here is what surrounds it:
-//! `pack` turns a scene into the arrays that the kernel reads (`bvh`, `texture`,
-//! `light`, `sky` and `tables` each have their part), `upload` puts them on an
-//! adapter, `dispatch` runs the kernel in slices there, `cpu` its native version on
-//! threads, and `film` sums what comes back
-//! along the fixed tree. The picture's bits depend on the scene, the task and
+//! `pack` turns a scene into the arrays that the kernels read (`bvh`, `texture`,
+//! `light`, `sky` and `tables` each have their part), `prepared` keeps that for the
+//! next time (on disk, in a `disk_cache`), `upload` puts it on an adapter,
+//! `dispatch` runs the kernels in slices there (those that `calibrate` found to be
+//! the faster), `cpu` their native version on threads, and `film` sums what comes
+//! back along the fixed tree. The picture's bits depend on the scene, the task and
 //! the adapter's numeric class alone.
 //!
 //! Calls block the thread that makes them, for as long as the device works.
@@ -247,8 +248,9 @@ impl Renderer {
         }
     }
 
-    /// Hash of vendor, device, driver, backend, shader digest and the bits of a
-    /// probe render: renderers of one class give equal bits. The probe is
+    /// Hash of the shader digest, the bits of a probe render, and on a graphics
+    /// adapter vendor, device, driver, backend and kernels, on the processor the
+    /// code that renders: renderers of one class give equal bits. The probe is
     /// rendered once.
     ///
     /// # Errors
