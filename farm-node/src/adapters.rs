@@ -42,6 +42,15 @@ pub fn list_adapters() -> Vec<AdapterInfo> {
     farm_render::adapters()
 }
 
+/// The adapters that a choice may fall on. Drivers take their time to answer, and
+/// are not asked where the processor alone is wanted.
+pub(crate) fn list_for(choice: &AdapterChoice) -> Vec<AdapterInfo> {
+    match choice {
+        AdapterChoice::Cpu => vec![farm_render::processor()],
+        _ => list_adapters(),
+    }
+}
+
 /// The digest of the shaders that this node renders with.
 #[must_use]
 pub fn shader_digest() -> BlobDigest {
@@ -54,7 +63,7 @@ pub fn shader_digest() -> BlobDigest {
 /// # Errors
 /// [`NodeError::NoAdapter`] or [`NodeError::UnknownAdapter`].
 pub fn check_adapters(choice: &AdapterChoice) -> Result<(), NodeError> {
-    choose(&list_adapters(), choice, false).map(|_| ())
+    choose(&list_for(choice), choice, false).map(|_| ())
 }
 
 /// Whether an adapter is a program on the processor.

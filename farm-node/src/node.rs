@@ -12,7 +12,7 @@ use farm_wire::message::LaneDescription;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::adapters::{AdapterChoice, CpuLane, choose, list_adapters, shader_digest};
+use crate::adapters::{AdapterChoice, CpuLane, choose, list_for, shader_digest};
 use crate::cache::Cache;
 use crate::driver::{Driver, Leaving, Setup};
 use crate::error::NodeError;
@@ -190,7 +190,8 @@ async fn open_lanes(
     cache: &Arc<Cache>,
     events: &mpsc::Sender<LaneEvent>,
 ) -> Result<Vec<Lane>, NodeError> {
-    let listing = tokio::task::spawn_blocking(list_adapters);
+    let choice = config.adapter.clone();
+    let listing = tokio::task::spawn_blocking(move || list_for(&choice));
     let adapters = listing.await.map_err(|_| NodeError::Panicked("list of adapters"))?;
     let mut lanes = Vec::new();
     let mut trouble = None;

@@ -135,6 +135,12 @@ pub fn adapters() -> Vec<AdapterInfo> {
     adapter::enumerate().into_iter().map(|found| found.info).collect()
 }
 
+/// The processor as [`adapters`] describes it, without asking any driver.
+#[must_use]
+pub fn processor() -> AdapterInfo {
+    cpu::describe(0, cpu::all_threads(), Width::widest())
+}
+
 /// An open adapter.
 ///
 /// After [`RenderError::DeviceLost`] every call fails alike and opening anew is

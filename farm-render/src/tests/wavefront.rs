@@ -1,10 +1,11 @@
 //! On the first adapter of a graphics API, by the wavefront; where there is none,
 //! on the processor at the narrowest width of more than one lane.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::*;
 use crate::class::{probe_scene, probe_task};
+use crate::{DiskCache, calibrate};
 
 /// One renderer for all tests: compiling the kernels takes a while.
 fn renderer() -> &'static Renderer {
@@ -27,6 +28,37 @@ mod light;
 mod material;
 #[path = "scene.rs"]
 mod scene;
+
+#[test]
+fn the_choice_between_variants_is_measured_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cache = Arc::new(DiskCache::open(folder.path(), 1 << 30).expect("it is made"));
+    let graphics = adapter::enumerate().into_iter().find_map(|found| match found.hardware {
+        Hardware::Gpu(adapter) if can_run(&adapter, Variant::Wavefront) => Some((found.info, adapter)),
+        _ => None,
+    });
+    let Some((info, adapter)) = graphics else { return };
+    let open = || calibrate::open(&info, &adapter, Checks::of_this_build(), Some(&cache)).expect("it opens");
+    let kept = || {
+        cache.flush();
+        let files = std::fs::read_dir(folder.path()).expect("it is there");
+        let paths = files.map(|file| file.expect("it can be read").path());
+        paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "variant"))
+            .collect::<Vec<_>>()
+    };
+    let measured = open();
+    let [choice] = &kept()[..] else { panic!("one choice is kept") };
+    assert_eq!(open().kernels(), measured.kernels());
+    // A choice that is there is believed, whatever it is.
+    let other = Variant::ALL.into_iter().find(|variant| variant.name() != measured.kernels());
+    let other = other.expect("there are two").name();
+    let mut bytes = (other.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(other.as_bytes());
+    bytes.extend(blake3::hash(&bytes.clone()).as_bytes());
+    std::fs::write(choice, bytes).expect("the folder can be written");
+    assert_eq!(open().kernels(), other);
+}
 
 /// The variants run the same functions, but a driver may round them differently
 /// where it has inlined them elsewhere.
