@@ -33,8 +33,6 @@ pub(super) fn can_walk(quads: &QuadTree) -> bool {
 /// will do another one of them may be found.
 impl Tracer for Traversal<'_> {
     fn trace(&self, rays: &RayBatch, hits: &mut HitBatch) {
-        let slots = rays.slots().min(hits.slots());
-        assert!(rays.wanted.iter().all(|&slot| (slot as usize) < slots), "every ray and hit has its slot");
         // Vectors compare distances in a way that wants none below zero.
         #[cfg(target_arch = "x86_64")]
         if rays.wanted.len() >= WORTH_LANES

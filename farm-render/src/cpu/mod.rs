@@ -265,24 +265,34 @@ fn next_slice(rendered: u64, records: u64, taken: Duration) -> u64 {
         .clamp(group, MOST_RECORDS)
 }
 
-/// Renders a share of the records on the calling thread.
-fn render_share(width: Width, scene: &CpuScene, params: Params, share: &mut Share<'_>) {
-    let room = share.taken.len();
-    let record_count = u32::try_from(room).expect("at most some hundreds are in flight");
-    let params = Params { record_count, ..params };
-    let packed = &scene.packed;
-    let mut bindings = Bindings {
-        params: bytemuck::cast_ref(&params),
-        records: &mut vec![0; room * RECORD_WORDS],
-        // The tracer has a tree of its own.
-        nodes: &[],
+/// A scene's arrays as the native version binds them. The kernel's trees are not
+/// there where the tracer has its own.
+pub(crate) fn bindings<'a>(
+    packed: &'a PackedScene,
+    params: &'a Params,
+    records: &'a mut [u32],
+) -> Bindings<'a> {
+    Bindings {
+        params: bytemuck::cast_ref(params),
+        records,
+        nodes: bytemuck::cast_slice(&packed.nodes),
         triangles: bytemuck::cast_slice(&packed.triangles),
         attributes: &packed.attributes,
         instances: bytemuck::cast_slice(&packed.instances),
         materials: bytemuck::cast_slice(&packed.materials),
         lights: bytemuck::cast_slice(&packed.lights),
         texels: &packed.texels,
-    };
+    }
+}
+
+/// Renders a share of the records on the calling thread.
+fn render_share(width: Width, scene: &CpuScene, params: Params, share: &mut Share<'_>) {
+    let room = share.taken.len();
+    let record_count = u32::try_from(room).expect("at most some hundreds are in flight");
+    let params = Params { record_count, ..params };
+    let packed = &scene.packed;
+    let mut records = vec![0; room * RECORD_WORDS];
+    let mut bindings = bindings(packed, &params, &mut records);
     let traversal = Traversal::new(&scene.tree, &packed.triangles, &packed.instances);
     render_blocks(width, &mut bindings, share, &traversal);
 }

@@ -14,19 +14,23 @@ use shaders::native::Width;
 
 use crate::adapter::{self, Hardware};
 use crate::device::{Checks, Variant, can_run};
-use crate::{Renderer, cpu};
+use crate::{AdapterInfo, Renderer, cpu};
 
 mod graphics;
 mod native;
 mod wavefront;
 
 /// The first adapter of a graphics API, if there is one that can run a variant.
-fn open_graphics(checks: Checks, variant: Variant) -> Option<Renderer> {
-    let found = adapter::enumerate().into_iter().find_map(|found| match found.hardware {
+fn graphics_adapter(variant: Variant) -> Option<(AdapterInfo, wgpu::Adapter)> {
+    adapter::enumerate().into_iter().find_map(|found| match found.hardware {
         Hardware::Gpu(adapter) if can_run(&adapter, variant) => Some((found.info, adapter)),
         _ => None,
-    });
-    let (info, adapter) = found?;
+    })
+}
+
+/// Opens it.
+fn open_graphics(checks: Checks, variant: Variant) -> Option<Renderer> {
+    let (info, adapter) = graphics_adapter(variant)?;
     Some(Renderer::open_gpu(info, &adapter, checks, variant, None).expect("the adapter opens"))
 }
 

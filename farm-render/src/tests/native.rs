@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use farm_scene::LoadOptions;
 use shaders::native::lanes1::Mask;
-use shaders::native::{Bindings, Width, scalar, vector};
+use shaders::native::{Width, scalar, vector};
 
 use super::*;
 use crate::class::probe_scene;
@@ -77,17 +77,7 @@ fn the_kernel_as_it_is_written_gives_the_same_bits() {
     let mut records: Vec<Record> = (0..film.items()).map(|index| film.item(index)).collect();
     let count = u32::try_from(records.len()).expect("hundreds");
     let params = Params { record_count: count, ..params };
-    let mut bindings = Bindings {
-        params: bytemuck::cast_ref(&params),
-        records: bytemuck::cast_slice_mut(&mut records),
-        nodes: bytemuck::cast_slice(&packed.nodes),
-        triangles: bytemuck::cast_slice(&packed.triangles),
-        attributes: &packed.attributes,
-        instances: bytemuck::cast_slice(&packed.instances),
-        materials: bytemuck::cast_slice(&packed.materials),
-        lights: bytemuck::cast_slice(&packed.lights),
-        texels: &packed.texels,
-    };
+    let mut bindings = cpu::bindings(&packed, &params, bytemuck::cast_slice_mut(&mut records));
     for id in 0..count {
         let id = vector::Vec3::new(id.into(), 0.into(), 0.into());
         scalar::render_block(Mask::splat(true), &mut bindings, id);

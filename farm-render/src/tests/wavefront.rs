@@ -33,11 +33,7 @@ mod scene;
 fn the_choice_between_variants_is_measured_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let cache = Arc::new(DiskCache::open(folder.path(), 1 << 30).expect("it is made"));
-    let graphics = adapter::enumerate().into_iter().find_map(|found| match found.hardware {
-        Hardware::Gpu(adapter) if can_run(&adapter, Variant::Wavefront) => Some((found.info, adapter)),
-        _ => None,
-    });
-    let Some((info, adapter)) = graphics else { return };
+    let Some((info, adapter)) = graphics_adapter(Variant::Wavefront) else { return };
     let open = || calibrate::open(&info, &adapter, Checks::of_this_build(), Some(&cache)).expect("it opens");
     let kept = || {
         cache.flush();
