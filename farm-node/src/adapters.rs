@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use farm_core::{BlobDigest, RenderTask, TileImage};
-use farm_render::{AdapterInfo, DeviceScene, PreparedScene, Progress, RenderError, Renderer};
+use farm_render::{AdapterInfo, DeviceScene, NumaNode, PreparedScene, Progress, RenderError, Renderer};
 use farm_scene::Scene;
 use farm_wire::message::LaneDescription;
 
@@ -114,6 +114,33 @@ fn choose_without_cpu(
     }
 }
 
+/// The lanes of the processor: one for each NUMA node, with threads of its own and
+/// the scene in its own memory. So many `threads` fill one node after the other,
+/// and those that get none have no lane. Where the system tells of one node or
+/// none, there is one lane, whose threads the system places.
+pub(crate) fn processor_lanes(
+    nodes: Vec<NumaNode>,
+    threads: Option<NonZeroUsize>,
+) -> Vec<(Option<NumaNode>, Option<NonZeroUsize>)> {
+    if nodes.len() < 2 {
+        return vec![(None, threads)];
+    }
+    let room: usize = nodes.iter().map(|node| node.threads().get()).sum();
+    let mut left = threads.map_or(room, NonZeroUsize::get);
+    let last = nodes.len() - 1;
+    let mut lanes = Vec::new();
+    for (place, node) in nodes.into_iter().enumerate() {
+        // More threads than there are processors: the last node gets the rest.
+        let most = if place == last { left } else { node.threads().get() };
+        let share = most.min(left);
+        left -= share;
+        if let Some(share) = NonZeroUsize::new(share) {
+            lanes.push((Some(node), Some(share)));
+        }
+    }
+    lanes
+}
+
 fn describe_known(adapters: &[AdapterInfo]) -> String {
     let names: Vec<_> = adapters.iter().map(|a| format!("{} `{}`", a.index, a.name)).collect();
     format!("there are: {}", names.join(", "))
@@ -203,6 +230,32 @@ mod tests {
         check_with_cpu(&["processor"], &AdapterChoice::All, true, &[0]);
         check(&["discrete-gpu"], &AdapterChoice::Cpu, &[]);
         check(&[], &AdapterChoice::All, &[]);
+    }
+
+    #[test]
+    fn threads_fill_one_numa_node_after_the_other() {
+        let check =
+            |processors: &[usize], threads: Option<usize>, expected: &[(Option<u32>, Option<usize>)]| {
+                let mut next = 0;
+                let mut node = |(index, &count): (usize, &usize)| {
+                    let first = next;
+                    next += count;
+                    NumaNode::new(u32::try_from(index).expect("there are few"), (first..next).collect())
+                };
+                let nodes = processors.iter().enumerate().filter_map(&mut node).collect();
+                let lanes: Vec<_> = processor_lanes(nodes, threads.and_then(NonZeroUsize::new))
+                    .into_iter()
+                    .map(|(node, threads)| (node.map(|node| node.index), threads.map(NonZeroUsize::get)))
+                    .collect();
+                assert_eq!(lanes, expected, "{processors:?}, {threads:?}");
+            };
+        check(&[], None, &[(None, None)]);
+        check(&[8], None, &[(None, None)]);
+        check(&[8], Some(3), &[(None, Some(3))]);
+        check(&[4, 6], None, &[(Some(0), Some(4)), (Some(1), Some(6))]);
+        check(&[4, 6], Some(3), &[(Some(0), Some(3))]);
+        check(&[4, 6], Some(5), &[(Some(0), Some(4)), (Some(1), Some(1))]);
+        check(&[4, 6], Some(20), &[(Some(0), Some(4)), (Some(1), Some(16))]);
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl Bench {
     ) -> Result<(), RenderError> {
         let cache = Some(Arc::clone(&self.cache));
         let began = Instant::now();
-        match Renderer::open(&OpenOptions { adapter: Some(adapter.clone()), threads, cache, variant }) {
+        let adapter = Some(adapter.clone());
+        match Renderer::open(&OpenOptions { adapter, threads, cache, variant, numa_node: None }) {
             Ok(renderer) => {
                 self.renderers.push(renderer);
                 self.open_times.push(began.elapsed());

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use farm_core::agent::LaneIndex;
 use farm_core::{BlobDigest, Limits, NodeId};
-use farm_render::{AdapterInfo, DiskCache, OpenOptions, RenderError, Renderer};
+use farm_render::{AdapterInfo, DiskCache, OpenOptions, Renderer, numa_nodes};
 use farm_wire::Credentials;
 use farm_wire::message::LaneDescription;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::adapters::{AdapterChoice, CpuLane, choose, list_for, shader_digest};
+use crate::adapters::{AdapterChoice, CpuLane, choose, list_for, processor_lanes, shader_digest};
 use crate::cache::Cache;
 use crate::driver::{Driver, Leaving, Setup};
 use crate::error::NodeError;
@@ -196,10 +196,13 @@ async fn open_lanes(
     let mut lanes = Vec::new();
     let mut trouble = None;
     let most = usize::try_from(config.limits.lanes_per_node).unwrap_or(usize::MAX);
-    for adapter in choose(&adapters, &config.adapter, config.cpu.is_some())?.into_iter().take(most) {
+    let chosen = choose(&adapters, &config.adapter, config.cpu.is_some())?;
+    for (adapter, options) in chosen.iter().flat_map(|adapter| ways_to_open(adapter, config)).take(most) {
         // A lane is numbered by its place among those that opened.
         let index = u32::try_from(lanes.len()).expect("a machine has a handful of adapters");
-        match open_lane(LaneIndex(index), &adapter, cache, config, events).await {
+        let open = move || Renderer::open(&options);
+        let load = scene::loader(Arc::clone(cache));
+        match Lane::start(LaneIndex(index), open, load, &config.node_limits, events.clone()).await {
             Ok(lane) => {
                 let LaneDescription { adapter, backend, .. } = &lane.description;
                 tracing::info!("lane {index}: {adapter} ({backend})");
@@ -207,7 +210,7 @@ async fn open_lanes(
             }
             Err(source) => {
                 tracing::warn!("adapter {} `{}` is left out: {source}", adapter.index, adapter.name);
-                trouble.get_or_insert(NodeError::Open { name: adapter.name, source });
+                trouble.get_or_insert(NodeError::Open { name: adapter.name.clone(), source });
             }
         }
     }
@@ -218,17 +221,25 @@ async fn open_lanes(
     }
 }
 
-async fn open_lane(
-    lane: LaneIndex,
-    adapter: &AdapterInfo,
-    cache: &Arc<Cache>,
+/// How an adapter is opened: the processor once for each of its lanes.
+fn ways_to_open<'a>(
+    adapter: &'a AdapterInfo,
     config: &NodeConfig,
-    events: &mpsc::Sender<LaneEvent>,
-) -> Result<Lane, RenderError> {
-    let threads = config.cpu.filter(|_| adapter.is_native()).and_then(|cpu| cpu.threads);
-    let cache_of_scenes = config.disk_cache.clone();
-    let options =
-        OpenOptions { adapter: Some(adapter.clone()), threads, cache: cache_of_scenes, variant: None };
-    let open = move || Renderer::open(&options);
-    Lane::start(lane, open, scene::loader(Arc::clone(cache)), &config.node_limits, events.clone()).await
+) -> impl Iterator<Item = (&'a AdapterInfo, OpenOptions)> {
+    let ways = if adapter.is_native() {
+        processor_lanes(numa_nodes(), config.cpu.and_then(|cpu| cpu.threads))
+    } else {
+        vec![(None, None)]
+    };
+    let cache = config.disk_cache.clone();
+    ways.into_iter().map(move |(numa_node, threads)| {
+        let options = OpenOptions {
+            adapter: Some(adapter.clone()),
+            threads,
+            numa_node,
+            cache: cache.clone(),
+            variant: None,
+        };
+        (adapter, options)
+    })
 }

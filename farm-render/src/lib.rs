@@ -48,6 +48,7 @@ use prepared::Form;
 use shaders::native::Width;
 use upload::ScenePlace;
 
+pub use cpu::{NumaNode, numa_nodes};
 pub use device::Variant;
 pub use disk_cache::DiskCache;
 pub use prepared::{PreparationTimes, PreparedScene};
@@ -159,8 +160,11 @@ pub struct OpenOptions {
     /// One of [`adapters`]; `None` takes the best.
     pub adapter: Option<AdapterInfo>,
     /// Threads to render on where the adapter is the processor; `None` takes
-    /// all that this process may use.
+    /// all that this process may use, or all of the NUMA node.
     pub threads: Option<NonZeroUsize>,
+    /// The NUMA node to stay on where the adapter is the processor; `None` leaves
+    /// the threads to the system.
+    pub numa_node: Option<NumaNode>,
     /// Where to keep what is costly to make.
     pub cache: Option<Arc<DiskCache>>,
     /// The kernels that a graphics adapter is to run; `None` takes those that
@@ -209,7 +213,10 @@ impl Renderer {
                     None => calibrate::open(&found.info, &adapter, checks, cache),
                 }
             }
-            Hardware::Cpu => Self::open_cpu(found.info, options.threads, Width::widest()),
+            Hardware::Cpu => {
+                let node = options.numa_node.clone();
+                Self::open_cpu(found.info.index, options.threads, node, Width::widest())
+            }
         };
         Ok(Self { cache: options.cache.clone(), ..opened? })
     }
@@ -226,13 +233,19 @@ impl Renderer {
         Ok(Self { info, engine: Engine::Gpu(Box::new(device)), cache: None, class: OnceLock::new() })
     }
 
-    fn open_cpu(info: AdapterInfo, threads: Option<NonZeroUsize>, width: Width) -> Result<Self, RenderError> {
-        let threads = threads.unwrap_or_else(cpu::all_threads);
-        let info = cpu::describe(info.index, threads, width);
-        tracing::debug!(processor = info.name, driver = info.driver, "processor opened");
+    fn open_cpu(
+        index: usize,
+        threads: Option<NonZeroUsize>,
+        numa_node: Option<NumaNode>,
+        width: Width,
+    ) -> Result<Self, RenderError> {
+        let all = || numa_node.as_ref().map_or_else(cpu::all_threads, NumaNode::threads);
+        let threads = threads.unwrap_or_else(all);
+        let info = cpu::describe(index, threads, width);
+        tracing::debug!(processor = info.name, driver = info.driver, ?numa_node, "processor opened");
         Ok(Self {
             info,
-            engine: Engine::Cpu(Cpu::open(threads, width)?),
+            engine: Engine::Cpu(Cpu::open(threads, numa_node, width)?),
             cache: None,
             class: OnceLock::new(),
         })

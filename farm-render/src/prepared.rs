@@ -76,14 +76,21 @@ impl PreparedScene {
     /// Reads a scene that was kept, if it was.
     pub(crate) fn recall(cache: &DiskCache, engine: &Engine, scene: BlobDigest) -> Option<Self> {
         let began = Instant::now();
-        let (form, cameras) = cache.read(key(engine, scene), |input| {
+        let read_gpu = |input: &mut Input| {
             let cameras = read_cameras(input)?;
-            let form = match engine {
-                Engine::Gpu(_) => Form::Gpu(read_arrays(input)?),
-                Engine::Cpu(_) => Form::Cpu(CpuScene::with_tree(read_arrays(input)?, WideTree::read(input)?)),
-            };
-            Ok((form, cameras))
-        })?;
+            Ok((Form::Gpu(read_arrays(input)?), cameras))
+        };
+        let read_cpu = |input: &mut Input| {
+            let cameras = read_cameras(input)?;
+            let (arrays, tree) = (read_arrays(input)?, WideTree::read(input)?);
+            Ok((Form::Cpu(CpuScene::with_tree(arrays, tree)), cameras))
+        };
+        let key = key(engine, scene);
+        let (form, cameras) = match engine {
+            Engine::Gpu(_) => cache.read(key, read_gpu)?,
+            // What its threads read, they also write to memory of theirs.
+            Engine::Cpu(cpu) => cpu.install(|| cache.read(key, read_cpu))?,
+        };
         let times = PreparationTimes { recall: began.elapsed(), ..PreparationTimes::default() };
         tracing::debug!(scene = %scene, ?times, "scene recalled");
         Some(Self { form: Arc::new(form), cameras: cameras.into(), times })

@@ -10,6 +10,7 @@ mod avx2;
 mod batch;
 #[cfg(target_arch = "x86_64")]
 mod lanes16;
+mod numa;
 mod portable;
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other processor walks it"))]
 mod quad;
@@ -30,6 +31,7 @@ use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
 use crate::pack::PackedScene;
 use crate::{AdapterInfo, NATIVE, Progress, RenderError};
+pub use numa::{NumaNode, numa_nodes};
 use traverse::Traversal;
 pub(crate) use tree::WideTree;
 
@@ -154,11 +156,22 @@ fn processor_name() -> String {
 }
 
 impl Cpu {
-    /// Starts the threads.
-    pub(crate) fn open(threads: NonZeroUsize, width: Width) -> Result<Self, RenderError> {
+    /// Starts the threads, on the processors of a NUMA node where one is given.
+    pub(crate) fn open(
+        threads: NonZeroUsize,
+        numa_node: Option<NumaNode>,
+        width: Width,
+    ) -> Result<Self, RenderError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.get())
             .thread_name(|index| format!("render {index}"))
+            .start_handler(move |_| {
+                if let Some(node) = &numa_node
+                    && let Err(error) = node.bind_thread()
+                {
+                    tracing::warn!("a thread is not bound to NUMA node {}: {error}", node.index);
+                }
+            })
             .build()
             .map_err(|error| RenderError::DeviceLost(error.to_string()))?;
         Ok(Self { pool, width })

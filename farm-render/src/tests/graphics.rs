@@ -7,7 +7,6 @@ use shaders::native::Width;
 
 use super::*;
 use crate::class::{probe_scene, probe_task};
-use crate::cpu;
 use crate::device::{Checks, Variant};
 
 /// One renderer for all tests: compiling the kernel takes a while.
@@ -46,9 +45,7 @@ fn bits_do_not_depend_on_run_time_checks() {
 #[test]
 fn adapters_and_the_processor_agree_on_most_pixels() {
     let (scene, task) = (probe_scene(), probe_task());
-    let threads = cpu::all_threads();
-    let widest = Width::widest();
-    let native = Renderer::open_cpu(cpu::describe(0, threads, widest), None, widest).expect("threads start");
+    let native = Renderer::open_cpu(0, None, None, Width::widest()).expect("threads start");
     let (ours, theirs) = (render_on(&native, &scene, &task), render(&scene, &task));
     let close = |(a, b): (&[f32; 4], &[f32; 4])| {
         a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-3 * a.abs().max(b.abs()).max(1e-3))

@@ -14,7 +14,7 @@ use shaders::native::Width;
 
 use crate::adapter::{self, Hardware};
 use crate::device::{Checks, Variant, can_run};
-use crate::{AdapterInfo, Renderer, cpu};
+use crate::{AdapterInfo, Renderer};
 
 mod graphics;
 mod native;
@@ -36,8 +36,7 @@ fn open_graphics(checks: Checks, variant: Variant) -> Option<Renderer> {
 
 /// The processor, with all its threads.
 fn open_processor(width: Width) -> Renderer {
-    let threads = cpu::all_threads();
-    Renderer::open_cpu(cpu::describe(0, threads, width), Some(threads), width).expect("threads start")
+    Renderer::open_cpu(0, None, None, width).expect("threads start")
 }
 
 /// A whole square frame.

@@ -21,7 +21,7 @@ fn renderer() -> &'static Renderer {
 }
 
 fn open(threads: NonZeroUsize, width: Width) -> Renderer {
-    Renderer::open_cpu(cpu::describe(0, threads, width), Some(threads), width).expect("threads start")
+    Renderer::open_cpu(0, Some(threads), None, width).expect("threads start")
 }
 
 fn render(scene: &Scene, task: &RenderTask) -> TileImage {

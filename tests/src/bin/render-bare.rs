@@ -99,7 +99,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         None => None,
     };
     let variant = arguments.wavefront.then_some(Variant::Wavefront);
-    let renderer = Renderer::open(&OpenOptions { adapter, threads, cache: None, variant })?;
+    let renderer = Renderer::open(&OpenOptions { adapter, threads, variant, ..OpenOptions::default() })?;
     let scene = renderer.load(&loaded.scene)?;
     eprintln!("{} ({})", renderer.adapter().name, renderer.adapter().driver);
     eprintln!("opened and uploaded in {:.3} s", loading.elapsed().as_secs_f64());
