@@ -16,8 +16,8 @@ use crate::prepared::SOURCES;
 use crate::{Engine, RenderError, Renderer};
 
 /// Edge of the probe's picture in pixels, and its samples.
-const PROBE_EDGE: u32 = 48;
-const PROBE_SAMPLES: u32 = 32;
+const PROBE_EDGE: u32 = 32;
+const PROBE_SAMPLES: u32 = 16;
 
 /// Renders the probe and hashes its bits with what the adapter says it is.
 pub(crate) fn numeric_class(renderer: &Renderer) -> Result<BlobDigest, RenderError> {

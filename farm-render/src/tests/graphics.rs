@@ -40,7 +40,7 @@ fn bits_do_not_depend_on_run_time_checks() {
 }
 
 /// WGSL lets a driver fuse and reorder, so that a few samples take another
-/// branch; at 32 samples a pixel those show as pixels that differ by more than
+/// branch; at 16 samples a pixel those show as pixels that differ by more than
 /// rounding. The probe has every feature on little room, which is the worst case.
 #[test]
 fn adapters_and_the_processor_agree_on_most_pixels() {
