@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use farm_master::{Master, MasterConfig, MasterError};
-use farm_node::{AdapterChoice, CpuLane, DiskCache, Door, Node, NodeConfig, NodeError};
+use farm_node::{AdapterChoice, CpuLane, DiskCache, Door, NodeConfig, NodeError, OpenNode};
 use farm_wire::{Credentials, Role, Ticket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -117,13 +117,15 @@ async fn run_node(
     lanes: Lanes,
     ready: mpsc::Sender<Door>,
 ) -> Result<(), Failure> {
-    let credentials = Credentials::join(&ticket, &name).await?;
     // The cache is private to this process and gone with it: it holds the one
     // scene that is rendered, however large.
     let Lanes { adapter, cpu, disk_cache } = lanes;
     let cache_bytes = u64::MAX;
-    let config = NodeConfig { adapter, cpu, disk_cache, cache_bytes, ..NodeConfig::new(credentials, cache) };
-    let node = Node::start(config).await.map_err(|error| node_failure(&error))?;
+    let config = NodeConfig { adapter, cpu, disk_cache, cache_bytes, ..NodeConfig::new(cache) };
+    let opening = async { OpenNode::open(config).await.map_err(|error| node_failure(&error)) };
+    let joining = async { Ok(Credentials::join(&ticket, &name).await?) };
+    let (node, credentials) = tokio::try_join!(opening, joining)?;
+    let node = node.connect(credentials);
     if ready.send(node.door()).await.is_err() {
         node.leave_at_once();
     }

@@ -57,15 +57,6 @@ pub fn shader_digest() -> BlobDigest {
     farm_render::shader_digest()
 }
 
-/// Finds out whether the adapters that a choice names are there, before a
-/// ticket is used up. Asks the drivers, as [`list_adapters`] does.
-///
-/// # Errors
-/// [`NodeError::NoAdapter`] or [`NodeError::UnknownAdapter`].
-pub fn check_adapters(choice: &AdapterChoice) -> Result<(), NodeError> {
-    choose(&list_for(choice), choice, false).map(|_| ())
-}
-
 /// Whether an adapter is a program on the processor.
 fn is_software(adapter: &AdapterInfo) -> bool {
     adapter.kind == "cpu"

@@ -5,8 +5,8 @@
 //! against limits and plan, blobs against their digests, scenes are validated
 //! data. A hostile master costs a node time, and disk up to the cache's limit.
 //!
-//! [`Node::start`] opens the adapters and keeps the node connected;
-//! [`Node::drain`] and [`Node::wait`] end it in order. [`bench`] says how fast
+//! [`OpenNode::open`] opens the adapters and [`OpenNode::connect`] keeps the node
+//! connected; [`Node::drain`] and [`Node::wait`] end it in order. [`bench`] says how fast
 //! this machine's adapters are.
 
 mod adapters;
@@ -25,9 +25,9 @@ mod scene;
 #[cfg(test)]
 mod testing;
 
-pub use adapters::{AdapterChoice, CpuLane, check_adapters, list_adapters, shader_digest};
+pub use adapters::{AdapterChoice, CpuLane, list_adapters, shader_digest};
 pub use environment::leave_out_device_select;
 pub use error::NodeError;
 pub use farm_render::{AdapterInfo, DiskCache};
 pub use limits::NodeLimits;
-pub use node::{Door, Node, NodeConfig};
+pub use node::{Door, Node, NodeConfig, OpenNode};

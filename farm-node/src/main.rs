@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use farm_node::{AdapterInfo, DiskCache, Door, Node, NodeConfig, NodeError, check_adapters, list_adapters};
+use farm_node::{AdapterInfo, DiskCache, Door, NodeConfig, NodeError, OpenNode, list_adapters};
 use farm_wire::ticket::ParseTicketError;
 use farm_wire::{Credentials, Role, Ticket, WireError};
 
@@ -154,14 +154,12 @@ async fn join(options: JoinOptions) -> Result<(), Failure> {
         let earlier = Credentials::load(&home.credentials())?;
         return Err(Failure::AlreadyJoined(earlier.identity().name.clone()));
     }
-    let choice = options.run.choice();
-    let checking = tokio::task::spawn_blocking(move || check_adapters(&choice));
-    checking.await.map_err(|_| NodeError::Panicked("list of adapters"))??;
+    let node = open(&home, &options.run).await?;
     let name = options.name.unwrap_or_else(home::machine_name);
     let credentials = Credentials::join(&ticket, &name).await?;
     credentials.save(&home.credentials())?;
     tracing::info!("joined as node `{name}`; from now on `farm-node run` is enough");
-    render(credentials, &home, &options.run).await
+    render(node, credentials).await
 }
 
 /// The part of the cache's size that is for scenes as adapters read them, which
@@ -175,10 +173,11 @@ async fn run(options: RunOptions) -> Result<(), Failure> {
         return Err(Failure::NotJoined);
     }
     let credentials = Credentials::load(&home.credentials())?;
-    render(credentials, &home, &options).await
+    render(open(&home, &options).await?, credentials).await
 }
 
-async fn render(credentials: Credentials, home: &Home, options: &RunOptions) -> Result<(), Failure> {
+/// Opens the adapters that were asked for.
+async fn open(home: &Home, options: &RunOptions) -> Result<OpenNode, Failure> {
     let cache = options.cache.clone().unwrap_or_else(|| home.cache());
     let prepared_bytes = options.cache_size.0 / PREPARED_SHARE;
     let disk_cache = match DiskCache::open(&cache.join("prepared"), prepared_bytes) {
@@ -193,9 +192,14 @@ async fn render(credentials: Credentials, home: &Home, options: &RunOptions) -> 
         disk_cache,
         adapter: options.choice(),
         cpu: options.cpu(),
-        ..NodeConfig::new(credentials, cache)
+        ..NodeConfig::new(cache)
     };
-    let node = Node::start(config).await?;
+    Ok(OpenNode::open(config).await?)
+}
+
+/// Renders for the master until told to leave.
+async fn render(node: OpenNode, credentials: Credentials) -> Result<(), Failure> {
+    let node = node.connect(credentials);
     let signals = tokio::spawn(leave_on_signals(node.door()));
     let outcome = node.wait().await;
     signals.abort();

@@ -20,10 +20,8 @@ use crate::lane::{Lane, LaneEvent};
 use crate::limits::NodeLimits;
 use crate::{link, scene};
 
-/// What a node needs to know.
+/// What a node needs to know, but for its master.
 pub struct NodeConfig {
-    /// Who it is and where its master is.
-    pub credentials: Credentials,
     /// Folder of its cache; several nodes may share one.
     pub cache: PathBuf,
     /// Bytes that the cache may hold.
@@ -47,9 +45,8 @@ impl NodeConfig {
 
     /// A node with the usual bounds, on every hardware adapter.
     #[must_use]
-    pub fn new(credentials: Credentials, cache: PathBuf) -> Self {
+    pub fn new(cache: PathBuf) -> Self {
         Self {
-            credentials,
             cache,
             cache_bytes: Self::CACHE_BYTES,
             disk_cache: None,
@@ -61,37 +58,35 @@ impl NodeConfig {
     }
 }
 
-/// A running node. Dropping it (and every [`Door`] of it) stops it without
-/// handing anything back; see [`Node::drain`] and [`Node::wait`].
-pub struct Node {
-    lanes: Vec<LaneDescription>,
-    door: Door,
-    driver: JoinHandle<Result<(), NodeError>>,
+/// A node whose adapters are open, and which has no master yet: nobody's ticket is
+/// used up for a machine that cannot render.
+pub struct OpenNode {
+    pub(crate) shader_digest: BlobDigest,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) lane_events: mpsc::Receiver<LaneEvent>,
+    pub(crate) limits: Limits,
+    pub(crate) node_limits: NodeLimits,
 }
 
-impl Node {
-    /// Opens the adapters and starts to connect. From then on the node
-    /// connects by itself whenever it is disconnected, for ever.
+impl OpenNode {
+    /// Opens the adapters.
     ///
     /// # Errors
     /// No adapter could be opened, or the cache could not.
-    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+    pub async fn open(config: NodeConfig) -> Result<Self, NodeError> {
         let cache = open_cache(config.cache.clone(), config.cache_bytes).await?;
         let (events, lane_events) = mpsc::channel(config.node_limits.lane_events);
         let lanes = open_lanes(&config, &cache, &events).await?;
-        drop(events);
-        Ok(Self::start_with(config, shader_digest(), cache, lanes, lane_events))
+        let NodeConfig { limits, node_limits, .. } = config;
+        Ok(Self { shader_digest: shader_digest(), cache, lanes, lane_events, limits, node_limits })
     }
 
-    /// Starts a node on lanes that are already open.
-    pub(crate) fn start_with(
-        config: NodeConfig,
-        shader_digest: BlobDigest,
-        cache: Arc<Cache>,
-        lanes: Vec<Lane>,
-        lane_events: mpsc::Receiver<LaneEvent>,
-    ) -> Self {
-        let NodeConfig { credentials, limits, node_limits, .. } = config;
+    /// Starts to connect to the master that the credentials name. From then on the
+    /// node connects by itself whenever it is disconnected, for ever.
+    #[must_use]
+    pub fn connect(self, credentials: Credentials) -> Node {
+        let Self { shader_digest, cache, lanes, lane_events, limits, node_limits } = self;
         let credentials = Arc::new(credentials);
         let descriptions = lanes.iter().map(|lane| lane.description.clone()).collect();
         let (link_sender, link_events) = mpsc::channel(node_limits.incoming_messages);
@@ -109,9 +104,19 @@ impl Node {
         };
         tokio::spawn(link::keep(credentials, node_limits, link_sender));
         let driver = tokio::spawn(Driver::new(setup).run());
-        Self { lanes: descriptions, door: Door { leaving }, driver }
+        Node { lanes: descriptions, door: Door { leaving }, driver }
     }
+}
 
+/// A running node. Dropping it (and every [`Door`] of it) stops it without
+/// handing anything back; see [`Node::drain`] and [`Node::wait`].
+pub struct Node {
+    lanes: Vec<LaneDescription>,
+    door: Door,
+    driver: JoinHandle<Result<(), NodeError>>,
+}
+
+impl Node {
     /// Its lanes, one for each adapter.
     #[must_use]
     pub fn lanes(&self) -> &[LaneDescription] {

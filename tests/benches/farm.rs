@@ -15,7 +15,7 @@ use farm_core::{
 };
 use farm_master::{Master, MasterConfig};
 use farm_node::bench::median;
-use farm_node::{AdapterChoice, Node, NodeConfig};
+use farm_node::{AdapterChoice, Node, NodeConfig, OpenNode};
 use farm_render::{DeviceScene, OpenOptions, Renderer};
 use farm_scene::{LoadOptions, PackedScene, load, pack};
 use farm_wire::message::{Request, Response};
@@ -73,9 +73,8 @@ async fn start_farm(packed: &PackedScene) -> Farm {
     let life = Duration::from_secs(60);
     let ticket = |name, role| master.create_ticket(name, role, life, Some(1)).expect("tickets can be made");
     let node = Credentials::join(&ticket("node", Role::Node), "node").await.expect("the node joins");
-    let config =
-        NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(node, folder.path().join("cache")) };
-    let node = Node::start(config).await.expect("the node starts");
+    let config = NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(folder.path().join("cache")) };
+    let node = OpenNode::open(config).await.expect("the adapter opens").connect(node);
     let artist =
         Credentials::join(&ticket("artist", Role::Artist), "artist").await.expect("the artist joins");
     let client = Client::connect(&artist).await.expect("the artist connects");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use farm_master::{Master, MasterConfig};
-use farm_node::{AdapterChoice, Node, NodeConfig};
+use farm_node::{AdapterChoice, NodeConfig, OpenNode};
 use farm_wire::{Credentials, Role, Ticket};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -505,9 +505,8 @@ async fn submitted_jobs_are_rendered_once_and_uploaded_once() {
     let master = start_master(&studio).await;
     let node_ticket = ticket(&master, Role::Node, HOUR);
     let credentials = Credentials::join(&node_ticket, "box").await.expect("the node may join");
-    let config =
-        NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(credentials, studio.path("cache")) };
-    let node = Node::start(config).await.expect("the node starts");
+    let config = NodeConfig { adapter: AdapterChoice::Best, ..NodeConfig::new(studio.path("cache")) };
+    let node = OpenNode::open(config).await.expect("the adapter opens").connect(credentials);
     let login = format!("login {} --name ada", ticket(&master, Role::Artist, HOUR));
     let there = tokio::task::block_in_place(|| {
         studio.farm(&login).assert().success();

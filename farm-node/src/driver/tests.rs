@@ -11,7 +11,7 @@ use farm_wire::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::node::{Node, NodeConfig};
+use crate::node::{Node, OpenNode};
 use crate::testing::{
     PIXEL, RENDER, SHADERS, Stage, TILE_SIZE, WAIT, any_scene, attributes, lane, quick_limits, spec, tile,
 };
@@ -71,12 +71,10 @@ impl Farm {
         let stage = Arc::default();
         let (events, lane_events) = mpsc::channel(16);
         let lanes = vec![lane(&stage, any_scene(&stage), events).await];
-        let config = NodeConfig {
-            limits: Limits { progress_interval: Duration::from_millis(1), ..Limits::default() },
-            node_limits: NodeLimits { leave_timeout: Duration::from_secs(20), ..quick_limits() },
-            ..NodeConfig::new(credentials, folder.path().join("cache"))
-        };
-        let node = Node::start_with(config, SHADERS, cache, lanes, lane_events);
+        let limits = Limits { progress_interval: Duration::from_millis(1), ..Limits::default() };
+        let node_limits = NodeLimits { leave_timeout: Duration::from_secs(20), ..quick_limits() };
+        let node = OpenNode { shader_digest: SHADERS, cache, lanes, lane_events, limits, node_limits };
+        let node = node.connect(credentials);
         Self { server, node, stage, identity, folder }
     }
 
