@@ -1,6 +1,11 @@
 //! Hashes this crate's sources: what they prepare is kept on disk under that
-//! hash, so that no build reads what another build made differently.
+//! hash, so that no build reads what another build made differently. And computes
+//! the tables that the kernel reads.
 
+#[path = "src/tables/integrals.rs"]
+mod integrals;
+
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +22,26 @@ fn main() {
         hasher.update(&text);
     }
     let folder = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts");
-    let path = Path::new(&folder).join("sources.digest");
-    fs::write(&path, hasher.finalize().as_bytes()).expect("OUT_DIR can be written");
+    let write = |name: &str, bytes: &[u8]| {
+        fs::write(Path::new(&folder).join(name), bytes).expect("OUT_DIR can be written");
+    };
+    write("sources.digest", hasher.finalize().as_bytes());
+    let (words, starts) = lay_out_tables();
+    write("tables.bin", &words);
+    write("tables.rs", starts.as_bytes());
+}
+
+/// The words of all tables, little-endian, and a constant for the first word of
+/// each.
+fn lay_out_tables() -> (Vec<u8>, String) {
+    let (mut bytes, mut starts) = (Vec::new(), String::new());
+    for (name, table) in ["ALBEDO", "GAUSSIAN", "BLACKMAN_HARRIS"].into_iter().zip(integrals::all_tables()) {
+        let start = bytes.len() / 4;
+        writeln!(starts, "/// The first word of this table.\npub(crate) const {name}: u32 = {start};")
+            .expect("writing to a string cannot fail");
+        bytes.extend(table.into_iter().flat_map(u32::to_le_bytes));
+    }
+    (bytes, starts)
 }
 
 /// The Rust files under a folder but its tests, in the order of their names.

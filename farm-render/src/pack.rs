@@ -10,7 +10,7 @@ use crate::geometry::Geometry;
 use crate::layout::{Instance, Light, Material, NONE, Node, Params, Triangle, material_flags};
 use crate::light::pack_lights;
 use crate::sky::pack_sky;
-use crate::tables::Tables;
+use crate::tables;
 use crate::texture::pack_materials;
 
 /// A scene's arrays, in the layout of `shaders/wgsl/layout.wgsl`.
@@ -86,11 +86,10 @@ pub(crate) fn to_f32(value: f64) -> f32 {
 
 /// Packs a scene.
 pub(crate) fn pack(scene: &Scene) -> Result<PackedScene, RenderError> {
-    let tables = Tables::shared();
-    let mut texels = tables.words.clone();
+    let mut texels: Vec<u32> = tables::words().collect();
     let materials = pack_materials(scene, &mut texels);
     let mut geometry = Geometry::pack(scene)?;
-    let mut params = Params { albedo_table: tables.albedo, root: geometry.root, ..Params::zeroed() };
+    let mut params = Params { albedo_table: tables::ALBEDO, root: geometry.root, ..Params::zeroed() };
     let mut sky = None;
     match &scene.environment {
         Environment::Constant(radiance) => params.sky = radiance.extend(0.0).to_array(),

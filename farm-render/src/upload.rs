@@ -11,7 +11,7 @@ use crate::device::{Device, Kernels};
 use crate::layout::{Params, SCENE_BUFFERS};
 use crate::pack::{PackedScene, to_f32};
 use crate::prepared::{Form, PreparedScene};
-use crate::tables::Tables;
+use crate::tables;
 use crate::{Engine, RenderError};
 
 /// A scene in an adapter's memory.
@@ -73,7 +73,7 @@ impl DeviceScene {
             .ok()
             .and_then(|index| self.cameras.get(index))
             .ok_or(RenderError::NoCamera { index: camera, count })?;
-        let (filter_kind, filter_table) = Tables::shared().filter(filter);
+        let (filter_kind, filter_table) = tables::filter(filter);
         let mut params = Params {
             width: task.resolution.width,
             height: task.resolution.height,
