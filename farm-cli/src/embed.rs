@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use farm_master::blobs::BlobError;
 use farm_master::{Master, MasterConfig, MasterError};
+use farm_node::cache::{Cache, CacheError};
 use farm_node::{AdapterChoice, CpuLane, DiskCache, Door, NodeConfig, NodeError, OpenNode};
+use farm_scene::PackedScene;
 use farm_wire::{Credentials, Role, Ticket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::output::{Failure, describe};
 use crate::requests::Link;
+use crate::spec::digest_of;
+use crate::submit::all_blobs;
 
 /// Tickets of an embedded farm are used within its first seconds.
 const TICKET_LIFE: Duration = Duration::from_secs(600);
@@ -35,6 +40,8 @@ pub(crate) struct Lanes {
 /// A master and its nodes.
 pub(crate) struct EmbeddedFarm {
     master: Master,
+    /// The nodes' folder of blobs.
+    cache: PathBuf,
     /// One task for each node, from its start to its end.
     nodes: JoinSet<Result<(), Failure>>,
     /// The doors of nodes as they stand ready.
@@ -53,13 +60,33 @@ impl EmbeddedFarm {
         // One place is enough: nodes that stand ready while nobody looks wait.
         let (said_ready, ready) = mpsc::channel(1);
         let mut nodes = JoinSet::new();
+        let cache = folder.join("cache");
         for number in 1..=count {
             let name = format!("node-{number}");
             let ticket = ticket(&master, &name, Role::Node)?;
-            let cache = folder.join("cache");
-            nodes.spawn(run_node(ticket, name, cache, lanes.clone(), said_ready.clone()));
+            nodes.spawn(run_node(ticket, name, cache.clone(), lanes.clone(), said_ready.clone()));
         }
-        Ok(Self { master, nodes, ready, doors: Vec::new(), first_ready: None })
+        Ok(Self { master, cache, nodes, ready, doors: Vec::new(), first_ready: None })
+    }
+
+    /// Puts a scene's blobs where the master and the nodes keep them, which is
+    /// quicker than sending them from this process to itself.
+    pub(crate) async fn store(&self, packed: Arc<PackedScene>) -> Result<(), Failure> {
+        let (store, scene) = (self.master.blobs(), Arc::clone(&packed));
+        let storing = tokio::task::spawn_blocking(move || {
+            let mut blobs = all_blobs(&scene);
+            blobs.try_for_each(|blob| store.store(digest_of(blob), &blob.bytes))
+        });
+        let folder = self.cache.clone();
+        let caching = tokio::task::spawn_blocking(move || {
+            let cache = Cache::open(&folder, u64::MAX)?;
+            let mut blobs = all_blobs(&packed);
+            blobs.try_for_each(|blob| cache.store(digest_of(blob), &blob.bytes))
+        });
+        let broke = |error| Failure::job_failed(format!("storing the scene failed: {error}"));
+        let (stored, cached) = tokio::try_join!(storing, caching).map_err(broke)?;
+        stored.map_err(|error: BlobError| Failure::job_failed(describe(&error)))?;
+        cached.map_err(|error: CacheError| Failure::job_failed(describe(&error)))
     }
 
     /// Connects to the master as an artist.

@@ -20,7 +20,7 @@ use crate::output::{Failure, float, human_count, print_json, print_text};
 use crate::progress::Progress;
 use crate::requests::Link;
 use crate::spec::{JobOptions, Prepared, prepare};
-use crate::submit::{send_job, upload};
+use crate::submit::{all_blobs, byte_count, send_job};
 
 /// An adapter that worked on the job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -73,7 +73,7 @@ struct Report {
     /// Digest of the scene's manifest.
     scene: BlobDigest,
     shader_digest: BlobDigest,
-    uploaded_bytes: u64,
+    scene_bytes: u64,
     warnings: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ struct Rendered {
     prepared: PreparedNotes,
     followed: Followed,
     frames: Vec<FetchedFrame>,
-    uploaded_bytes: u64,
+    scene_bytes: u64,
     began: Instant,
     ended: Instant,
 }
@@ -167,8 +167,9 @@ async fn render(
     prepared.warnings.iter().for_each(|warning| progress.warn(warning));
 
     let Prepared { packed, spec, warnings, load_time } = prepared;
-    let mut link = farm.connect().await?;
-    let uploaded_bytes = upload(&mut link, &Arc::new(packed), progress).await?;
+    let scene_bytes = all_blobs(&packed).map(byte_count).sum();
+    let (link, ()) = tokio::try_join!(farm.connect(), farm.store(Arc::new(packed)))?;
+    let mut link = link;
     let job = send_job(&link, spec.clone()).await?;
     let submitted = Instant::now();
     let mut collector = Collector::new(job, outputs.exr, outputs.png, command.half);
@@ -183,7 +184,7 @@ async fn render(
         prepared: PreparedNotes { spec, warnings, seconds_load: load_time.as_secs_f64() },
         followed,
         frames: collector.into_frames(),
-        uploaded_bytes,
+        scene_bytes,
         began: farm.first_ready().map_or(submitted, |ready| ready.max(submitted)),
         ended,
     })
@@ -223,7 +224,7 @@ async fn close(link: &Link) {
 
 /// What is told about a rendered job.
 fn report(rendered: Rendered, command: &RenderCommand, started: Instant) -> Result<Report, Failure> {
-    let Rendered { prepared, followed, frames, uploaded_bytes, began, ended } = rendered;
+    let Rendered { prepared, followed, frames, scene_bytes, began, ended } = rendered;
     let first = frames.first().ok_or_else(|| Failure::job_failed("the job is done but has no frames"))?;
     let view = followed.last.view;
     let adapters = distinct_adapters(&followed.last.lanes);
@@ -259,7 +260,7 @@ fn report(rendered: Rendered, command: &RenderCommand, started: Instant) -> Resu
         nodes: command.nodes,
         scene: prepared.spec.scene,
         shader_digest: prepared.spec.shader_digest,
-        uploaded_bytes,
+        scene_bytes,
         warnings: prepared.warnings,
         frames_detail: frames,
         adapters,

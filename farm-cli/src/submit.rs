@@ -109,12 +109,12 @@ pub(crate) async fn send_job(link: &Link, spec: JobSpec) -> Result<JobId, Failur
 
 /// Every blob of a scene, the manifest last: a scene whose manifest is stored
 /// is stored whole, unless an upload is under way.
-fn all_blobs(packed: &PackedScene) -> impl Iterator<Item = &Blob> {
+pub(crate) fn all_blobs(packed: &PackedScene) -> impl Iterator<Item = &Blob> {
     packed.blobs.iter().chain([&packed.manifest])
 }
 
 /// A blob's length.
-fn byte_count(blob: &Blob) -> u64 {
+pub(crate) fn byte_count(blob: &Blob) -> u64 {
     u64::try_from(blob.bytes.len()).unwrap_or(u64::MAX)
 }
 

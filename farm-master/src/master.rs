@@ -28,6 +28,7 @@ pub struct Master {
     fingerprint: [u8; 32],
     addresses: Vec<String>,
     tickets: Tickets,
+    blobs: Arc<BlobStore>,
     driver: Option<JoinHandle<()>>,
     peers: JoinHandle<()>,
     stop: CancellationToken,
@@ -61,7 +62,7 @@ impl Master {
         let server = Arc::new(Server::bind(config.listen, &authority, book)?);
         let addresses = ticket_addresses(&config.advertise, server.local_address());
         note_addresses(&folder.addresses(), &addresses)?;
-        let farm = Arc::new(Farm::new(handle, blobs, frames, config.bounds));
+        let farm = Arc::new(Farm::new(handle, Arc::clone(&blobs), frames, config.bounds));
         let driver = tokio::spawn(driver.run());
         let peers = tokio::spawn(peers::serve(farm, Arc::clone(&server)));
         Ok(Self {
@@ -69,6 +70,7 @@ impl Master {
             fingerprint: authority.fingerprint(),
             addresses,
             tickets,
+            blobs,
             driver: Some(driver),
             peers,
             stop,
@@ -110,6 +112,12 @@ impl Master {
     /// The ticket book cannot be read.
     pub fn has_no_tickets(&self) -> Result<bool, MasterError> {
         Ok(self.tickets.list()?.is_empty())
+    }
+
+    /// Its blobs, where a program that embeds it can store what it has at hand.
+    #[must_use]
+    pub fn blobs(&self) -> Arc<BlobStore> {
+        Arc::clone(&self.blobs)
     }
 
     /// Stops: says goodbye to every peer, commits, frees the data folder.

@@ -157,6 +157,19 @@ impl Cache {
         Ok(())
     }
 
+    /// Stores a blob that this process has at hand; nodes that share the folder
+    /// find it and fetch nothing.
+    ///
+    /// # Errors
+    /// Names the file that could not be written.
+    pub fn store(&self, digest: BlobDigest, bytes: &[u8]) -> Result<(), CacheError> {
+        let _lock = self.lock(digest)?;
+        let path = self.path(digest);
+        let part = path.with_extension("part");
+        fs::write(&part, bytes).and_then(|()| fs::rename(&part, &path)).map_err(CacheError::file(&path))?;
+        self.admit(digest, false)
+    }
+
     /// Reads a blob and takes note of its use. The first time in this process
     /// its digest is compared; a blob that fails is deleted.
     ///

@@ -374,7 +374,7 @@ fn render_reports_what_it_made() {
         "pixel_digest",
         "tiles",
         "nodes",
-        "uploaded_bytes",
+        "scene_bytes",
         "warnings",
         "frames_detail",
     ] {
