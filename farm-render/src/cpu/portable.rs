@@ -88,11 +88,13 @@ impl Level for Portable {
                 far[child] = smaller(far_planes[child] * inverse + far_base, far[child]);
             }
         }
+        // The first child's bit is shifted like the others: compilers make vectors
+        // only of what is alike.
         let mut met = 0;
         for child in 0..8 {
-            met |= u32::from(near[child] <= far[child]) << child;
+            met |= u32::from(near[child] <= far[child]) << (child + 1);
         }
-        (met, near)
+        (met >> 1, near)
     }
 
     #[inline(always)]
