@@ -12,7 +12,6 @@ mod batch;
 mod lanes16;
 mod numa;
 mod portable;
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other processor walks it"))]
 mod quad;
 mod stack;
 mod traverse;

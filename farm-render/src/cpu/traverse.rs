@@ -165,7 +165,7 @@ impl Kind {
         let vectors =
             [(Self::Avx2, Vectors::<false>::are_here()), (Self::Avx512, Vectors::<true>::are_here())];
         #[cfg(not(target_arch = "x86_64"))]
-        let vectors = [];
+        let vectors: [(Self, bool); 0] = [];
         let vectors = vectors.into_iter().filter_map(|(kind, is_here)| is_here.then_some(kind));
         std::iter::once(Self::Portable).chain(vectors)
     }

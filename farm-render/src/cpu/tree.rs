@@ -72,12 +72,6 @@ impl Child {
     pub(super) const COUNT_SHIFT: u32 = 28;
     pub(super) const PLACE: u32 = (1 << Self::COUNT_SHIFT) - 1;
 
-    /// The bits of it that steps over many lanes read.
-    pub(super) const COUNT: u32 = 3 << Self::COUNT_SHIFT;
-
-    /// What taking the first entry from a leaf adds to it.
-    pub(super) const LESS_ONE: u32 = 1_u32.wrapping_sub(1 << Self::COUNT_SHIFT);
-
     /// A leaf without entries, which is how a walk ends.
     pub(super) const NOTHING: Self = Self(Self::LEAF);
 
@@ -90,13 +84,6 @@ impl Child {
         debug_assert!(first <= Self::PLACE && count <= 3, "build refuses more places");
         Self(Self::LEAF | count << Self::COUNT_SHIFT | first)
     }
-
-    /// A leaf without entries again, which is how a walk of many rays leaves an
-    /// instance.
-    pub(super) const LEAVE: Self = Self(Self::LEAF | 1);
-
-    /// The same, where a ray's next child is still to be taken from its stack.
-    pub(super) const PENDING: Self = Self(Self::LEAF | 2);
 
     pub(super) fn word(self) -> u32 {
         self.0
@@ -129,6 +116,23 @@ impl Child {
     pub(super) fn has_instances(self) -> bool {
         self.0 & Self::OF_INSTANCES != 0
     }
+}
+
+/// What only steps over many lanes read.
+#[cfg(target_arch = "x86_64")]
+impl Child {
+    /// The bits of a leaf's number of entries.
+    pub(super) const COUNT: u32 = 3 << Self::COUNT_SHIFT;
+
+    /// What taking the first entry from a leaf adds to it.
+    pub(super) const LESS_ONE: u32 = 1_u32.wrapping_sub(1 << Self::COUNT_SHIFT);
+
+    /// A leaf without entries again, which is how a walk of many rays leaves an
+    /// instance.
+    pub(super) const LEAVE: Self = Self(Self::LEAF | 1);
+
+    /// The same, where a ray's next child is still to be taken from its stack.
+    pub(super) const PENDING: Self = Self(Self::LEAF | 2);
 }
 
 /// A node: the boxes of 8 children, and what these are.
