@@ -4,7 +4,7 @@
 CARGO ?= cargo
 DEMO_OUT ?= target/demo
 
-.PHONY: help demo test bench lint deny
+.PHONY: help demo test bench arm lint deny
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,9 @@ test: ## All tests
 
 bench: ## Criterion benchmarks: kernel, scheduler, farm against bare kernel
 	$(CARGO) bench --workspace --locked --benches
+
+arm: ## Every scene on aarch64 under qemu: the same bits as here
+	@CARGO='$(CARGO)' sh scripts/arm.sh
 
 lint: ## Format and clippy, warnings as errors
 	$(CARGO) fmt --all --check
