@@ -204,5 +204,6 @@ const LIGHT_DIRECTIONAL: u32 = 3u;
 const LIGHT_SKY: u32 = 4u;
 
 const FILTER_BOX: u32 = 0u;
-// Entries of the inverse distribution of a filter, less one.
-const FILTER_INTERVALS: u32 = 1024u;
+// Octaves of a filter's table, and the bits that tell the parts of one.
+const FILTER_OCTAVES: u32 = 16u;
+const FILTER_PARTS_BITS: u32 = 6u;

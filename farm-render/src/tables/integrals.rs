@@ -4,10 +4,11 @@
 
 use std::f64::consts::PI;
 
-/// Intervals of a filter's inverse distribution, as the kernel has them.
-pub(crate) const FILTER_INTERVALS: usize = 1024;
+/// Octaves of a filter's table and parts of each, as the kernel has them.
+const FILTER_OCTAVES: u32 = 16;
+const FILTER_PARTS: u32 = 64;
 
-/// Steps of the numerical integration of a filter.
+/// Steps of the numerical integration of half a filter.
 const FILTER_STEPS: usize = 1 << 16;
 
 /// Radius of the filters other than the box, in pixels.
@@ -24,7 +25,7 @@ const LEAST_ALPHA: f64 = 1.0e-3;
 
 /// Every table's words, one after the other.
 pub(crate) fn all_tables() -> [Vec<u32>; 3] {
-    [albedo_table(), inverse_distribution(gaussian_window), inverse_distribution(blackman_harris_window)]
+    [albedo_table(), filter_distances(gaussian_window), filter_distances(blackman_harris_window)]
 }
 
 /// A Gaussian of standard deviation 0.5 pixels.
@@ -38,31 +39,42 @@ pub(crate) fn blackman_harris_window(x: f64) -> f64 {
     0.35875 - 0.48829 * turn.cos() + 0.14128 * (2.0 * turn).cos() - 0.01168 * (3.0 * turn).cos()
 }
 
-/// Offsets at evenly spaced values of a window's distribution, rounded to
-/// 2⁻²⁰ pixels.
+/// Distances from the centre, in pixels and rounded to 2⁻²⁰ of them, by the share
+/// of a window's half that lies further out: 0, then the parts of each octave from
+/// the smallest share to 1.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    reason = "counts are small, offsets are f32"
+    reason = "counts are small, distances are f32"
 )]
-pub(crate) fn inverse_distribution(window: fn(f64) -> f64) -> Vec<u32> {
-    let step = 2.0 * FILTER_RADIUS / FILTER_STEPS as f64;
-    let mut distribution = Vec::with_capacity(FILTER_STEPS + 1);
+pub(crate) fn filter_distances(window: fn(f64) -> f64) -> Vec<u32> {
+    let step = FILTER_RADIUS / FILTER_STEPS as f64;
+    // The integral from the edge to each step towards the centre.
+    let mut beyond = Vec::with_capacity(FILTER_STEPS + 1);
     let mut sum = 0.0;
-    distribution.push(sum);
+    beyond.push(sum);
     for i in 0..FILTER_STEPS {
-        sum += window(-FILTER_RADIUS + (i as f64 + 0.5) * step).max(0.0);
-        distribution.push(sum);
+        sum += window(FILTER_RADIUS - (i as f64 + 0.5) * step).max(0.0);
+        beyond.push(sum);
     }
-    let offset = |knot: usize| {
-        let wanted = sum * knot as f64 / FILTER_INTERVALS as f64;
-        let above = distribution.partition_point(|&value| value < wanted).clamp(1, FILTER_STEPS);
-        let (low, high) = (distribution[above - 1], distribution[above]);
+    let distance = |share: f64| {
+        let wanted = sum * share;
+        let after = beyond.partition_point(|&value| value < wanted).clamp(1, FILTER_STEPS);
+        let (low, high) = (beyond[after - 1], beyond[after]);
         let part = if high > low { (wanted - low) / (high - low) } else { 0.0 };
-        let offset = -FILTER_RADIUS + ((above - 1) as f64 + part) * step;
-        ((offset * 1_048_576.0).round() / 1_048_576.0) as f32
+        let distance = FILTER_RADIUS - ((after - 1) as f64 + part) * step;
+        (distance * 1_048_576.0).round() / 1_048_576.0
     };
-    (0..=FILTER_INTERVALS).map(|knot| offset(knot).to_bits()).collect()
+    (0..=FILTER_OCTAVES * FILTER_PARTS).map(|knot| (distance(knot_share(knot)) as f32).to_bits()).collect()
+}
+
+/// The share at a knot of a filter's table.
+fn knot_share(knot: u32) -> f64 {
+    let (octave, part) = (knot / FILTER_PARTS, f64::from(knot % FILTER_PARTS) / f64::from(FILTER_PARTS));
+    // The first octave begins at 0 and is as long as the second.
+    let shift = FILTER_OCTAVES.min(FILTER_OCTAVES + 1 - octave.max(1));
+    let start = if octave == 0 { 0.0 } else { 1.0 };
+    (start + part) / f64::from(1_u32 << (shift - 1))
 }
 
 /// Directional albedo of a GGX lobe with Schlick's Fresnel term: the part that
@@ -155,23 +167,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filter_tables_are_odd_and_span_the_radius() {
+    fn filter_tables_go_from_the_radius_to_the_centre() {
         for window in [gaussian_window, blackman_harris_window] {
-            let table: Vec<f32> = inverse_distribution(window).into_iter().map(f32::from_bits).collect();
-            assert!(table.is_sorted());
-            assert!(table[0] >= -1.5 && table[FILTER_INTERVALS] <= 1.5);
-            for i in 0..=FILTER_INTERVALS {
-                assert!((table[i] + table[FILTER_INTERVALS - i]).abs() < 1e-3, "knot {i}");
-            }
+            let table: Vec<f32> = filter_distances(window).into_iter().map(f32::from_bits).collect();
+            assert!(table.is_sorted_by(|a, b| a >= b));
+            assert_eq!((table[0], table[table.len() - 1]), (1.5, 0.0));
         }
     }
 
     #[test]
+    fn shares_double_from_octave_to_octave() {
+        let shares = [0, 32, 64, 128, 960, 992, 1024].map(knot_share);
+        let smallest = 2_f64.powi(-15);
+        assert_eq!(shares, [0.0, smallest / 2.0, smallest, smallest * 2.0, 0.5, 0.75, 1.0]);
+    }
+
+    #[test]
     fn gaussian_table_has_the_quartiles_of_a_truncated_gaussian() {
-        let table = inverse_distribution(gaussian_window);
+        let table = filter_distances(gaussian_window);
         // Φ⁻¹(0.25 · (Φ(3) − Φ(−3)) + Φ(−3)) / 2 = −0.33603 for σ = 1/2.
-        let quartile = f32::from_bits(table[FILTER_INTERVALS / 4]);
-        assert!((quartile + 0.3360).abs() < 1e-3, "{quartile}");
+        let quartile = f32::from_bits(table[15 * 64]);
+        assert!((quartile - 0.3360).abs() < 1e-3, "{quartile}");
     }
 
     #[test]
