@@ -1,5 +1,6 @@
 //! What the renderer must get right, on every backend: each file of tests but
-//! `native`, `graphics` and `wavefront` is part of all three.
+//! `native`, `graphics` and `wavefront` is part of all three; `sampling` tests the
+//! functions of the kernel by themselves.
 
 use std::f32::consts::PI;
 use std::ops::ControlFlow;
@@ -18,6 +19,7 @@ use crate::{AdapterInfo, Renderer};
 
 mod graphics;
 mod native;
+mod sampling;
 mod wavefront;
 
 /// The first adapter of a graphics API, if there is one that can run a variant.

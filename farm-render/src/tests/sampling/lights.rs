@@ -1,0 +1,285 @@
+//! Lights, the sky and the pixel's filter.
+
+use farm_core::PixelFilter;
+use farm_scene::{Environment, EnvironmentMap, Instance, Light, LightKind, Material, Mesh};
+use glam::{Affine3A, DVec3, Vec3 as Point};
+use shaders::native::scalar::{self, Hit, LightSample, Surface};
+use statrs::distribution::Normal;
+
+use super::super::{lambert, quad};
+use super::*;
+use crate::tables;
+
+#[test]
+fn lights_are_chosen_as_often_as_their_probability_says() {
+    let light = |i: u16| Light {
+        intensity: Point::splat(f32::from(i * i) * 0.01 + 0.001),
+        kind: LightKind::Point { position: Point::X * f32::from(i), range: f32::INFINITY },
+    };
+    let stage = Stage::new(&Scene { lights: (0..200).map(light).collect(), ..Scene::default() });
+    let mut random = Random(7);
+    let mut counts = vec![0.0; 200];
+    for _ in 0..SAMPLES {
+        let choice = random.lane();
+        let chosen = stage.run(|bindings| scalar::choose_light(ON, bindings, choice));
+        counts[u32::from(chosen) as usize] += 1.0;
+    }
+    let expected: Vec<f64> =
+        stage.packed.lights.iter().map(|light| f64::from(light.pick) * f64::from(SAMPLES)).collect();
+    assert_all_probable(&[("lights".into(), chi_square_p_value(&counts, &expected))]);
+}
+
+/// One emissive triangle, stretched and turned.
+fn triangle_light() -> Stage {
+    let mesh = Mesh { triangles: vec![[0, 1, 2]], ..quad(0) };
+    let transform = Affine3A::from_rotation_y(0.4)
+        * Affine3A::from_translation(Point::new(0.3, 0.2, -1.5))
+        * Affine3A::from_scale(Point::new(1.0, 1.5, 1.0));
+    let material = Material { emissive: Point::ONE, ..lambert(0.5) };
+    Stage::new(&Scene {
+        meshes: vec![mesh],
+        instances: vec![Instance { mesh: 0, transform }],
+        materials: vec![material],
+        ..Scene::default()
+    })
+}
+
+/// The corners of the stage's triangle in the world.
+fn corners(stage: &Stage) -> [DVec3; 3] {
+    let (triangle, rows) = (&stage.packed.triangles[0], &stage.packed.instances[0].to_world);
+    [triangle.a, triangle.b, triangle.c].map(|corner| {
+        let local = [0, 1, 2].map(|i| f64::from(f32::from_bits(corner[i])));
+        let row =
+            |row: &[f32; 4]| (0..3).map(|i| f64::from(row[i]) * local[i]).sum::<f64>() + f64::from(row[3]);
+        DVec3::new(row(&rows[0]), row(&rows[1]), row(&rows[2]))
+    })
+}
+
+fn draw_light(stage: &Stage, origin: DVec3, random: &mut Random) -> LightSample {
+    let (choice, bits, cell) = (random.lane(), random.pair(), random.lane());
+    stage.run(|bindings| scalar::sample_light(ON, bindings, lanes(origin), choice, bits, cell))
+}
+
+/// Where a ray from `origin` meets a triangle: its second and third weight, and the
+/// distance, if it does.
+fn meet([a, b, c]: [DVec3; 3], origin: DVec3, direction: DVec3) -> Option<(f64, f64, f64)> {
+    let (edge_b, edge_c) = (b - a, c - a);
+    let normal = edge_b.cross(edge_c);
+    let distance = (a - origin).dot(normal) / direction.dot(normal);
+    let point = origin + direction * distance - a;
+    let weight_b = point.cross(edge_c).dot(normal) / normal.length_squared();
+    let weight_c = edge_b.cross(point).dot(normal) / normal.length_squared();
+    let inside = weight_b >= 0.0 && weight_c >= 0.0 && weight_b + weight_c <= 1.0 && distance > 0.0;
+    inside.then_some((weight_b, weight_c, distance))
+}
+
+#[test]
+fn points_on_a_triangle_are_even_by_area_and_their_density_is_by_solid_angle() {
+    const CELLS: usize = 16;
+    let stage = triangle_light();
+    let (triangle, origin) = (corners(&stage), DVec3::new(0.1, -0.2, 0.3));
+    let mut random = Random(8);
+    let mut counts = vec![0.0; CELLS * CELLS];
+    let mut solid_angle = 0.0;
+    for _ in 0..SAMPLES {
+        let sample = draw_light(&stage, origin, &mut random);
+        solid_angle += 1.0 / float(sample.pdf) / f64::from(SAMPLES);
+        let direction = exact(sample.direction);
+        // Samples on the very edge may miss it by rounding.
+        let Some((b, c, _)) = meet(triangle, origin, direction) else { continue };
+        // (1 − b)² and c / (1 − b) are even and independent where (b, c) is even.
+        counts[part_of((1.0 - b).powi(2), CELLS) * CELLS + part_of(c / (1.0 - b), CELLS)] += 1.0;
+    }
+    let even = vec![f64::from(SAMPLES) / (CELLS * CELLS) as f64; CELLS * CELLS];
+    assert_all_probable(&[("triangle".into(), chi_square_p_value(&counts, &even))]);
+    // Van Oosterom & Strackee 1983.
+    let [a, b, c] = triangle.map(|corner| (corner - origin).normalize());
+    let exact_angle = 2.0 * a.dot(b.cross(c)).abs().atan2(1.0 + a.dot(b) + b.dot(c) + c.dot(a));
+    assert_near(solid_angle, exact_angle, 2e-3);
+}
+
+#[test]
+fn a_triangle_that_is_hit_has_the_density_with_which_it_is_drawn() {
+    let stage = triangle_light();
+    let (triangle, origin) = (corners(&stage), DVec3::new(0.1, -0.2, 0.3));
+    let mut random = Random(9);
+    for _ in 0..1000 {
+        let sample = draw_light(&stage, origin, &mut random);
+        let Some((b, c, distance)) = meet(triangle, origin, exact(sample.direction)) else { continue };
+        let surface = surface_at(&stage, b, c, sample.direction);
+        let length = lanes(DVec3::splat(distance)).x;
+        let density =
+            stage.run(|bindings| scalar::light_density(ON, bindings, surface, sample.direction, length));
+        assert_near(float(density), float(sample.pdf), 1e-4);
+    }
+}
+
+/// The surface of the stage's triangle at a place.
+fn surface_at(stage: &Stage, b: f64, c: f64, direction: Vec3) -> Surface {
+    let weights = lanes(DVec3::new(b, c, 0.0));
+    let hit = Hit {
+        b: weights.x,
+        c: weights.y,
+        instance: 0.into(),
+        triangle: 0.into(),
+        front: ON,
+        ..Hit::default()
+    };
+    stage.run(|bindings| scalar::surface_at(ON, bindings, hit, direction))
+}
+
+/// Light that a glossy floor sends back from a lamp over it, by drawing points on
+/// the lamp, by drawing directions from the lobes, and by both with the power
+/// heuristic: one integral, three estimates.
+#[test]
+fn light_only_lobes_only_and_both_weighted_estimate_the_same() {
+    let stage = triangle_light();
+    let (triangle, origin) = (corners(&stage), DVec3::ZERO);
+    for roughness in [0.25, 0.5, 1.0] {
+        let outgoing = DVec3::new(-0.35, -0.1, 0.93).normalize();
+        let normal = DVec3::new(0.0, 0.2, -1.0).normalize();
+        let mirrored = normal * (2.0 * normal.dot(-outgoing)) + outgoing;
+        let single = |value: f64| lanes(DVec3::splat(value)).x;
+        let surface = Surface {
+            geometric_normal: lanes(normal),
+            normal: lanes(normal),
+            base_color: lanes(DVec3::splat(0.8)),
+            metallic: single(0.3),
+            roughness: single(roughness),
+            f0: single(0.04),
+            f90: single(1.0),
+            ..Surface::default()
+        };
+        let bsdf = stage.run(|bindings| scalar::bsdf_at(ON, bindings, surface, lanes(-mirrored)));
+        let density_of_light = |direction: Vec3| -> Option<f64> {
+            let (b, c, distance) = meet(triangle, origin, exact(direction))?;
+            let surface = surface_at(&stage, b, c, direction);
+            let length = single(distance);
+            let density =
+                stage.run(|bindings| scalar::light_density(ON, bindings, surface, direction, length));
+            Some(float(density))
+        };
+        let mut random = Random(10);
+        let (mut light_only, mut lobes_only, mut both) = ([0.0; 2], [0.0; 2], [0.0; 2]);
+        let add = |estimate: &mut [f64; 2], value: f64| {
+            estimate[0] += value;
+            estimate[1] += value * value;
+        };
+        for _ in 0..SAMPLES / 4 {
+            let sample = draw_light(&stage, origin, &mut random);
+            let value = stage.run(|bindings| scalar::evaluate_bsdf(ON, bindings, bsdf, sample.direction));
+            let by_light = float(value.x) * float(sample.radiance.x);
+            let weight = float(scalar::mis_weight(ON, sample.pdf, value.w));
+            add(&mut light_only, by_light);
+            let (choice, bits) = (random.lane(), random.pair());
+            let drawn = stage.run(|bindings| scalar::sample_bsdf(ON, bindings, bsdf, choice, bits));
+            let hit = (float(drawn.pdf) > 0.0).then(|| density_of_light(drawn.direction)).flatten();
+            let (by_lobes, other_weight) = hit.map_or((0.0, 0.0), |density| {
+                let weight = scalar::mis_weight(ON, drawn.pdf, single(density));
+                (float(drawn.weight.x), float(weight))
+            });
+            add(&mut lobes_only, by_lobes);
+            add(&mut both, by_light * weight + by_lobes * other_weight);
+        }
+        let count = f64::from(SAMPLES / 4);
+        let mean_and_variance = |[sum, squares]: [f64; 2]| {
+            let mean = sum / count;
+            (mean, (squares / count - mean * mean) / count)
+        };
+        let (wanted, variance) = mean_and_variance(both);
+        for (name, estimate) in [("light", light_only), ("lobes", lobes_only)] {
+            let (mean, other) = mean_and_variance(estimate);
+            let z = (mean - wanted) / (variance + other).sqrt();
+            // Six comparisons at a level of 0.01 together.
+            assert!(z.abs() < 3.2, "{name} at {roughness}: {mean} against {wanted}, {z} standard errors");
+        }
+        assert!(
+            mean_and_variance(both).1 < mean_and_variance(light_only).1.max(mean_and_variance(lobes_only).1)
+        );
+    }
+}
+
+#[test]
+fn the_sky_is_drawn_as_its_density_says() {
+    let (width, height) = (32_u32, 16_u32);
+    let mut random = Random(11);
+    let mut radiance: Vec<Point> = (0..width * height)
+        .map(|_| Point::splat(lanes(DVec3::splat(random.unit().powi(2))).x.into()))
+        .collect();
+    radiance[5 * 32 + 20] = Point::splat(300.0);
+    let rotation = 0.7_f32;
+    let map = EnvironmentMap { width, height, radiance, strength: 1.0, rotation };
+    let stage = Stage::new(&Scene { environment: Environment::Map(map), ..Scene::default() });
+    // The cell of a direction, by the documented layout: the centre looks along −Z,
+    // u grows to the right, and the map is turned counter-clockwise about +Y.
+    let cell = |direction: DVec3| {
+        let (sine, cosine) = f64::from(rotation).sin_cos();
+        let (x, z) = (direction.x * cosine - direction.z * sine, direction.x * sine + direction.z * cosine);
+        let u = 0.5 + x.atan2(-z) / std::f64::consts::TAU;
+        let v = direction.y.clamp(-1.0, 1.0).acos() / std::f64::consts::PI;
+        part_of(v, height as usize) * width as usize + part_of(u, width as usize)
+    };
+    let mut counts = vec![0.0; (width * height) as usize];
+    // In each cell some direction that was drawn there, and its density.
+    let mut seen = vec![None; counts.len()];
+    for _ in 0..SAMPLES {
+        let (choice, bits) = (random.lane(), random.pair());
+        let sample = stage.run(|bindings| scalar::sample_sky(ON, bindings, choice, bits));
+        let place = cell(exact(sample.direction));
+        counts[place] += 1.0;
+        seen[place].get_or_insert((sample.direction, sample.pdf));
+    }
+    let solid_angle = |place: usize| {
+        let row = (place / width as usize) as f64;
+        let edge = |row: f64| (std::f64::consts::PI * row / f64::from(height)).cos();
+        (edge(row) - edge(row + 1.0)) * std::f64::consts::TAU / f64::from(width)
+    };
+    let mut expected = Vec::new();
+    for (place, seen) in seen.iter().enumerate() {
+        let (direction, pdf) = seen.expect("no cell is so dark that a million samples miss it");
+        let found = stage.run(|bindings| scalar::sky_radiance(ON, bindings, direction));
+        assert_near(float(found.w), float(pdf), 1e-3);
+        // The density is even in u and v, so over the cell it goes as 1 / sin θ.
+        let sine = (1.0 - exact(direction).y.powi(2)).sqrt();
+        let in_map = float(pdf) * sine * 2.0 * std::f64::consts::PI.powi(2);
+        expected.push(in_map / f64::from(width * height) * f64::from(SAMPLES));
+        assert!(solid_angle(place) > 0.0);
+    }
+    assert_all_probable(&[("sky".into(), chi_square_p_value(&counts, &expected))]);
+}
+
+#[test]
+fn the_filters_are_drawn_as_their_windows_say() {
+    const CELLS: usize = 120;
+    let normal = Normal::new(0.0, 0.5).expect("a standard deviation of a half pixel");
+    // Integrals from −1.5 pixels on.
+    let box_integral = |x: f64| (x + 0.5).clamp(0.0, 1.0);
+    let gaussian = |x: f64| normal.cdf(x) - normal.cdf(-1.5);
+    let blackman_harris = |x: f64| {
+        let turn = std::f64::consts::TAU * (x + 1.5) / 3.0;
+        0.35875 * turn - 0.48829 * turn.sin() + 0.14128 / 2.0 * (2.0 * turn).sin()
+            - 0.01168 / 3.0 * (3.0 * turn).sin()
+    };
+    let windows: [(PixelFilter, &dyn Fn(f64) -> f64); 3] = [
+        (PixelFilter::Box, &box_integral),
+        (PixelFilter::Gaussian, &gaussian),
+        (PixelFilter::BlackmanHarris, &blackman_harris),
+    ];
+    let p_values = windows.map(|(filter, integral)| {
+        let mut stage = Stage::new(&Scene::default());
+        (stage.params.filter_kind, stage.params.filter_table) = tables::filter(filter);
+        let mut random = Random(12);
+        let mut counts = vec![0.0; CELLS];
+        for _ in 0..SAMPLES {
+            let bits = random.lane();
+            let offset = float(stage.run(|bindings| scalar::filter_offset(ON, bindings, bits)));
+            counts[part_of((offset + 1.5) / 3.0, CELLS)] += 1.0;
+        }
+        let edge = |cell: usize| integral(-1.5 + 3.0 * cell as f64 / CELLS as f64);
+        let expected: Vec<f64> = (0..CELLS)
+            .map(|cell| (edge(cell + 1) - edge(cell)) / (edge(CELLS) - edge(0)) * f64::from(SAMPLES))
+            .collect();
+        (format!("{filter:?}"), chi_square_p_value(&counts, &expected))
+    });
+    assert_all_probable(&p_values);
+}
