@@ -146,15 +146,16 @@ pub(crate) struct TextureSlot {
 pub(crate) struct Material {
     pub(crate) base_color: [f32; 4],
     pub(crate) emissive: [f32; 4],
+    pub(crate) specular: [f32; 4],
     pub(crate) metallic: f32,
     pub(crate) roughness: f32,
     pub(crate) normal_scale: f32,
-    pub(crate) f0: f32,
-    pub(crate) f90: f32,
     pub(crate) flags: u32,
     pub(crate) textures: u32,
-    pub(crate) padding: u32,
-    pub(crate) slots: [TextureSlot; 4],
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
+    pub(crate) padding2: u32,
+    pub(crate) slots: [TextureSlot; 6],
 }
 
 /// A light and its entry in the alias table.
@@ -271,14 +272,15 @@ mod tests {
             Material,
             base_color,
             emissive,
+            specular,
             metallic,
             roughness,
             normal_scale,
-            f0,
-            f90,
             flags,
             textures,
-            padding,
+            padding0,
+            padding1,
+            padding2,
             slots
         );
         check!(&module, Light, kind, threshold, alias_entry, pick, place, direction, intensity);

@@ -37,23 +37,24 @@ fn pack_material(material: &farm_scene::Material, images: &mut Images<'_>) -> Ma
         material.metallic_roughness_texture,
         material.normal_texture,
         material.emissive_texture,
+        material.specular_texture,
+        material.specular_color_texture,
     ];
-    let textures = (0..4).filter(|&i| textured[i].is_some()).fold(0, |bits, i| bits | 1 << i);
-    // An index of 1 is no interface at all: nothing is reflected at any angle.
+    let textures = (0..textured.len()).filter(|&i| textured[i].is_some()).fold(0, |bits, i| bits | 1 << i);
     let f0 = ((material.ior - 1.0) / (material.ior + 1.0)).powi(2);
-    let f90 = if material.ior == 1.0 { 0.0 } else { 1.0 };
+    // An index of 1 is no interface at all: nothing is reflected at any angle.
+    let factor = if material.ior == 1.0 { 0.0 } else { material.specular };
     Material {
         base_color: material.base_color.to_array(),
         emissive: material.emissive.extend(cutoff).to_array(),
+        specular: (material.specular_color * f0).extend(factor).to_array(),
         metallic: material.metallic,
         roughness: material.roughness,
         normal_scale: material.normal_scale,
-        f0,
-        f90,
         flags,
         textures,
-        padding: 0,
         slots: textured.map(|slot| images.slot(slot)),
+        ..Material::zeroed()
     }
 }
 

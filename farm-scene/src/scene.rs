@@ -121,6 +121,14 @@ pub struct Material {
     pub emissive_texture: Option<TextureSlot>,
     /// Index of refraction of the dielectric part.
     pub ior: f32,
+    /// `KHR_materials_specular`: scales what the dielectric part reflects.
+    pub specular: f32,
+    /// Linear texture whose alpha is multiplied onto `specular`.
+    pub specular_texture: Option<TextureSlot>,
+    /// Linear colour of what it reflects at normal incidence; may exceed 1.
+    pub specular_color: Vec3,
+    /// sRGB texture multiplied onto `specular_color`.
+    pub specular_color_texture: Option<TextureSlot>,
     /// How alpha is used.
     pub alpha: AlphaMode,
     /// Whether back faces shade too; otherwise they are invisible to rays.
@@ -144,6 +152,10 @@ impl Default for Material {
             emissive: Vec3::ZERO,
             emissive_texture: None,
             ior: 1.5,
+            specular: 1.0,
+            specular_texture: None,
+            specular_color: Vec3::ONE,
+            specular_color_texture: None,
             alpha: AlphaMode::Opaque,
             double_sided: false,
             unlit: false,
@@ -165,6 +177,8 @@ impl Material {
             &self.metallic_roughness_texture,
             &self.normal_texture,
             &self.emissive_texture,
+            &self.specular_texture,
+            &self.specular_color_texture,
         ]
         .into_iter()
         .flatten()

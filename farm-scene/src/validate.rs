@@ -136,6 +136,10 @@ fn validate_material(material: &Material, scene: &Scene, limits: &SceneLimits) -
     number("index of refraction", material.ior, "0, or 1 to 1000", |x| {
         x == 0.0 || (1.0..=1000.0).contains(&x)
     })?;
+    number("specular factor", material.specular, "0 to 1", |x| (0.0..=1.0).contains(&x))?;
+    for channel in material.specular_color.to_array() {
+        number("specular colour", channel, "0 to 1000", |x| (0.0..=1000.0).contains(&x))?;
+    }
     radiance("emitted radiance", material.emissive, limits)?;
     if let AlphaMode::Mask { cutoff } = material.alpha {
         number("alpha cutoff", cutoff, "0 or more", |x| x >= 0.0)?;

@@ -1,6 +1,8 @@
 // glTF's metallic-roughness material (glTF 2.0, appendix B) as two lobes: a
 // GGX microfacet lobe with Schlick's Fresnel term, and a Lambertian one under
-// it that gets what the dielectric's microfacets do not reflect.
+// it that gets what the dielectric's microfacets do not reflect. The dielectric's
+// reflectance may be scaled and tinted (KHR_materials_specular); what is under it
+// then gets what its brightest channel leaves, as the extension has it.
 //
 // Energy: the diffuse lobe is (1 − E(o))(1 − E(i)) / (1 − Ē) of Lambert's
 // (Kelemen & Szirmay-Kalos 2001), so a white dielectric reflects everything;
@@ -12,7 +14,7 @@ import package::layout::{params, texels};
 import package::hash::{quantised_probability, unit_float};
 import package::surface::Surface;
 import package::vector::{
-    cos_sin_turn, dot3, frame_around, Frame, into_frame, INVERSE_PI, luminance, normalize3,
+    cos_sin_turn, dot3, frame_around, Frame, into_frame, INVERSE_PI, largest, luminance, normalize3,
     out_of_frame, PI,
 };
 
@@ -32,8 +34,8 @@ struct Bsdf {
     // Of the metal part.
     base_color: vec3<f32>,
     metallic: f32,
-    // Of the dielectric part.
-    f0: f32,
+    // Of the dielectric part, at normal and at grazing incidence.
+    f0: vec3<f32>,
     f90: f32,
     // Scale of the metal part's lobe.
     compensation: vec3<f32>,
@@ -82,12 +84,13 @@ fn lobe_average(roughness: f32) -> vec2<f32> {
     return albedo_word(i) * (1.0 - fy) + albedo_word(i + 1u) * fy;
 }
 
+// What the dielectric's microfacets reflect in their brightest channel.
 fn dielectric_albedo(bsdf: Bsdf, cosine: f32) -> f32 {
     if (bsdf.f90 == 0.0) {
         return 0.0;
     }
     let albedo = lobe_albedo(cosine, bsdf.roughness);
-    return bsdf.f0 * albedo.x + bsdf.f90 * albedo.y;
+    return largest(bsdf.f0) * albedo.x + bsdf.f90 * albedo.y;
 }
 
 fn bsdf_at(surface: Surface, direction: vec3<f32>) -> Bsdf {
@@ -103,20 +106,20 @@ fn bsdf_at(surface: Surface, direction: vec3<f32>) -> Bsdf {
     bsdf.f90 = surface.f90;
 
     var diffuse_share = 1.0;
-    var dielectric = 0.0;
     bsdf.diffuse = bsdf.base_color * (1.0 - bsdf.metallic);
     bsdf.compensation = vec3<f32>(1.0);
     var specular = vec3<f32>(0.0);
     if (bsdf.f90 > 0.0 || bsdf.metallic > 0.0) {
         let albedo = lobe_albedo(bsdf.outgoing.z, bsdf.roughness);
         let average = lobe_average(bsdf.roughness);
-        dielectric = bsdf.f0 * albedo.x + bsdf.f90 * albedo.y;
-        diffuse_share = 1.0 - dielectric;
-        bsdf.diffuse *= diffuse_share / (1.0 - (bsdf.f0 * average.x + bsdf.f90 * average.y));
+        let brightest = largest(bsdf.f0);
+        diffuse_share = 1.0 - (brightest * albedo.x + bsdf.f90 * albedo.y);
+        bsdf.diffuse *= diffuse_share / (1.0 - (brightest * average.x + bsdf.f90 * average.y));
         let single = max(albedo.x + albedo.y, 1.0e-4);
         bsdf.compensation = vec3<f32>(1.0) + bsdf.base_color * ((1.0 - single) / single);
         let metal = (bsdf.base_color * albedo.x + vec3<f32>(albedo.y)) * bsdf.compensation;
-        specular = metal * bsdf.metallic + vec3<f32>(dielectric * (1.0 - bsdf.metallic));
+        let dielectric = bsdf.f0 * albedo.x + vec3<f32>(bsdf.f90 * albedo.y);
+        specular = metal * bsdf.metallic + dielectric * (1.0 - bsdf.metallic);
     }
     let specular_weight = luminance(specular);
     let diffuse_weight = luminance(bsdf.base_color) * (1.0 - bsdf.metallic) * diffuse_share;
@@ -152,9 +155,9 @@ fn evaluate_lobes(bsdf: Bsdf, incoming: vec3<f32>) -> vec4<f32> {
         // Schlick 1994.
         let m = clamp(1.0 - dot3(outgoing, half), 0.0, 1.0);
         let m5 = m * m * (m * m) * m;
-        let dielectric = bsdf.f0 + (bsdf.f90 - bsdf.f0) * m5;
+        let dielectric = bsdf.f0 + (vec3<f32>(bsdf.f90) - bsdf.f0) * m5;
         let metal = (bsdf.base_color + (vec3<f32>(1.0) - bsdf.base_color) * m5) * bsdf.compensation;
-        let fresnel = metal * bsdf.metallic + vec3<f32>(dielectric * (1.0 - bsdf.metallic));
+        let fresnel = metal * bsdf.metallic + dielectric * (1.0 - bsdf.metallic);
         value += fresnel * (distribution * visibility * incoming.z);
         // Visible normals (Heitz 2018, JCGT 7(4), equation 17).
         pdf += specular_share * distribution * 0.5 / (outgoing.z + root_o);

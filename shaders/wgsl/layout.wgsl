@@ -128,18 +128,20 @@ struct Material {
     base_color: vec4<f32>,
     // `w` is the alpha cutoff.
     emissive: vec4<f32>,
+    // Of the dielectric part: reflectance at normal incidence by the index and the
+    // colour of `KHR_materials_specular`; `w` is its factor, or 0 where the index
+    // is 1.
+    specular: vec4<f32>,
     metallic: f32,
     roughness: f32,
     normal_scale: f32,
-    // Reflectance of the dielectric part at normal incidence.
-    f0: f32,
-    // The same at grazing incidence: 1, or 0 where the index is 1.
-    f90: f32,
     flags: u32,
     // Which of the textures there are, a bit each.
     textures: u32,
-    padding: u32,
-    slots: array<TextureSlot, 4>,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
+    slots: array<TextureSlot, 6>,
 }
 
 // A light and its entry in the alias table (Walker 1977, Vose 1991).
@@ -186,7 +188,9 @@ const MATERIAL_EMISSIVE: u32 = 16u;
 const BASE_COLOR_SLOT: u32 = 0u;
 const METALLIC_ROUGHNESS_SLOT: u32 = 1u;
 const EMISSIVE_SLOT: u32 = 3u;
-const SLOT_COUNT: u32 = 4u;
+const SPECULAR_SLOT: u32 = 4u;
+const SPECULAR_COLOR_SLOT: u32 = 5u;
+const SLOT_COUNT: u32 = 6u;
 
 const TEXTURE_SRGB: u32 = 1u;
 const TEXTURE_WIDE: u32 = 2u;

@@ -2,7 +2,8 @@
 
 import package::layout::{
     attributes, instances, materials, triangles, BASE_COLOR_SLOT, EMISSIVE_SLOT, MATERIAL_BLEND,
-    MATERIAL_MASK, METALLIC_ROUGHNESS_SLOT, NONE, SLOT_COUNT, TEXTURE_UV1, Triangle,
+    MATERIAL_MASK, METALLIC_ROUGHNESS_SLOT, NONE, SLOT_COUNT, SPECULAR_COLOR_SLOT, SPECULAR_SLOT,
+    TEXTURE_UV1, Triangle,
 };
 import package::features::HAS_TEXTURES;
 import package::texture::sample_texture;
@@ -33,7 +34,8 @@ struct Surface {
     emission: vec3<f32>,
     metallic: f32,
     roughness: f32,
-    f0: f32,
+    // Reflectance of the dielectric part at normal and at grazing incidence.
+    f0: vec3<f32>,
     f90: f32,
     flags: u32,
 }
@@ -230,6 +232,7 @@ fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
     surface.emission = materials[material].emissive.xyz;
     surface.metallic = materials[material].metallic;
     surface.roughness = materials[material].roughness;
+    var specular = materials[material].specular;
     // A loop over the textures that there are, so that the code for sampling one
     // is there once and runs no more often than it must.
     var remaining = materials[material].textures;
@@ -247,6 +250,10 @@ fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
             surface.metallic *= sampled.z;
         } else if (slot == EMISSIVE_SLOT) {
             surface.emission *= sampled.xyz;
+        } else if (slot == SPECULAR_SLOT) {
+            specular.w *= sampled.w;
+        } else if (slot == SPECULAR_COLOR_SLOT) {
+            specular = vec4<f32>(specular.xyz * sampled.xyz, specular.w);
         } else {
             normal = mapped_normal(place, normal, sampled.xyz);
         }
@@ -254,8 +261,8 @@ fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
     surface.base_color = base_color.xyz;
     surface.coverage = coverage_of(material, base_color.w);
     surface.normal = facing_normal(normal * side, direction);
-    surface.f0 = materials[material].f0;
-    surface.f90 = materials[material].f90;
+    surface.f0 = min(specular.xyz, vec3<f32>(1.0)) * specular.w;
+    surface.f90 = specular.w;
     surface.flags = materials[material].flags;
     return surface;
 }

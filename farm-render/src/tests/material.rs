@@ -194,3 +194,46 @@ fn a_normal_map_turns_the_light_by_its_cosine() {
         assert_near(shown(Some(texel)), expected, 1e-3);
     }
 }
+
+/// A smooth dielectric over black, seen from the front under a white sky, shows
+/// its reflectance at normal incidence.
+fn mirrored_sky(material: Material) -> [f64; 3] {
+    let black = Vec4::new(0.0, 0.0, 0.0, 1.0);
+    let material = Material { base_color: black, metallic: 0.0, roughness: 0.0, ..material };
+    mean_color(&render(&filling(material, Vec3::ONE), &frame(8, 64, 2)))
+}
+
+#[test]
+fn reflectance_of_a_dielectric_is_scaled_and_tinted_as_the_extension_says() {
+    let check = |material: Material, wanted: [f64; 3]| {
+        let found = mirrored_sky(material.clone());
+        for (found, wanted) in found.into_iter().zip(wanted) {
+            assert!((found - wanted).abs() < 2e-4 + 2e-3 * wanted, "{found} for {wanted} of {material:?}");
+        }
+    };
+    check(Material::default(), [0.04; 3]);
+    check(Material { ior: 2.0, specular: 0.25, ..Material::default() }, [0.25 / 9.0; 3]);
+    let specular_color = Vec3::new(2.0, 0.5, 0.0);
+    check(Material { specular_color, ..Material::default() }, [0.08, 0.02, 0.0]);
+    // The product is held at 1 before the factor applies.
+    let specular_color = Vec3::new(100.0, 10.0, 1.0);
+    check(Material { specular_color, specular: 0.5, ..Material::default() }, [0.5, 0.2, 0.02]);
+}
+
+#[test]
+fn textures_of_the_reflectance_are_an_alpha_and_a_colour() {
+    let material = Material { specular_texture: slot(1.0, 0.0), ..Material::default() };
+    let textured = |material, texel| {
+        let black = Vec4::new(0.0, 0.0, 0.0, 1.0);
+        let material = Material { base_color: black, metallic: 0.0, roughness: 0.0, ..material };
+        let scene = with_texture(filling(material, Vec3::ONE), 1, false, &[texel], Wrap::Repeat);
+        mean_color(&render(&scene, &frame(8, 64, 2)))
+    };
+    for found in textured(material, [9, 9, 9, 51]) {
+        assert!((found - 0.008).abs() < 2e-4, "{found}");
+    }
+    let material = Material { specular_color_texture: slot(1.0, 0.0), ..Material::default() };
+    for (found, wanted) in textured(material, [255, 51, 0, 9]).into_iter().zip([0.04, 0.008, 0.0]) {
+        assert!((found - wanted).abs() < 2e-4, "{found} for {wanted}");
+    }
+}

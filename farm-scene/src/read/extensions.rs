@@ -15,6 +15,7 @@ const SUPPORTED: &[&str] = &[
     "KHR_lights_punctual",
     "KHR_materials_emissive_strength",
     "KHR_materials_ior",
+    "KHR_materials_specular",
     "KHR_materials_unlit",
     "KHR_mesh_quantization",
     "KHR_texture_transform",

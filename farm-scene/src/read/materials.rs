@@ -82,7 +82,7 @@ impl MaterialTable {
             *channel = clamped(value, (0.0, 1.0), "baseColorFactor", &pbr_place, warnings)?;
         }
         let extensions = file.extensions.as_ref();
-        Ok(Material {
+        let mut material = Material {
             name: file.name.as_deref().map_or_else(|| place.to_owned(), |n| short_name(n, context.limits)),
             base_color,
             base_color_texture: self.info(
@@ -120,7 +120,43 @@ impl MaterialTable {
             alpha: alpha(file, place, warnings)?,
             double_sided: file.double_sided,
             unlit: extensions.is_some_and(|e| e.unlit.is_some()),
-        })
+            ..Material::default()
+        };
+        if let Some(specular) = extensions.and_then(|e| e.specular.as_ref()) {
+            let place = format!("{place}.KHR_materials_specular");
+            self.read_specular(context, &mut material, specular, &place, warnings)?;
+        }
+        Ok(material)
+    }
+
+    fn read_specular(
+        &mut self,
+        context: &Context<'_>,
+        material: &mut Material,
+        specular: &json::extensions::material::Specular,
+        place: &str,
+        warnings: &mut Warnings,
+    ) -> Result<(), Fault> {
+        material.specular =
+            clamped(specular.specular_factor.0, (0.0, 1.0), "specularFactor", place, warnings)?;
+        for (channel, value) in
+            material.specular_color.as_mut().iter_mut().zip(specular.specular_color_factor.0)
+        {
+            *channel = clamped(value, (0.0, 1e3), "specularColorFactor", place, warnings)?;
+        }
+        material.specular_texture = self.info(
+            context,
+            specular.specular_texture.as_ref(),
+            Encoding::Linear,
+            &format!("{place}.specularTexture"),
+        )?;
+        material.specular_color_texture = self.info(
+            context,
+            specular.specular_color_texture.as_ref(),
+            Encoding::Srgb,
+            &format!("{place}.specularColorTexture"),
+        )?;
+        Ok(())
     }
 
     fn info(

@@ -168,6 +168,10 @@ fn material_is_read() {
         "extensions": {
             "KHR_materials_emissive_strength": {"emissiveStrength": 4},
             "KHR_materials_ior": {"ior": 1.33},
+            "KHR_materials_specular": {
+                "specularFactor": 0.5, "specularTexture": {"index": texture},
+                "specularColorFactor": [2, 0.5, 0], "specularColorTexture": {"index": texture},
+            },
             "KHR_materials_unlit": {},
         },
     }]);
@@ -179,6 +183,12 @@ fn material_is_read() {
     assert_eq!(material.base_color, Vec4::new(0.1, 0.2, 0.3, 0.4));
     assert_eq!((material.metallic, material.roughness, material.ior), (1.0, 0.25, 1.33));
     assert!(warned(&loaded, "metallicFactor is 1.5; 1 is used"));
+    assert_eq!((material.specular, material.specular_color), (0.5, Vec3::new(2.0, 0.5, 0.0)));
+    let is_srgb = |slot: Option<crate::TextureSlot>| {
+        let texture = slot.expect("it is textured").texture;
+        scene.images[scene.textures[texture as usize].image as usize].srgb
+    };
+    assert!(is_srgb(material.specular_color_texture) && !is_srgb(material.specular_texture));
     assert_eq!(material.emissive, Vec3::new(4.0, 2.0, 0.0));
     assert_eq!(material.alpha, AlphaMode::Mask { cutoff: 0.75 });
     assert!(material.double_sided && material.unlit);

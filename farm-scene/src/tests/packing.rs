@@ -59,7 +59,7 @@ fn manifest_names_exactly_the_blobs() {
 #[test]
 fn digest_of_a_known_scene_is_known() {
     let digest = pack(&scene_with_map()).manifest.digest.to_hex();
-    assert_eq!(digest.as_str(), "5ced9a0a6ea31d7083609fe79a6c163cb192ef3ec45851c03132cfe549282d9d");
+    assert_eq!(digest.as_str(), "13faaf0246b5e8d309993130edc1508a98617b6e0b0d0542f72700f5fc1c926a");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn other_versions_and_kinds_are_refused() {
     let mut manifest = pack(&textured_quad()).manifest.bytes;
     manifest[4] = 9;
     let error = manifest_blobs(&manifest).expect_err("version 9 is unknown");
-    assert_eq!(error.to_string(), "the manifest has format version 9; this program reads version 1");
+    assert_eq!(error.to_string(), "the manifest has format version 9; this program reads version 2");
     manifest[0] = b'X';
     let error = manifest_blobs(&manifest).expect_err("the magic number is wrong");
     assert_eq!(error.to_string(), "the manifest does not begin with its magic number");

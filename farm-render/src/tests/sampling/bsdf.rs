@@ -13,14 +13,23 @@ struct Look {
     roughness: f64,
     /// Whether the dielectric has microfacets at all.
     coated: bool,
+    /// Their reflectance at normal incidence.
+    f0: DVec3,
     /// Angle between the triangle's and the shading normal.
     tilt: f64,
     /// Cosine between the shading normal and the way back.
     cosine: f64,
 }
 
-const WHITE: Look =
-    Look { base_color: 1.0, metallic: 0.0, roughness: 0.5, coated: true, tilt: 0.0, cosine: 0.7 };
+const WHITE: Look = Look {
+    base_color: 1.0,
+    metallic: 0.0,
+    roughness: 0.5,
+    coated: true,
+    f0: DVec3::splat(0.04),
+    tilt: 0.0,
+    cosine: 0.7,
+};
 
 impl Look {
     fn normal(self) -> DVec3 {
@@ -46,7 +55,7 @@ impl Look {
             base_color: lanes(DVec3::splat(self.base_color)),
             metallic: single(self.metallic),
             roughness: single(self.roughness),
-            f0: single(if self.coated { 0.04 } else { 0.0 }),
+            f0: lanes(if self.coated { self.f0 } else { DVec3::ZERO }),
             f90: single(if self.coated { 1.0 } else { 0.0 }),
             ..Surface::default()
         };
@@ -62,6 +71,8 @@ fn evaluate(stage: &Stage, bsdf: Bsdf, incoming: DVec3) -> (f64, f64) {
 
 fn looks() -> Vec<Look> {
     let mut looks = vec![Look { coated: false, ..WHITE }, Look { coated: false, tilt: 0.5, ..WHITE }];
+    let f0 = DVec3::new(0.9, 0.3, 0.02);
+    looks.push(Look { base_color: 0.7, roughness: 0.3, f0, ..WHITE });
     for roughness in [0.15, 0.4, 1.0] {
         for cosine in [0.95, 0.6, 0.15] {
             for (metallic, tilt) in [(1.0, 0.0), (0.0, 0.0), (0.4, 0.4)] {

@@ -146,7 +146,7 @@ fn light_only_lobes_only_and_both_weighted_estimate_the_same() {
             base_color: lanes(DVec3::splat(0.8)),
             metallic: single(0.3),
             roughness: single(roughness),
-            f0: single(0.04),
+            f0: lanes(DVec3::splat(0.04)),
             f90: single(1.0),
             ..Surface::default()
         };
