@@ -160,6 +160,13 @@ pub(crate) struct SettingsArgs {
     /// Camera, by its name in the scene or by its number from 0 [default: the first].
     #[arg(long, value_name = "NAME")]
     pub(crate) camera: Option<String>,
+    /// Aperture of the camera's lens: what is out of focus blurs, on a sensor that
+    /// is 24 mm high.
+    #[arg(long, value_name = "N", value_parser = values::parse_positive)]
+    pub(crate) fstop: Option<f32>,
+    /// Distance from the camera, along its view and in metres, that is sharp.
+    #[arg(long, value_name = "METRES", value_parser = values::parse_positive)]
+    pub(crate) focus_distance: Option<f32>,
     /// Longest path in segments; 1 sees emitters and the sky only.
     #[arg(long, value_name = "N", default_value = "8", value_parser = values::parse_depth)]
     pub(crate) max_depth: u32,

@@ -52,6 +52,9 @@ struct CameraReport {
     projection: &'static str,
     /// Vertical field of view in degrees, of a perspective camera.
     vertical_fov: Option<f32>,
+    /// Of a camera with a lens; the distance in metres.
+    f_number: Option<f32>,
+    focus_distance: Option<f32>,
     position: [f32; 3],
 }
 
@@ -134,12 +137,21 @@ fn image_report(image: &farm_scene::Image) -> ImageReport {
 }
 
 fn camera_report(camera: &farm_scene::Camera) -> CameraReport {
-    let (projection, vertical_fov) = match camera.projection {
-        Projection::Perspective { vertical_fov } => ("perspective", Some(vertical_fov.to_degrees())),
-        Projection::Orthographic { .. } => ("orthographic", None),
+    let (projection, vertical_fov, lens) = match camera.projection {
+        Projection::Perspective { vertical_fov, lens } => {
+            ("perspective", Some(vertical_fov.to_degrees()), lens)
+        }
+        Projection::Orthographic { .. } => ("orthographic", None, None),
     };
     let position = camera.transform.translation.to_array();
-    CameraReport { name: camera.name.clone(), projection, vertical_fov, position }
+    CameraReport {
+        name: camera.name.clone(),
+        projection,
+        vertical_fov,
+        f_number: lens.map(|lens| lens.f_number),
+        focus_distance: lens.map(|lens| lens.focus_distance),
+        position,
+    }
 }
 
 /// The box around every placed vertex; none where nothing is placed.
@@ -195,7 +207,11 @@ fn describe(report: &Report) -> String {
     line("lights", report.lights.to_string());
     for (index, camera) in report.cameras.iter().enumerate() {
         let fov = camera.vertical_fov.map_or(String::new(), |fov| format!(", {fov:.1}° vertically"));
-        line(&format!("camera {index}"), format!("`{}`, {}{fov}", camera.name, camera.projection));
+        let lens = match (camera.f_number, camera.focus_distance) {
+            (Some(f_number), Some(distance)) => format!(", f/{f_number} focused at {distance} m"),
+            _ => String::new(),
+        };
+        line(&format!("camera {index}"), format!("`{}`, {}{fov}{lens}", camera.name, camera.projection));
     }
     line(
         "environment",

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use farm_core::{BlobDigest, JobSpec, Limits, RenderSettings, Resolution};
-use farm_scene::{LoadOptions, Loaded, PackedScene, Scene};
+use farm_scene::{Lens, LoadOptions, Loaded, PackedScene, Projection, Scene, SceneLimits};
 
 use crate::args::{SceneArgs, SettingsArgs};
 use crate::output::{Failure, describe};
@@ -59,11 +59,12 @@ pub(crate) fn prepare(
         Some(name) => checked_name(name)?,
         None => name_of(&scene_args.scene),
     };
-    let Loaded { scene, warnings, .. } = load_scene(scene_args, settings.size)?;
+    let Loaded { mut scene, warnings, .. } = load_scene(scene_args, settings.size)?;
     let camera = match &settings.camera {
         Some(wanted) => find_camera(&scene, wanted)?,
         None => 0,
     };
+    set_lens(&mut scene, camera, settings.fstop, settings.focus_distance)?;
     let packed = farm_scene::pack(&scene);
     drop(scene);
     let spec = JobSpec {
@@ -145,6 +146,37 @@ fn find_camera(scene: &Scene, wanted: &str) -> Result<u32, Failure> {
     u32::try_from(found).map_err(|_| Failure::wrong_use("the camera's number is too large"))
 }
 
+/// Gives a camera the lens that was asked for, or changes what is asked for of the
+/// one that it has.
+fn set_lens(
+    scene: &mut Scene,
+    camera: u32,
+    f_number: Option<f32>,
+    focus_distance: Option<f32>,
+) -> Result<(), Failure> {
+    if f_number.is_none() && focus_distance.is_none() {
+        return Ok(());
+    }
+    let camera = &mut scene.cameras[camera as usize];
+    let Projection::Perspective { lens, .. } = &mut camera.projection else {
+        return Err(Failure::wrong_use(format!("camera `{}` is orthographic and has no lens", camera.name))
+            .with_hint("leave `--fstop` and `--focus-distance` out, or take a perspective camera"));
+    };
+    let missing = |option: &str| {
+        let message = format!("camera `{}` has no lens of its own, so `{option}` is needed too", camera.name);
+        Failure::wrong_use(message)
+    };
+    let own = *lens;
+    *lens = Some(Lens {
+        f_number: f_number.or(own.map(|own| own.f_number)).ok_or_else(|| missing("--fstop"))?,
+        focus_distance: focus_distance
+            .or(own.map(|own| own.focus_distance))
+            .ok_or_else(|| missing("--focus-distance"))?,
+    });
+    farm_scene::validate(scene, &SceneLimits::default())
+        .map_err(|fault| Failure::wrong_use(fault.to_string()))
+}
+
 /// The scene's cameras in words, a screenful at most.
 fn list_cameras(scene: &Scene) -> String {
     const SHOWN: usize = 16;
@@ -164,13 +196,13 @@ fn list_cameras(scene: &Scene) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farm_scene::{Camera, Projection};
+    use farm_scene::Camera;
 
     fn scene_with_cameras(names: &[&str]) -> Scene {
         let camera = |name: &&str| Camera {
             name: (*name).to_owned(),
             transform: Default::default(),
-            projection: Projection::Perspective { vertical_fov: 1.0 },
+            projection: Projection::Perspective { vertical_fov: 1.0, lens: None },
         };
         Scene { cameras: names.iter().map(camera).collect(), ..Scene::default() }
     }
@@ -206,5 +238,27 @@ mod tests {
         for (width, height, tile) in [(1920, 1080, 256), (1280, 720, 128), (320, 240, 32), (16, 16, 32)] {
             assert_eq!(tile_size_for(Resolution { width, height }), tile, "{width}x{height}");
         }
+    }
+
+    #[test]
+    fn a_lens_is_given_whole_or_changed_in_part() {
+        let mut scene = scene_with_cameras(&["front"]);
+        let lens = |scene: &Scene| match scene.cameras[0].projection {
+            Projection::Perspective { lens, .. } => lens,
+            Projection::Orthographic { .. } => None,
+        };
+        for (f_number, distance, option) in
+            [(Some(2.8), None, "--focus-distance"), (None, Some(3.0), "--fstop")]
+        {
+            let failure = set_lens(&mut scene, 0, f_number, distance).expect_err("half a lens");
+            assert!(format!("{failure:?}").contains(option), "{failure:?}");
+        }
+        assert_eq!(lens(&scene), None);
+        set_lens(&mut scene, 0, Some(2.8), Some(3.0)).expect("a whole lens");
+        set_lens(&mut scene, 0, None, Some(4.0)).expect("the f-number stays");
+        assert_eq!(lens(&scene), Some(Lens { f_number: 2.8, focus_distance: 4.0 }));
+        assert!(set_lens(&mut scene, 0, Some(1e9), None).is_err());
+        scene.cameras[0].projection = Projection::Orthographic { half_height: 1.0 };
+        assert!(set_lens(&mut scene, 0, Some(2.8), Some(3.0)).is_err());
     }
 }

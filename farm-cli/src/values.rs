@@ -89,6 +89,12 @@ pub(crate) fn parse_strength(text: &str) -> Result<f32, String> {
     parse_non_negative(text).map_err(|reason| format!("{reason}; a strength is a number of at least 0"))
 }
 
+/// Parses a number above 0.
+pub(crate) fn parse_positive(text: &str) -> Result<f32, String> {
+    let number = parse_finite(text)?;
+    if number > 0.0 { Ok(number) } else { Err("it has to be more than 0".into()) }
+}
+
 /// Parses an angle in degrees.
 pub(crate) fn parse_degrees(text: &str) -> Result<f32, String> {
     parse_finite(text).map_err(|reason| format!("{reason}; an angle is a number of degrees"))

@@ -57,7 +57,7 @@ fn field(cells: u16, material: u32) -> Mesh {
 fn scene(meshes: Vec<Mesh>, instances: Vec<Instance>, materials: Vec<Material>) -> Scene {
     let tilt = Affine3A::from_rotation_x(-PI / 6.0);
     let transform = Affine3A::from_translation(Vec3::new(0.0, 1.2, 2.0)) * tilt;
-    let projection = Projection::Perspective { vertical_fov: 0.8 };
+    let projection = Projection::Perspective { vertical_fov: 0.8, lens: None };
     Scene {
         meshes,
         instances,

@@ -117,7 +117,7 @@ pub(crate) fn probe_scene() -> Scene {
         cameras: vec![Camera {
             name: "probe".into(),
             transform: Affine3A::from_translation(Vec3::new(0.0, 1.5, 4.0)) * Affine3A::from_rotation_x(-0.2),
-            projection: Projection::Perspective { vertical_fov: 0.8 },
+            projection: Projection::Perspective { vertical_fov: 0.8, lens: None },
         }],
         environment: Environment::Map(probe_sky()),
     }

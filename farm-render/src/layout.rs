@@ -74,7 +74,7 @@ pub(crate) struct Params {
     pub(crate) filter_table: u32,
     pub(crate) albedo_table: u32,
     pub(crate) slot_count: u32,
-    pub(crate) padding: u32,
+    pub(crate) focus_distance: f32,
 }
 
 /// A work item and its result.
@@ -243,7 +243,7 @@ mod tests {
             filter_table,
             albedo_table,
             slot_count,
-            padding
+            focus_distance
         );
         check!(&module, Record, pixel, block, rays, luminance_squares, sum);
         check!(&module, Node, grid, children, planes_x, planes_y, planes_z);

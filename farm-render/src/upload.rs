@@ -155,16 +155,22 @@ fn upload_array<T: NoUninit + Zeroable>(
 fn aim(params: &mut Params, camera: &Camera) {
     #[expect(clippy::cast_precision_loss, reason = "frames are at most 32,768 pixels wide")]
     let aspect = params.width as f32 / params.height as f32;
-    let (half_height, perspective) = match camera.projection {
-        Projection::Perspective { vertical_fov } => (to_f32((f64::from(vertical_fov) * 0.5).tan()), 1.0),
-        Projection::Orthographic { half_height } => (half_height, 0.0),
+    let (half_height, perspective, lens_radius, focus_distance) = match camera.projection {
+        Projection::Perspective { vertical_fov, lens } => {
+            let half_height = to_f32((f64::from(vertical_fov) * 0.5).tan());
+            let (radius, distance) =
+                lens.map_or((0.0, 0.0), |lens| (lens.radius(vertical_fov), lens.focus_distance));
+            (half_height, 1.0, radius, distance)
+        }
+        Projection::Orthographic { half_height } => (half_height, 0.0, 0.0, 0.0),
     };
     let matrix = camera.transform.matrix3;
     let axis = |axis: glam::Vec3A, w: f32| glam::Vec3::from(axis).normalize_or_zero().extend(w).to_array();
     params.camera_right = axis(matrix.x_axis, half_height * aspect);
     params.camera_up = axis(matrix.y_axis, half_height);
     params.camera_back = axis(matrix.z_axis, perspective);
-    params.camera_position = glam::Vec3::from(camera.transform.translation).extend(0.0).to_array();
+    params.camera_position = glam::Vec3::from(camera.transform.translation).extend(lens_radius).to_array();
+    params.focus_distance = focus_distance;
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(crate) fn frame(scene: &Scene, aspect_ratio: f32) -> Camera {
     Camera {
         name: "automatic".to_owned(),
         transform: Affine3A { matrix3: axes, translation: (center + backward * distance).into() },
-        projection: Projection::Perspective { vertical_fov: std::f32::consts::FRAC_PI_4 },
+        projection: Projection::Perspective { vertical_fov: std::f32::consts::FRAC_PI_4, lens: None },
     }
 }
 

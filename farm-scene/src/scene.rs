@@ -302,12 +302,40 @@ pub enum Projection {
     Perspective {
         /// Vertical field of view.
         vertical_fov: f32,
+        /// A lens that blurs what is out of focus; `None` for a pinhole.
+        lens: Option<Lens>,
     },
     /// Orthographic; the half width follows from the frame's shape.
     Orthographic {
         /// Half the height of the view volume.
         half_height: f32,
     },
+}
+
+/// A thin lens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lens {
+    /// The f-number: focal length over the aperture's diameter.
+    pub f_number: f32,
+    /// Distance along the view of the plane that is sharp.
+    pub focus_distance: f32,
+}
+
+impl Lens {
+    /// Height of the sensor that an f-number is meant for, as glTF names none: that
+    /// of a 35 mm film frame, lying.
+    pub const SENSOR_HEIGHT: f32 = 0.024;
+
+    /// Radius of the aperture, the focal length being that with which the sensor
+    /// sees the field of view at infinity.
+    #[must_use]
+    pub fn radius(&self, vertical_fov: f32) -> f32 {
+        let half_angle = f64::from(vertical_fov) * 0.5;
+        let focal_length = f64::from(Self::SENSOR_HEIGHT) * 0.5 / half_angle.tan();
+        #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
+        let radius = (focal_length / (2.0 * f64::from(self.f_number))) as f32;
+        radius
+    }
 }
 
 /// What surrounds the scene.

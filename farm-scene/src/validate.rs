@@ -6,7 +6,7 @@ use glam::{Affine3A, Vec3};
 use crate::error::{Fault, Problem};
 use crate::limits::SceneLimits;
 use crate::scene::{
-    AlphaMode, Camera, Environment, EnvironmentMap, Image, Instance, Light, LightKind, Material, Mesh,
+    AlphaMode, Camera, Environment, EnvironmentMap, Image, Instance, Lens, Light, LightKind, Material, Mesh,
     Projection, Scene, Texels, TextureSlot,
 };
 
@@ -327,10 +327,11 @@ fn validate_camera(camera: &Camera, limits: &SceneLimits) -> Result<(), Problem>
         return Err(Problem::Malformed("the camera's axes must be a rotation, without scale".to_owned()));
     }
     match camera.projection {
-        Projection::Perspective { vertical_fov } => {
+        Projection::Perspective { vertical_fov, lens } => {
             number("vertical field of view", vertical_fov, "between 0 and π", |x| {
                 x > 1e-6 && x < std::f32::consts::PI - 1e-6
-            })
+            })?;
+            lens.map_or(Ok(()), |lens| validate_lens(lens, limits))
         }
         Projection::Orthographic { half_height } => {
             number("half height of the view", half_height, "more than 0, to 1e9 metres", |x| {
@@ -338,6 +339,13 @@ fn validate_camera(camera: &Camera, limits: &SceneLimits) -> Result<(), Problem>
             })
         }
     }
+}
+
+fn validate_lens(lens: Lens, limits: &SceneLimits) -> Result<(), Problem> {
+    number("f-number", lens.f_number, "0.01 to 10000", |x| (0.01..=1e4).contains(&x))?;
+    number("focus distance", lens.focus_distance, "1e-6 to 1e9 metres", |x| {
+        x >= 1e-6 && x <= limits.coordinate
+    })
 }
 
 fn validate_environment(environment: &Environment, limits: &SceneLimits) -> Result<(), Problem> {

@@ -42,7 +42,8 @@ struct Params {
     albedo_table: u32,
     // Work items in flight, where they have slots.
     slot_count: u32,
-    padding: u32,
+    // Distance of the plane that is sharp, where the camera has a lens.
+    focus_distance: f32,
 }
 
 // A work item and its result: 16 samples of one pixel.

@@ -13,7 +13,7 @@ import package::environment::{sky_is_map, sky_radiance};
 import package::hash::{hash_combine, quantised_probability};
 import package::light::{light_density, sample_light};
 import package::sampler::{
-    PAIR_CHOICE, PAIR_DIRECTION, PAIR_FATE, PAIR_FILTER, PAIR_LIGHT, sample_pair, sample_segment,
+    PAIR_CHOICE, PAIR_DIRECTION, PAIR_FATE, PAIR_LIGHT, sample_segment,
 };
 import package::surface::{coverage_at, off_surface, Surface, surface_at};
 import package::traverse::{Hit, Ray, ray_from};
@@ -55,7 +55,7 @@ struct Path {
 }
 
 fn begin_path(x: u32, y: u32, key: u32, sample: u32) -> Path {
-    let ray = camera_ray(x, y, sample_pair(key, sample, PAIR_FILTER));
+    let ray = camera_ray(x, y, key, sample);
     let none = vec3<f32>(0.0);
     return Path(
         ray, vec3<f32>(1.0), none, 1.0, 0.0, 0u, 0u, true, false, ray, false, 0u, none, 0u, key, sample,

@@ -6,6 +6,7 @@ import package::hash::{hash, hash_combine};
 
 // Pairs of dimensions: the pixel's own, then four for each segment.
 const PAIR_FILTER: u32 = 0u;
+const PAIR_LENS: u32 = 1u;
 const PAIR_FIRST_SEGMENT: u32 = 2u;
 const PAIRS_PER_SEGMENT: u32 = 4u;
 // Direction of the next segment.

@@ -99,7 +99,7 @@ fn camera(eye: Vec3, target: Vec3, projection: Projection) -> Camera {
 }
 
 fn perspective(degrees: f32) -> Projection {
-    Projection::Perspective { vertical_fov: degrees.to_radians() }
+    Projection::Perspective { vertical_fov: degrees.to_radians(), lens: None }
 }
 
 /// A pure Lambertian material: an index of 1 leaves no specular layer.

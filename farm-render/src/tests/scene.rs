@@ -1,5 +1,7 @@
 //! Geometry, cameras and what is asked of a renderer.
 
+use farm_scene::Lens;
+
 use super::*;
 use crate::RenderError;
 
@@ -94,4 +96,38 @@ fn work_stops_when_asked_and_says_how_far_it_is() {
     assert_eq!(last, task.samples());
     let stopped = renderer().render(&uploaded, &task, &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(RenderError::Stopped)));
+}
+
+/// A wall, black to the left and white to the right of the y axis, seen from a
+/// distance of 2 m at `x` by a lens of a radius of 5 cm with a narrow field of view.
+fn beside_an_edge(focus_distance: f32, x: f32) -> f64 {
+    let vertical_fov = 0.002_f32;
+    let f_number = Lens::SENSOR_HEIGHT / 2.0 / (0.5 * vertical_fov).tan() / (2.0 * 0.05);
+    let lens = Some(Lens { f_number, focus_distance });
+    let projection = Projection::Perspective { vertical_fov, lens };
+    let shown = camera(Vec3::new(x, 0.0, 2.0), Vec3::X * x, projection);
+    let unlit = |value: f32| Material {
+        unlit: true,
+        base_color: Vec4::new(value, value, value, 1.0),
+        ..Material::default()
+    };
+    let half = |x: f32| Affine3A::from_translation(Vec3::X * x);
+    let parts = vec![(quad(0), half(-1.0)), (quad(1), half(1.0))];
+    mean(&render(&scene_of(parts, vec![unlit(0.0), unlit(1.0)], Vec3::ZERO, shown), &frame(16, 64, 1)))
+}
+
+#[test]
+fn a_lens_blurs_an_edge_by_the_disc_of_its_aperture_and_not_in_focus() {
+    for (focus_distance, blur_radius) in [(1.0, 0.05), (4.0, 0.025)] {
+        for radii in [-1.2_f32, -0.6, 0.0, 0.3, 0.9, 1.2] {
+            let found = beside_an_edge(focus_distance, blur_radius * radii);
+            // The part of a unit disc to the left of a line.
+            let line = f64::from(radii).clamp(-1.0, 1.0);
+            let right = line.acos() - line * (1.0 - line * line).sqrt();
+            let wanted = 1.0 - right / std::f64::consts::PI;
+            // 16,384 stratified samples, and a view as wide as 4 % of the radius.
+            assert!((found - wanted).abs() < 0.02, "{found} for {wanted} at {radii}, {focus_distance} m");
+        }
+    }
+    assert_eq!([beside_an_edge(2.0, 0.004), beside_an_edge(2.0, -0.004)], [1.0, 0.0]);
 }

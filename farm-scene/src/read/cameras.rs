@@ -6,7 +6,7 @@ use gltf::json;
 use super::{finite, nodes};
 use crate::error::{Fault, Problem};
 use crate::load::Warnings;
-use crate::scene::{Camera, Projection};
+use crate::scene::{Camera, Lens, Projection};
 
 /// Reads a camera at a node; `None`, with a warning, where the node is scaled
 /// to nothing.
@@ -17,7 +17,7 @@ pub(super) fn read(
     place: &str,
     warnings: &mut Warnings,
 ) -> Result<Option<Camera>, Fault> {
-    let projection = projection(file, place)?;
+    let projection = projection(file, place, warnings)?;
     let Some(axes) = axes(&transform) else {
         warnings.push(format!("{place} is scaled to nothing; its camera is left out"));
         return Ok(None);
@@ -26,7 +26,32 @@ pub(super) fn read(
     Ok(Some(Camera { name: name.to_owned(), transform, projection }))
 }
 
-fn projection(file: &json::Camera, place: &str) -> Result<Projection, Fault> {
+/// What a camera's `extras` may say of its lens: an option of ours.
+#[derive(serde::Deserialize)]
+struct Extras {
+    #[serde(rename = "fNumber")]
+    f_number: f32,
+    #[serde(rename = "focusDistance")]
+    focus_distance: f32,
+}
+
+/// The lens in a camera's `extras`. Extras are anybody's, so that what is not a
+/// lens is no error.
+fn lens(file: &json::Camera, place: &str, warnings: &mut Warnings) -> Option<Lens> {
+    let extras: serde_json::Map<_, _> = serde_json::from_str(file.extras.as_ref()?.get()).ok()?;
+    if !extras.contains_key("fNumber") {
+        return None;
+    }
+    let lens = serde_json::from_value(serde_json::Value::Object(extras)).ok();
+    let lens = lens.map(|Extras { f_number, focus_distance }| Lens { f_number, focus_distance });
+    if lens.is_none() {
+        warnings
+            .push(format!("{place}.extras needs two numbers, fNumber and focusDistance; a pinhole is used"));
+    }
+    lens
+}
+
+fn projection(file: &json::Camera, place: &str, warnings: &mut Warnings) -> Result<Projection, Fault> {
     let outside = |what, value: f32, expected| {
         Err(Fault::new(place, Problem::OutOfDomain { what, value: f64::from(value), expected }))
     };
@@ -35,7 +60,7 @@ fn projection(file: &json::Camera, place: &str) -> Result<Projection, Fault> {
         if !(vertical_fov > 1e-6 && vertical_fov < std::f32::consts::PI - 1e-6) {
             return outside("yfov", vertical_fov, "between 0 and π");
         }
-        return Ok(Projection::Perspective { vertical_fov });
+        return Ok(Projection::Perspective { vertical_fov, lens: lens(file, place, warnings) });
     }
     let Some(orthographic) = &file.orthographic else {
         return Err(Fault::new(place, Problem::Missing("the camera's projection")));

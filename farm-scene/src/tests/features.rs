@@ -8,7 +8,9 @@ use crate::error::Problem;
 use crate::limits::SceneLimits;
 use crate::load::{LoadOptions, Loaded, Warnings, load_from_bytes};
 use crate::read::Files;
-use crate::scene::{AlphaMode, Environment, EnvironmentMap, Filter, LightKind, Projection, Texels, Wrap};
+use crate::scene::{
+    AlphaMode, Environment, EnvironmentMap, Filter, Lens, LightKind, Projection, Texels, Wrap,
+};
 
 fn warned(loaded: &Loaded, text: &str) -> bool {
     loaded.warnings.iter().any(|warning| warning.0.contains(text))
@@ -184,7 +186,7 @@ fn material_is_read() {
     assert_eq!((material.metallic, material.roughness, material.ior), (1.0, 0.25, 1.33));
     assert!(warned(&loaded, "metallicFactor is 1.5; 1 is used"));
     assert_eq!((material.specular, material.specular_color), (0.5, Vec3::new(2.0, 0.5, 0.0)));
-    let is_srgb = |slot: Option<crate::TextureSlot>| {
+    let is_srgb = |slot: Option<crate::scene::TextureSlot>| {
         let texture = slot.expect("it is textured").texture;
         scene.images[scene.textures[texture as usize].image as usize].srgb
     };
@@ -265,19 +267,29 @@ fn cameras_lose_their_scale_and_share_no_name() {
     glb.json["cameras"] = json!([
         {"type": "perspective", "perspective": {"yfov": 0.5, "znear": 0.1}},
         {"type": "orthographic", "orthographic": {"xmag": 3, "ymag": 2, "znear": 0, "zfar": 9}},
+        {"type": "perspective", "perspective": {"yfov": 0.5, "znear": 0.1},
+         "extras": {"fNumber": 2.8, "focusDistance": 3, "anything": []}},
+        {"type": "perspective", "perspective": {"yfov": 0.5, "znear": 0.1}, "extras": {"fNumber": "wide"}},
     ]);
     glb.json["nodes"] = json!([
-        {"mesh": 0, "children": [1, 2, 3]},
+        {"mesh": 0, "children": [1, 2, 3, 4, 5]},
         {"camera": 0, "name": "wide", "scale": [3, 3, 3], "translation": [0, 0, 5]},
         {"camera": 1, "name": "wide"},
         {"camera": 1},
+        {"camera": 2},
+        {"camera": 3},
     ]);
-    let cameras = glb.loaded().scene.cameras;
+    let loaded = glb.loaded();
+    let cameras = &loaded.scene.cameras;
     let names: Vec<_> = cameras.iter().map(|camera| camera.name.as_str()).collect();
-    assert_eq!(names, ["wide", "wide (2)", "camera 2"]);
+    assert_eq!(names, ["wide", "wide (2)", "camera 2", "camera 3", "camera 4"]);
     assert_eq!(cameras[0].transform, Affine3A::from_translation(Vec3::Z * 5.0));
-    assert_eq!(cameras[0].projection, Projection::Perspective { vertical_fov: 0.5 });
+    assert_eq!(cameras[0].projection, Projection::Perspective { vertical_fov: 0.5, lens: None });
     assert_eq!(cameras[1].projection, Projection::Orthographic { half_height: 2.0 });
+    let lens = Some(Lens { f_number: 2.8, focus_distance: 3.0 });
+    assert_eq!(cameras[3].projection, Projection::Perspective { vertical_fov: 0.5, lens });
+    assert_eq!(cameras[4].projection, Projection::Perspective { vertical_fov: 0.5, lens: None });
+    assert!(warned(&loaded, "extras needs two numbers"));
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn manifest_names_exactly_the_blobs() {
 #[test]
 fn digest_of_a_known_scene_is_known() {
     let digest = pack(&scene_with_map()).manifest.digest.to_hex();
-    assert_eq!(digest.as_str(), "13faaf0246b5e8d309993130edc1508a98617b6e0b0d0542f72700f5fc1c926a");
+    assert_eq!(digest.as_str(), "197b60e532921f9d1e0d16d8f39cf12b225a9d4b59e9410e4ecabc892d98e143");
 }
 
 #[test]

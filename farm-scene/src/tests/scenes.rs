@@ -36,7 +36,7 @@ pub(crate) fn textured_quad() -> Scene {
         cameras: vec![Camera {
             name: "camera".to_owned(),
             transform: Affine3A::from_translation(Vec3::new(0.5, 0.5, 2.0)),
-            projection: Projection::Perspective { vertical_fov: 1.0 },
+            projection: Projection::Perspective { vertical_fov: 1.0, lens: None },
         }],
         environment: Environment::Constant(Vec3::ZERO),
     }

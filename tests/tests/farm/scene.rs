@@ -24,7 +24,7 @@ pub(crate) fn room() -> PackedScene {
     let camera = Camera {
         name: "camera".into(),
         transform: Affine3A::from_translation(Vec3::new(0.0, 0.0, 1.8)),
-        projection: Projection::Perspective { vertical_fov: 1.2 },
+        projection: Projection::Perspective { vertical_fov: 1.2, lens: None },
     };
     pack(&Scene { meshes, instances, materials, cameras: vec![camera], ..Scene::default() })
 }
