@@ -136,12 +136,16 @@ pub(crate) struct SceneArgs {
     #[arg(long, value_name = "R,G,B", conflicts_with = "env",
           value_parser = values::parse_sky, allow_negative_numbers = true)]
     pub(crate) sky: Option<values::Sky>,
+    /// The variant whose materials are shown, by its name; `farm inspect` lists
+    /// them [default: the materials that the file shows by itself].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) variant: Option<String>,
 }
 
 impl SceneArgs {
     /// A scene in the surroundings that its file says.
     pub(crate) fn alone(scene: PathBuf) -> Self {
-        Self { scene, env: None, env_strength: 1.0, env_rotation: 0.0, sky: None }
+        Self { scene, env: None, env_strength: 1.0, env_rotation: 0.0, sky: None, variant: None }
     }
 }
 

@@ -22,6 +22,8 @@ struct Report {
     /// Triangles that are seen, each mesh counted as often as it is placed.
     instanced_triangles: u64,
     materials: usize,
+    /// Names for `--variant`.
+    variants: Vec<String>,
     textures: usize,
     images: Vec<ImageReport>,
     lights: usize,
@@ -81,7 +83,7 @@ pub(crate) fn run(command: &InspectCommand) -> Result<(), Failure> {
     let loaded = load_scene(&command.scene, size)?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let packed = farm_scene::pack(&loaded.scene);
-    let report = report(&loaded.scene, &packed, warnings);
+    let report = Report { variants: loaded.variants, ..report(&loaded.scene, &packed, warnings) };
     if command.json {
         return print_json(&report);
     }
@@ -105,6 +107,7 @@ fn report(scene: &Scene, packed: &PackedScene, warnings: Vec<String>) -> Report 
         triangles: scene.meshes.iter().map(|mesh| count(mesh.triangles.len())).sum(),
         instanced_triangles: scene.instances.iter().map(|instance| triangles_of(instance.mesh)).sum(),
         materials: scene.materials.len(),
+        variants: Vec::new(),
         textures: scene.textures.len(),
         images: scene.images.iter().map(image_report).collect(),
         lights: scene.lights.len(),
@@ -198,6 +201,10 @@ fn describe(report: &Report) -> String {
     line("triangles", format!("{} stored, {} seen", report.triangles, report.instanced_triangles));
     line("vertices", report.vertices.to_string());
     line("materials", format!("{}, {} of them emissive", report.materials, report.emissive_materials));
+    if !report.variants.is_empty() {
+        let names: Vec<_> = report.variants.iter().map(|name| format!("`{name}`")).collect();
+        line("variants", names.join(", "));
+    }
     line("textures", format!("{} of {} images", report.textures, report.images.len()));
     for (index, image) in report.images.iter().enumerate() {
         let encoding = if image.srgb { "sRGB" } else { "linear" };

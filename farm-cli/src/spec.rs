@@ -43,6 +43,7 @@ pub(crate) fn load_scene(scene: &SceneArgs, size: Resolution) -> Result<Loaded, 
         environment_rotation: scene.env_rotation.to_radians(),
         sky: scene.sky.map(|sky| sky.0.into()),
         aspect_ratio,
+        variant: scene.variant.clone(),
     };
     farm_scene::load(&scene.scene, &options).map_err(|error| Failure::wrong_use(describe(&error)))
 }

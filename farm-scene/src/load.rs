@@ -26,6 +26,9 @@ pub struct LoadOptions {
     pub sky: Option<Vec3>,
     /// Width over height of the frame, for the automatic camera.
     pub aspect_ratio: f32,
+    /// The variant of `KHR_materials_variants` whose materials are shown, by its
+    /// name; `None` for those that the file shows without the extension.
+    pub variant: Option<String>,
 }
 
 impl Default for LoadOptions {
@@ -36,6 +39,7 @@ impl Default for LoadOptions {
             environment_rotation: 0.0,
             sky: None,
             aspect_ratio: 1.0,
+            variant: None,
         }
     }
 }
@@ -76,6 +80,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// The glTF extensions that the file uses, sorted.
     pub extensions: Vec<String>,
+    /// The names of its variants, for [`LoadOptions::variant`], in its order.
+    pub variants: Vec<String>,
 }
 
 /// Something that an artist should know; `Display` is one line.
@@ -170,7 +176,8 @@ pub(crate) fn load_from_bytes(
     limits: &SceneLimits,
 ) -> Result<Loaded, LoadError> {
     let mut warnings = Warnings::new(limits.warnings);
-    let (mut scene, extensions) = read::read_scene(bytes, &mut files, limits, &mut warnings)?;
+    let read::Read { mut scene, extensions, variants } =
+        read::read_scene(bytes, &mut files, options.variant.as_deref(), limits, &mut warnings)?;
     if scene.instances.is_empty() {
         return Err(LoadError::NothingToRender { scene: files.scene });
     }
@@ -180,7 +187,7 @@ pub(crate) fn load_from_bytes(
     }
     scene.environment = surroundings(&scene, options, limits, &mut warnings)?;
     validate(&scene, limits).map_err(|fault| LoadError::Invalid { scene: files.scene.clone(), fault })?;
-    Ok(Loaded { scene, warnings: warnings.finish(), extensions })
+    Ok(Loaded { scene, warnings: warnings.finish(), extensions, variants })
 }
 
 fn surroundings(

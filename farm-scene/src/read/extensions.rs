@@ -17,6 +17,7 @@ const SUPPORTED: &[&str] = &[
     "KHR_materials_ior",
     "KHR_materials_specular",
     "KHR_materials_unlit",
+    "KHR_materials_variants",
     "KHR_mesh_quantization",
     "KHR_texture_transform",
 ];

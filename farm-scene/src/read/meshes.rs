@@ -9,7 +9,7 @@ use json::validation::Checked;
 
 use super::accessors::Integers;
 use super::materials::MaterialTable;
-use super::{Context, named, tangents, vertices};
+use super::{Context, named, tangents, variants, vertices};
 use crate::error::{Fault, Problem};
 use crate::load::Warnings;
 use crate::scene::Mesh;
@@ -89,7 +89,7 @@ impl MeshTable {
             warnings.push(format!("{place} has no triangles; it is skipped"));
             return Ok(None);
         }
-        let material = primitive.material.map(|material| material.value());
+        let material = variants::material_of(primitive, context.variant);
         mesh.material = self.materials.id(context, material, place, warnings)?;
         let material = &self.materials.materials[mesh.material as usize];
         attributes.fill_uvs(&mut mesh, material.slots().map(|slot| slot.uv_set), warnings)?;

@@ -15,6 +15,7 @@ mod materials;
 mod meshes;
 mod nodes;
 mod tangents;
+mod variants;
 mod vertices;
 
 use gltf::json;
@@ -32,26 +33,44 @@ struct Context<'a> {
     root: &'a json::Root,
     accessors: Accessors<'a>,
     limits: &'a SceneLimits,
+    /// Number of the variant that is shown.
+    variant: Option<u32>,
 }
 
-/// Reads everything but the surroundings. The second value is the list of
-/// extensions that the file uses.
+/// What a file holds.
+pub(crate) struct Read {
+    pub(crate) scene: Scene,
+    /// The extensions that it uses.
+    pub(crate) extensions: Vec<String>,
+    /// The names of its variants.
+    pub(crate) variants: Vec<String>,
+}
+
+/// Reads everything but the surroundings; `variant` is the name of the one to
+/// show.
 pub(crate) fn read_scene(
     bytes: &[u8],
     files: &mut Files,
+    variant: Option<&str>,
     limits: &SceneLimits,
     warnings: &mut Warnings,
-) -> Result<(Scene, Vec<String>), LoadError> {
+) -> Result<Read, LoadError> {
     let parts = container::split(&files.scene, bytes)?;
     let root = container::parse(&files.scene, parts.json, limits)?;
     let extensions = extensions::check(&files.scene, &root, warnings)?;
     let buffers = buffers::load(&root, parts.bin, files)?;
     let accessors = Accessors { root: &root, buffers: &buffers, limits };
-    let context = Context { root: &root, accessors, limits };
-    let invalid = |fault| LoadError::Invalid { scene: files.scene.clone(), fault };
-    let (mut scene, images) = nodes::read(&context, warnings).map_err(invalid)?;
+    let variants = variants::names(&root, limits).map_err(|fault| invalid(&files.scene, fault))?;
+    let variant = variant.map(|wanted| variants::find(&files.scene, &variants, wanted)).transpose()?;
+    let context = Context { root: &root, accessors, limits, variant };
+    let (mut scene, images) =
+        nodes::read(&context, warnings).map_err(|fault| invalid(&files.scene, fault))?;
     scene.images = images.decode(&context, files)?;
-    Ok((scene, extensions))
+    Ok(Read { scene, extensions, variants })
+}
+
+fn invalid(scene: &str, fault: Fault) -> LoadError {
+    LoadError::Invalid { scene: scene.to_owned(), fault }
 }
 
 /// The element of a list that the file names by index.

@@ -419,3 +419,28 @@ fn radiance_that_is_not_finite_is_refused() {
         assert!(text.starts_with("texel (3, 1) is ["), "{text}");
     }
 }
+
+#[test]
+fn a_variant_exchanges_the_materials_that_it_names() {
+    let mut glb = Glb::triangle();
+    glb.json["extensionsUsed"] = json!(["KHR_materials_variants"]);
+    glb.json["extensions"] =
+        json!({"KHR_materials_variants": {"variants": [{"name": "day"}, {"name": "night"}]}});
+    glb.json["materials"] = json!([{"name": "plain"}, {"name": "bright"}, {"name": "dark"}]);
+    glb.json["meshes"][0]["primitives"][0]["material"] = json!(0);
+    glb.json["meshes"][0]["primitives"][0]["extensions"] = json!({"KHR_materials_variants": {"mappings": [
+        {"material": 1, "variants": [0]}, {"material": 2, "variants": [1, 7]},
+    ]}});
+    let shown = |variant: Option<&str>| {
+        let options = LoadOptions { variant: variant.map(str::to_owned), ..LoadOptions::default() };
+        let limits = SceneLimits::default();
+        load_from_bytes(&glb.bytes(), Files::new("triangle.glb".to_owned(), None, &limits), &options, &limits)
+    };
+    for (variant, material) in [(None, "plain"), (Some("day"), "bright"), (Some("night"), "dark")] {
+        let loaded = shown(variant).expect("the variant is there");
+        assert_eq!(loaded.scene.materials[0].name, material);
+        assert_eq!(loaded.variants, ["day", "night"]);
+    }
+    let text = shown(Some("dusk")).expect_err("there is none").to_string();
+    assert!(text.contains("`dusk`") && text.contains("`day`, `night`"), "{text}");
+}
