@@ -28,6 +28,8 @@ mod layout;
 mod light;
 mod pack;
 mod prepared;
+#[cfg(test)]
+mod random;
 mod sky;
 mod tables;
 mod texture;

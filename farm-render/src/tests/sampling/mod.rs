@@ -20,6 +20,7 @@ use super::assert_near;
 use crate::cpu;
 use crate::layout::Params;
 use crate::pack::{PackedScene, pack};
+use crate::random::Random;
 
 type Vec3 = vector::Vec3<F32>;
 
@@ -35,30 +36,13 @@ const LEVEL: f64 = 0.01;
 /// nearly distributed as such (Cochran 1952).
 const LEAST_EXPECTED: f64 = 5.0;
 
-/// Random bits that have nothing in common with the kernel's own: SplitMix64
-/// (Steele, Lea & Flood 2014).
-struct Random(u64);
-
 impl Random {
-    fn word(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        u32::try_from((z ^ (z >> 31)) >> 32).expect("32 bits are left")
-    }
-
     fn lane(&mut self) -> U32 {
         self.word().into()
     }
 
     fn pair(&mut self) -> vector::Vec2<U32> {
         vector::Vec2::new(self.lane(), self.lane())
-    }
-
-    /// Between 0 and 1.
-    fn unit(&mut self) -> f64 {
-        (f64::from(self.word()) + 0.5) / 2_f64.powi(32)
     }
 }
 
