@@ -15,7 +15,8 @@ struct LocalRay {
 }
 
 // A triangle's answer: distance in units of the direction, the weights of
-// corners b and c, and whether its front was hit. No hit has `found` false.
+// corners b and c, and whether its front was hit. No hit has `found` false, and
+// anything in the rest.
 struct TriangleHit {
     found: bool,
     front: bool,
@@ -79,19 +80,19 @@ fn intersect_triangle(ray: LocalRay, triangle: Triangle) -> TriangleHit {
     let u = edge(b2, c2);
     let v = edge(c2, a2);
     let w = edge(a2, b2);
-    var hit = TriangleHit(false, false, 0.0, 0.0, 0.0);
     let determinant = u + v + w;
     let inside = (u >= 0.0 && v >= 0.0 && w >= 0.0) || (u <= 0.0 && v <= 0.0 && w <= 0.0);
-    if (!inside || !(abs(determinant) > 0.0)) {
-        return hit;
-    }
+    // No early return: software adapters compute it all for other lanes, and would
+    // have to merge it.
     let inverse = 1.0 / determinant;
-    hit.found = true;
-    hit.front = (determinant > 0.0) == (ray.shear.z > 0.0);
-    hit.t = (u * a.z + v * b.z + w * c.z) * (ray.shear.z * inverse);
-    hit.b = v * inverse;
-    hit.c = w * inverse;
-    return hit;
+    let t = (u * a.z + v * b.z + w * c.z) * (ray.shear.z * inverse);
+    return TriangleHit(
+        inside && abs(determinant) > 0.0,
+        (determinant > 0.0) == (ray.shear.z > 0.0),
+        t,
+        v * inverse,
+        w * inverse,
+    );
 }
 
 // One byte of a word as a float; the detour over i32 is the conversion that

@@ -5,7 +5,7 @@ import package::layout::{
     MATERIAL_MASK, METALLIC_ROUGHNESS_SLOT, NONE, SLOT_COUNT, SPECULAR_COLOR_SLOT, SPECULAR_SLOT,
     TEXTURE_UV1, Triangle,
 };
-import package::features::HAS_TEXTURES;
+import package::features::{HAS_INSTANCES, HAS_TEXTURES};
 import package::texture::sample_texture;
 import package::traverse::Hit;
 import package::vector::{
@@ -168,6 +168,9 @@ fn mapped_normal(place: Place, normal: vec3<f32>, sampled: vec3<f32>) -> vec3<f3
 // and of its way back into mesh space (after pbrt-v4, section 6.8): a few units
 // in the last place of every term that went into it.
 fn position_error(rows: array<vec4<f32>, 3>, mesh: vec3<f32>, world: vec3<f32>) -> vec3<f32> {
+    if (!HAS_INSTANCES) {
+        return (mesh + abs(world)) * 1.0e-6;
+    }
     let terms = vec3<f32>(
         dot3(abs(rows[0].xyz), mesh) + abs(rows[0].w),
         dot3(abs(rows[1].xyz), mesh) + abs(rows[1].w),

@@ -5,7 +5,7 @@ import package::layout::{
     instances, nodes, params, triangles, INSTANCE_REFERENCE, NONE, TRIANGLE_CULLS_BACK,
     TRIANGLE_OPAQUE,
 };
-import package::features::HAS_INSTANCES;
+import package::features::{HAS_ALPHA, HAS_INSTANCES};
 import package::intersect::{intersect_node, intersect_triangle, local_ray};
 import package::vector::{transform_direction, transform_point};
 
@@ -54,8 +54,10 @@ fn comes_before(instance: u32, triangle: u32, other_instance: u32, other_triangl
 }
 
 fn beats(ray: Ray, best: Hit, t: f32, instance: u32, triangle: u32) -> bool {
+    // Only rays that pass through surfaces go on behind a hit.
     let behind = t > ray.t_min
-        || (t == ray.t_min && comes_before(ray.after_instance, ray.after_triangle, instance, triangle));
+        || (HAS_ALPHA && t == ray.t_min
+            && comes_before(ray.after_instance, ray.after_triangle, instance, triangle));
     let closer = t < best.t
         || (t == best.t && comes_before(instance, triangle, best.instance, best.triangle));
     return behind && closer;
@@ -104,7 +106,10 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
                 let node = nodes[child];
                 let hits = intersect_node(node, local, ray.t_min, best.t);
                 group = vec2<u32>(node.children.x, (hits & INNER_BITS) | (node.grid.w >> 24u));
-                leaf = vec2<u32>(node.children.y, hits & 0x00ffffffu);
+                // Software adapters read for idle lanes too: without primitives, away from
+                // triangles that would have to be fetched.
+                let primitives = hits & 0x00ffffffu;
+                leaf = vec2<u32>(select(node.children.y, 0u, primitives == 0u), primitives);
             } else {
                 leaf = group;
                 group = vec2<u32>(0u, 0u);
@@ -170,7 +175,7 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
             group = vec2<u32>(instances[met].root, 0x80000000u);
         } else {
             // The tree is done: back to the world's, if there is any of it left.
-            if (height == 0u) {
+            if (!HAS_INSTANCES || height == 0u) {
                 break;
             }
             inside = NONE;

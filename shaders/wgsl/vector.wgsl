@@ -2,6 +2,8 @@
 // inside its own `dot` and `normalize` to the driver, and polynomials for the
 // transcendental functions, whose built-in versions differ between adapters.
 
+import package::features::HAS_INSTANCES;
+
 const PI: f32 = 3.14159265358979;
 const INVERSE_PI: f32 = 0.318309886183791;
 
@@ -30,8 +32,12 @@ fn largest(a: vec3<f32>) -> f32 {
     return max(a.x, max(a.y, a.z));
 }
 
-// Rows of an affine map times a point.
+// Rows of an instance's map times a point; without instances that have trees of
+// their own, all maps do nothing.
 fn transform_point(rows: array<vec4<f32>, 3>, point: vec3<f32>) -> vec3<f32> {
+    if (!HAS_INSTANCES) {
+        return point;
+    }
     return vec3<f32>(
         dot3(rows[0].xyz, point) + rows[0].w,
         dot3(rows[1].xyz, point) + rows[1].w,
@@ -39,8 +45,11 @@ fn transform_point(rows: array<vec4<f32>, 3>, point: vec3<f32>) -> vec3<f32> {
     );
 }
 
-// Rows of an affine map times a direction.
+// Rows of an instance's map times a direction.
 fn transform_direction(rows: array<vec4<f32>, 3>, direction: vec3<f32>) -> vec3<f32> {
+    if (!HAS_INSTANCES) {
+        return direction;
+    }
     return vec3<f32>(
         dot3(rows[0].xyz, direction),
         dot3(rows[1].xyz, direction),
@@ -48,9 +57,12 @@ fn transform_direction(rows: array<vec4<f32>, 3>, direction: vec3<f32>) -> vec3<
     );
 }
 
-// The transpose of an affine map's linear part times a direction: the rows of
+// The transpose of an instance's linear map times a direction: the rows of
 // the inverse take normals the other way.
 fn transform_normal(inverse_rows: array<vec4<f32>, 3>, normal: vec3<f32>) -> vec3<f32> {
+    if (!HAS_INSTANCES) {
+        return normal;
+    }
     return inverse_rows[0].xyz * normal.x + inverse_rows[1].xyz * normal.y
         + inverse_rows[2].xyz * normal.z;
 }
