@@ -47,9 +47,11 @@ fn main() {
 }
 
 fn build() -> Result<(), String> {
-    let composed = compose(MEGAKERNEL)?;
-    let wavefront = compose(WAVEFRONT)?;
+    let composed = compose(MEGAKERNEL, false)?;
+    let wavefront = compose(WAVEFRONT, false)?;
+    let images = compose(MEGAKERNEL, true)?;
     validate(&wavefront)?;
+    validate(&images)?;
     let native = generate(&composed, "path_tracer", "crate::native", &|name| {
         let (path, line) = find_in_sources(name, None)?;
         Some(format!("{}:{line}", path.file_name()?.to_str()?))
@@ -57,7 +59,8 @@ fn build() -> Result<(), String> {
     write("native.digest", digest_of_native(&native)?.as_bytes());
     write("path_tracer.wgsl", composed.as_bytes());
     write("wavefront.wgsl", wavefront.as_bytes());
-    let digest = blake3::hash([composed.as_str(), &wavefront].join("\0").as_bytes());
+    write("path_tracer_images.wgsl", images.as_bytes());
+    let digest = blake3::hash([composed.as_str(), &wavefront, &images].join("\0").as_bytes());
     write("path_tracer.digest", digest.as_bytes());
     let trial = fs::read_to_string(TRIAL).map_err(|error| format!("{TRIAL}: {error}"))?;
     generate(&trial, "trial", "crate::tests::trial", &|_| None).map(|_| ())
@@ -77,11 +80,13 @@ fn digest_of_native(generated: &str) -> Result<blake3::Hash, String> {
     Ok(hasher.finalize())
 }
 
-/// Resolves the imports. Names are kept as they are written: a name that two
+/// Resolves the imports, and what depends on whether nodes and triangles lie in
+/// images. Names are kept as they are written: a name that two
 /// files declare is caught by the validation.
-fn compose(root: &str) -> Result<String, String> {
+fn compose(root: &str, images: bool) -> Result<String, String> {
     let mut compiler = wesl::Wesl::new(FOLDER);
     compiler.set_mangler(wesl::ManglerKind::None);
+    compiler.set_feature("images", images);
     let root = root.parse().map_err(|error| format!("{root}: {error}"))?;
     let mut composed = compiler.compile(&root).map_err(|error| error.to_string())?;
     // The compiler brings the files together in an order that differs from run to

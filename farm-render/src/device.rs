@@ -124,6 +124,8 @@ pub(crate) struct Device {
     pub(crate) limits: wgpu::Limits,
     pub(crate) kind: wgpu::DeviceType,
     pub(crate) variant: Variant,
+    /// Whether the kernels read nodes and triangles from images.
+    pub(crate) images: bool,
     module: wgpu::ShaderModule,
     /// The kernels that were compiled so far.
     kernels: Mutex<HashMap<Features, Arc<Kernels>>>,
@@ -133,6 +135,9 @@ pub(crate) struct Device {
     pub(crate) identity: String,
     faults: Faults,
 }
+
+/// Bytes of a texel of the images.
+pub(crate) const TEXEL_BYTES: usize = 16;
 
 /// Storage buffers that a variant binds.
 const MEGAKERNEL_BUFFERS: u32 = 8;
@@ -179,15 +184,17 @@ impl Device {
             pollster::block_on(request).map_err(|error| RenderError::DeviceLost(error.to_string()))?;
         let faults = Faults::default();
         watch(&wgpu, &faults);
-        let module = compile(&wgpu, variant, checks.of_runtime(info.device_type));
+        let images = info.device_type == wgpu::DeviceType::Cpu && variant == Variant::Megakernel;
+        let module = compile(&wgpu, variant, images, checks.of_runtime(info.device_type));
         let device = Self {
-            bindings: bind_group_layout(&wgpu),
+            bindings: bind_group_layout(&wgpu, images),
             slots: slot_layout(&wgpu),
             wgpu,
             queue,
             limits,
             kind: info.device_type,
             variant,
+            images,
             module,
             kernels: Mutex::default(),
             cache: cache.cloned(),
@@ -285,6 +292,44 @@ impl Device {
         Ok(buffer)
     }
 
+    /// Creates a storage image that holds `bytes` in rows of so many texels of 16
+    /// bytes.
+    pub(crate) fn image_with(
+        &self,
+        what: &str,
+        width: u32,
+        bytes: &[u8],
+    ) -> Result<wgpu::TextureView, RenderError> {
+        let row = u64::from(width) * TEXEL_BYTES as u64;
+        let needed = (bytes.len() as u64).next_multiple_of(row).max(row);
+        let available = row * u64::from(self.limits.max_texture_dimension_2d);
+        if needed > available {
+            return Err(RenderError::OutOfMemory { what: what.to_owned(), needed, available });
+        }
+        let height = u32::try_from(needed / row).unwrap_or(u32::MAX);
+        let image = self.wgpu.create_texture(&wgpu::TextureDescriptor {
+            label: Some(what),
+            size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba32Uint,
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+            view_formats: &[],
+        });
+        self.check(what, needed)?;
+        let mut padded = bytes.to_vec();
+        padded.resize(usize::try_from(needed).unwrap_or(usize::MAX), 0);
+        let layout = wgpu::TexelCopyBufferLayout {
+            offset: 0,
+            bytes_per_row: u32::try_from(row).ok(),
+            rows_per_image: None,
+        };
+        self.queue.write_texture(image.as_image_copy(), &padded, layout, image.size());
+        self.check(what, needed)?;
+        Ok(image.create_view(&wgpu::TextureViewDescriptor::default()))
+    }
+
     /// Creates a storage buffer that holds `bytes`, whose size is a positive
     /// multiple of 4.
     pub(crate) fn storage_with(&self, what: &str, bytes: &[u8]) -> Result<wgpu::Buffer, RenderError> {
@@ -328,7 +373,7 @@ fn watch(device: &wgpu::Device, faults: &Faults) {
     });
 }
 
-fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+fn bind_group_layout(device: &wgpu::Device, images: bool) -> wgpu::BindGroupLayout {
     let entry = |binding: u32, ty: wgpu::BufferBindingType, size: u64| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -345,6 +390,15 @@ fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     ];
     for (binding, (_, element)) in (2..).zip(SCENE_BUFFERS) {
         entries.push(entry(binding, wgpu::BufferBindingType::Storage { read_only: true }, element));
+    }
+    if images {
+        for entry in &mut entries[2..4] {
+            entry.ty = wgpu::BindingType::StorageTexture {
+                access: wgpu::StorageTextureAccess::ReadOnly,
+                format: wgpu::TextureFormat::Rgba32Uint,
+                view_dimension: wgpu::TextureViewDimension::D2,
+            };
+        }
     }
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
         label: Some("the scene and its records"),
@@ -372,8 +426,14 @@ fn slot_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
 }
 
 #[expect(unsafe_code, reason = "wgpu has no safe way to leave run-time checks out")]
-fn compile(device: &wgpu::Device, variant: Variant, checks: wgpu::ShaderRuntimeChecks) -> wgpu::ShaderModule {
+fn compile(
+    device: &wgpu::Device,
+    variant: Variant,
+    images: bool,
+    checks: wgpu::ShaderRuntimeChecks,
+) -> wgpu::ShaderModule {
     let text = match variant {
+        Variant::Megakernel if images => shaders::PATH_TRACER_IMAGES,
         Variant::Megakernel => shaders::PATH_TRACER,
         Variant::Wavefront => shaders::WAVEFRONT,
     };

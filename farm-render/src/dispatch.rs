@@ -11,6 +11,7 @@ use farm_core::{RenderTask, TileImage};
 use crate::device::{Device, Kernels, PROGRESS_BYTES, Wavefront};
 use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
+use crate::upload::Array;
 use crate::{Progress, RenderError};
 
 /// The time that one slice should take: long enough to keep the device busy,
@@ -96,7 +97,7 @@ struct Flight {
 pub(crate) struct Bound<'a> {
     pub(crate) device: &'a Device,
     pub(crate) kernels: &'a Kernels,
-    pub(crate) buffers: &'a [wgpu::Buffer],
+    pub(crate) arrays: &'a [Array],
 }
 
 /// Renders a task of a scene; `params` are its parameters but for the number of
@@ -210,8 +211,8 @@ impl Slot {
             wgpu::BindGroupEntry { binding: 0, resource: params.as_entire_binding() },
             wgpu::BindGroupEntry { binding: 1, resource: records.as_entire_binding() },
         ];
-        for (binding, buffer) in (2..).zip(scene.buffers) {
-            entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
+        for (binding, array) in (2..).zip(scene.arrays) {
+            entries.push(wgpu::BindGroupEntry { binding, resource: array.binding() });
         }
         let bind_group = device.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("slice"),

@@ -348,8 +348,8 @@ impl Renderer {
     ) -> Result<TileImage, RenderError> {
         let params = scene.params(task)?;
         match (&self.engine, &scene.place) {
-            (Engine::Gpu(device), ScenePlace::Gpu { buffers, kernels }) => {
-                let scene = dispatch::Bound { device, kernels, buffers };
+            (Engine::Gpu(device), ScenePlace::Gpu { arrays, kernels }) => {
+                let scene = dispatch::Bound { device, kernels, arrays };
                 dispatch::render(&scene, params, task, slicing, progress)
             }
             (Engine::Cpu(cpu), ScenePlace::Cpu(form)) => match &**form {

@@ -7,9 +7,9 @@ use bytemuck::{NoUninit, Zeroable};
 use farm_core::{RenderSettings, RenderTask};
 use farm_scene::{Camera, Projection};
 
-use crate::device::{Device, Kernels};
+use crate::device::{Device, Kernels, TEXEL_BYTES};
 use crate::layout::{Params, SCENE_BUFFERS};
-use crate::pack::{PackedScene, to_f32};
+use crate::pack::{PackedScene, to_f32, word_index};
 use crate::prepared::{Form, PreparedScene};
 use crate::tables;
 use crate::{Engine, RenderError};
@@ -27,16 +27,31 @@ pub struct DeviceScene {
 /// Where a scene's arrays are.
 #[derive(Debug)]
 pub(crate) enum ScenePlace {
-    /// In buffers, in the order of their bindings from 2 on, with the kernels for
-    /// what it has.
+    /// In the order of their bindings from 2 on, with the kernels for what it has.
     Gpu {
-        /// The buffers.
-        buffers: Vec<wgpu::Buffer>,
+        /// The arrays.
+        arrays: Vec<Array>,
         /// The kernels.
         kernels: Arc<Kernels>,
     },
     /// Where they were prepared.
     Cpu(Arc<Form>),
+}
+
+/// An array in an adapter's memory.
+#[derive(Debug)]
+pub(crate) enum Array {
+    Buffer(wgpu::Buffer),
+    Image(wgpu::TextureView),
+}
+
+impl Array {
+    pub(crate) fn binding(&self) -> wgpu::BindingResource<'_> {
+        match self {
+            Self::Buffer(buffer) => buffer.as_entire_binding(),
+            Self::Image(view) => wgpu::BindingResource::TextureView(view),
+        }
+    }
 }
 
 impl DeviceScene {
@@ -96,9 +111,9 @@ fn upload_arrays(device: &Device, packed: &PackedScene) -> Result<(ScenePlace, u
     let sizes = check_sizes(packed, device.max_binding_bytes())?;
     let mut names = SCENE_BUFFERS.iter().map(|(name, _)| *name);
     let mut name = || names.next().unwrap_or("the scene");
-    let buffers = vec![
-        upload_array(device, name(), &packed.nodes)?,
-        upload_array(device, name(), &packed.triangles)?,
+    let arrays = vec![
+        upload_tree_array(device, name(), &packed.nodes)?,
+        upload_tree_array(device, name(), &packed.triangles)?,
         upload_array(device, name(), &packed.attributes)?,
         upload_array(device, name(), &packed.instances)?,
         upload_array(device, name(), &packed.materials)?,
@@ -115,7 +130,7 @@ fn upload_arrays(device: &Device, packed: &PackedScene) -> Result<(ScenePlace, u
         "scene uploaded"
     );
     let kernels = device.kernels_for(packed.features())?;
-    Ok((ScenePlace::Gpu { buffers, kernels }, bytes))
+    Ok((ScenePlace::Gpu { arrays, kernels }, bytes))
 }
 
 /// Bytes of each scene buffer; an error where one is more than the adapter can
@@ -144,11 +159,26 @@ fn upload_array<T: NoUninit + Zeroable>(
     device: &Device,
     what: &str,
     values: &[T],
-) -> Result<wgpu::Buffer, RenderError> {
-    if values.is_empty() {
-        return device.storage_with(what, bytemuck::bytes_of(&T::zeroed()));
+) -> Result<Array, RenderError> {
+    let buffer = if values.is_empty() {
+        device.storage_with(what, bytemuck::bytes_of(&T::zeroed()))
+    } else {
+        device.storage_with(what, bytemuck::cast_slice(values))
+    };
+    buffer.map(Array::Buffer)
+}
+
+/// Uploads nodes or triangles to where the device's kernels read them.
+fn upload_tree_array<T: NoUninit + Zeroable>(
+    device: &Device,
+    what: &str,
+    values: &[T],
+) -> Result<Array, RenderError> {
+    if !device.images {
+        return upload_array(device, what, values);
     }
-    device.storage_with(what, bytemuck::cast_slice(values))
+    let width = word_index(size_of::<T>() / TEXEL_BYTES) * shaders::IMAGE_ROW;
+    device.image_with(what, width, bytemuck::cast_slice(values)).map(Array::Image)
 }
 
 /// Sets the camera's axes and extents.

@@ -12,6 +12,14 @@ pub mod native;
 /// The composed WGSL of the path tracer; its entry point is [`ENTRY_POINT`].
 pub const PATH_TRACER: &str = include_str!(concat!(env!("OUT_DIR"), "/path_tracer.wgsl"));
 
+/// The same with nodes and triangles in storage images, [`IMAGE_ROW`] of them in a
+/// row of texels: Mesa's software driver reads those for all lanes at once, and
+/// buffers for one after the other.
+pub const PATH_TRACER_IMAGES: &str = include_str!(concat!(env!("OUT_DIR"), "/path_tracer_images.wgsl"));
+
+/// Nodes, or triangles, in a row of their image.
+pub const IMAGE_ROW: u32 = 1024;
+
 /// Name of the kernel's entry point.
 pub const ENTRY_POINT: &str = "render_block";
 
@@ -30,8 +38,8 @@ pub const WORKGROUP_SIZE: u32 = 64;
 /// [`PATH_TRACER`] and the arithmetic that it is written in.
 pub const NATIVE_DIGEST: [u8; 32] = *include_bytes!(concat!(env!("OUT_DIR"), "/native.digest"));
 
-/// BLAKE3 of [`PATH_TRACER`] and [`WAVEFRONT`]: two builds with this digest shade
-/// alike.
+/// BLAKE3 of [`PATH_TRACER`], [`WAVEFRONT`] and [`PATH_TRACER_IMAGES`]: two builds
+/// with this digest shade alike.
 pub const DIGEST: [u8; 32] = *include_bytes!(concat!(env!("OUT_DIR"), "/path_tracer.digest"));
 
 #[cfg(test)]

@@ -164,13 +164,50 @@ struct Light {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> records: array<Record>;
-@group(0) @binding(2) var<storage, read> nodes: array<Node>;
-@group(0) @binding(3) var<storage, read> triangles: array<Triangle>;
+@if(!images) @group(0) @binding(2) var<storage, read> nodes: array<Node>;
+@if(!images) @group(0) @binding(3) var<storage, read> triangles: array<Triangle>;
+@if(images) @group(0) @binding(2) var nodes: texture_storage_2d<rgba32uint, read>;
+@if(images) @group(0) @binding(3) var triangles: texture_storage_2d<rgba32uint, read>;
 @group(0) @binding(4) var<storage, read> attributes: array<u32>;
 @group(0) @binding(5) var<storage, read> instances: array<Instance>;
 @group(0) @binding(6) var<storage, read> materials: array<Material>;
 @group(0) @binding(7) var<storage, read> lights: array<Light>;
 @group(0) @binding(8) var<storage, read> texels: array<u32>;
+
+// Nodes, or triangles, in a row of their image.
+@if(images) const IMAGE_ROW: u32 = 1024u;
+
+@if(!images)
+fn node_at(index: u32) -> Node {
+    return nodes[index];
+}
+
+@if(!images)
+fn triangle_at(index: u32) -> Triangle {
+    return triangles[index];
+}
+
+@if(images)
+fn node_at(index: u32) -> Node {
+    let at = vec2<u32>((index % IMAGE_ROW) * 5u, index / IMAGE_ROW);
+    return Node(
+        textureLoad(nodes, at),
+        textureLoad(nodes, at + vec2<u32>(1u, 0u)),
+        textureLoad(nodes, at + vec2<u32>(2u, 0u)),
+        textureLoad(nodes, at + vec2<u32>(3u, 0u)),
+        textureLoad(nodes, at + vec2<u32>(4u, 0u)),
+    );
+}
+
+@if(images)
+fn triangle_at(index: u32) -> Triangle {
+    let at = vec2<u32>((index % IMAGE_ROW) * 3u, index / IMAGE_ROW);
+    return Triangle(
+        textureLoad(triangles, at),
+        textureLoad(triangles, at + vec2<u32>(1u, 0u)),
+        textureLoad(triangles, at + vec2<u32>(2u, 0u)),
+    );
+}
 
 const NONE: u32 = 0xffffffffu;
 

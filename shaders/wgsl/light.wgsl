@@ -3,7 +3,7 @@
 
 import package::layout::{
     instances, lights, params, Light, LIGHT_DIRECTIONAL, LIGHT_SKY, LIGHT_SPOT, LIGHT_TRIANGLE,
-    MATERIAL_DOUBLE_SIDED, materials, NONE, triangles,
+    MATERIAL_DOUBLE_SIDED, materials, NONE, triangle_at,
 };
 import package::environment::sample_sky;
 import package::features::{HAS_EMISSION, HAS_SKY_MAP};
@@ -55,7 +55,7 @@ fn sample_triangle(light: Light, origin: vec3<f32>, bits: vec2<u32>) -> LightSam
     let root = sqrt(unit_float(bits.x));
     let b = 1.0 - root;
     let c = unit_float(bits.y) * root;
-    let corners = triangles[triangle];
+    let corners = triangle_at(triangle);
     let to_world = instances[instance].to_world;
     let first = bitcast<vec3<f32>>(corners.a.xyz);
     let edge_b = bitcast<vec3<f32>>(corners.b.xyz) - first;

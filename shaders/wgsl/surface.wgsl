@@ -1,7 +1,7 @@
 // What a hit means: position, normals, and the material's values there.
 
 import package::layout::{
-    attributes, instances, materials, triangles, BASE_COLOR_SLOT, EMISSIVE_SLOT, MATERIAL_BLEND,
+    attributes, instances, materials, triangle_at, BASE_COLOR_SLOT, EMISSIVE_SLOT, MATERIAL_BLEND,
     MATERIAL_MASK, METALLIC_ROUGHNESS_SLOT, NONE, SLOT_COUNT, SPECULAR_COLOR_SLOT, SPECULAR_SLOT,
     TEXTURE_UV1, Triangle,
 };
@@ -112,7 +112,7 @@ fn coverage_of(material: u32, alpha: f32) -> f32 {
 
 // The same for a hit of which nothing else is wanted.
 fn coverage_at(hit: Hit) -> f32 {
-    let place = place_of(hit.instance, triangles[hit.triangle], hit.b, hit.c);
+    let place = place_of(hit.instance, triangle_at(hit.triangle), hit.b, hit.c);
     let material = instances[hit.instance].material;
     var alpha = materials[material].base_color.w * vertex_color_at(place).w;
     if (HAS_TEXTURES && (materials[material].textures & (1u << BASE_COLOR_SLOT)) != 0u) {
@@ -220,7 +220,7 @@ fn facing_normal(normal: vec3<f32>, direction: vec3<f32>) -> vec3<f32> {
 
 // Everything about a hit. `direction` is the ray's, a unit vector.
 fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
-    let triangle = triangles[hit.triangle];
+    let triangle = triangle_at(hit.triangle);
     let place = place_of(hit.instance, triangle, hit.b, hit.c);
     let instance = hit.instance;
     let material = instances[instance].material;

@@ -2,7 +2,7 @@
 // this function's place.
 
 import package::layout::{
-    instances, nodes, params, triangles, INSTANCE_REFERENCE, NONE, TRIANGLE_CULLS_BACK,
+    instances, node_at, params, triangle_at, INSTANCE_REFERENCE, NONE, TRIANGLE_CULLS_BACK,
     TRIANGLE_OPAQUE,
 };
 import package::features::{HAS_ALPHA, HAS_INSTANCES};
@@ -103,7 +103,7 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
                     stack_mask[height] = group.y;
                     height += 1u;
                 }
-                let node = nodes[child];
+                let node = node_at(child);
                 let hits = intersect_node(node, local, ray.t_min, best.t);
                 group = vec2<u32>(node.children.x, (hits & INNER_BITS) | (node.grid.w >> 24u));
                 // Software adapters read for idle lanes too: without primitives, away from
@@ -122,7 +122,7 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
                 let bit = firstLeadingBit(leaf.y);
                 leaf.y &= ~(1u << bit);
                 let place = leaf.x + bit;
-                let triangle = triangles[place];
+                let triangle = triangle_at(place);
                 let owner = triangle.a.w;
                 if (HAS_INSTANCES && (owner & INSTANCE_REFERENCE) != 0u && owner != NONE) {
                     met = owner ^ INSTANCE_REFERENCE;

@@ -1,6 +1,6 @@
 //! What the composed text holds, and what the generator makes of WGSL.
 
-use crate::{DIGEST, ENTRY_POINT, PATH_TRACER, WAVEFRONT, WORKGROUP_SIZE};
+use crate::{DIGEST, ENTRY_POINT, IMAGE_ROW, PATH_TRACER, PATH_TRACER_IMAGES, WAVEFRONT, WORKGROUP_SIZE};
 
 mod functions;
 mod refusals;
@@ -11,16 +11,18 @@ fn parse(text: &str) -> naga::Module {
 }
 
 #[test]
-fn digest_is_of_both_texts() {
-    let texts = [PATH_TRACER, WAVEFRONT].join("\0");
+fn digest_is_of_all_texts() {
+    let texts = [PATH_TRACER, WAVEFRONT, PATH_TRACER_IMAGES].join("\0");
     assert_eq!(DIGEST, *blake3::hash(texts.as_bytes()).as_bytes());
 }
 
 #[test]
 fn entry_points_are_those_that_are_named() {
-    for (text, wanted) in
-        [(PATH_TRACER, &[ENTRY_POINT][..]), (WAVEFRONT, &["advance_works", "begin_works", "trace_rays"])]
-    {
+    for (text, wanted) in [
+        (PATH_TRACER, &[ENTRY_POINT][..]),
+        (PATH_TRACER_IMAGES, &[ENTRY_POINT][..]),
+        (WAVEFRONT, &["advance_works", "begin_works", "trace_rays"]),
+    ] {
         let module = parse(text);
         let mut names: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
         names.sort_unstable();
@@ -31,7 +33,7 @@ fn entry_points_are_those_that_are_named() {
 
 #[test]
 fn storage_buffers_are_no_more_than_promised_and_there_is_no_workgroup_memory() {
-    for (text, most) in [(PATH_TRACER, 8), (WAVEFRONT, 12)] {
+    for (text, most) in [(PATH_TRACER, 8), (PATH_TRACER_IMAGES, 6), (WAVEFRONT, 12)] {
         let module = parse(text);
         let count = |wanted: fn(&naga::AddressSpace) -> bool| {
             module.global_variables.iter().filter(|(_, variable)| wanted(&variable.space)).count()
@@ -40,4 +42,16 @@ fn storage_buffers_are_no_more_than_promised_and_there_is_no_workgroup_memory() 
         assert!(storage <= most, "{storage} storage buffers");
         assert_eq!(count(|space| matches!(space, naga::AddressSpace::WorkGroup)), 0);
     }
+}
+
+#[test]
+fn rows_of_images_are_as_long_as_promised() {
+    let module = parse(PATH_TRACER_IMAGES);
+    let (_, row) = module
+        .constants
+        .iter()
+        .find(|(_, constant)| constant.name.as_deref() == Some("IMAGE_ROW"))
+        .expect("the kernel has rows");
+    let value = &module.global_expressions[row.init];
+    assert!(matches!(value, naga::Expression::Literal(naga::Literal::U32(IMAGE_ROW))), "{value:?}");
 }
