@@ -115,28 +115,32 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
                 group = vec2<u32>(0u, 0u);
             }
 
-            for (var turn = 0u; turn < GROUP_LIMIT; turn++) {
-                if (leaf.y == 0u) {
-                    break;
-                }
-                let bit = firstLeadingBit(leaf.y);
-                leaf.y &= ~(1u << bit);
-                let place = leaf.x + bit;
-                let triangle = triangle_at(place);
-                let owner = triangle.a.w;
-                if (HAS_INSTANCES && (owner & INSTANCE_REFERENCE) != 0u && owner != NONE) {
-                    met = owner ^ INSTANCE_REFERENCE;
-                    break;
-                }
-                let instance = select(owner, inside, owner == NONE);
-                let flags = triangle.c.w;
-                let hit = intersect_triangle(local, triangle);
-                let culled = !hit.front && (flags & TRIANGLE_CULLS_BACK) != 0u;
-                if (hit.found && !culled && beats(ray, best, hit.t, instance, place)) {
-                    let opaque = (flags & TRIANGLE_OPAQUE) != 0u;
-                    best = Hit(hit.t, instance, place, hit.b, hit.c, hit.front, opaque);
-                    if (any_opaque && opaque) {
-                        return best;
+            // The loop is left at its end: a software adapter runs what comes after a
+            // `break` once more, for no lane.
+            if (leaf.y != 0u) {
+                for (var turn = 0u; turn < GROUP_LIMIT; turn++) {
+                    let bit = firstLeadingBit(leaf.y);
+                    leaf.y &= ~(1u << bit);
+                    let place = leaf.x + bit;
+                    let triangle = triangle_at(place);
+                    let owner = triangle.a.w;
+                    if (HAS_INSTANCES && (owner & INSTANCE_REFERENCE) != 0u && owner != NONE) {
+                        met = owner ^ INSTANCE_REFERENCE;
+                        break;
+                    }
+                    let instance = select(owner, inside, owner == NONE);
+                    let flags = triangle.c.w;
+                    let hit = intersect_triangle(local, triangle);
+                    let culled = !hit.front && (flags & TRIANGLE_CULLS_BACK) != 0u;
+                    if (hit.found && !culled && beats(ray, best, hit.t, instance, place)) {
+                        let opaque = (flags & TRIANGLE_OPAQUE) != 0u;
+                        best = Hit(hit.t, instance, place, hit.b, hit.c, hit.front, opaque);
+                        if (any_opaque && opaque) {
+                            return best;
+                        }
+                    }
+                    if (leaf.y == 0u) {
+                        break;
                     }
                 }
             }
