@@ -5,6 +5,20 @@
 //!
 //! | what was broken | what failed |
 //! | --- | --- |
+//! | radius of a cosine-weighted direction, without its root | χ² of the lobes |
+//! | share of the microfacet lobe in the density, 2 % too small | χ² of the lobes |
+//! | compensation for multiple scattering, left out | furnace |
+//! | Fresnel's angle, taken to the normal instead of the half vector | reciprocity |
+//! | horizon of the triangle, left out | tilted normals |
+//! | point on a triangle, without its root | χ² of points on a triangle |
+//! | density of a triangle, 2 % too large | its solid angle |
+//! | power heuristic, a square forgotten on one side | light only, lobes only and both |
+//! | alias of a light, ignored | χ² of lights |
+//! | alias of a cell of the sky, ignored | χ² of the sky |
+//! | density of the sky, without the sine | χ² of the sky |
+//! | turn of the sky, the wrong way | χ² of the sky |
+//! | octave of a filter's table, off by one | χ² of the filters |
+//! | place within a part of that table, left out | χ² of the filters |
 
 mod bsdf;
 mod lights;
