@@ -168,8 +168,7 @@ async fn render(
 
     let Prepared { packed, spec, warnings, load_time } = prepared;
     let scene_bytes = all_blobs(&packed).map(byte_count).sum();
-    let (link, ()) = tokio::try_join!(farm.connect(), farm.store(Arc::new(packed)))?;
-    let mut link = link;
+    let (mut link, ()) = tokio::try_join!(farm.connect(), farm.store(Arc::new(packed)))?;
     let job = send_job(&link, spec.clone()).await?;
     let submitted = Instant::now();
     let mut collector = Collector::new(job, outputs.exr, outputs.png, command.half);

@@ -168,14 +168,16 @@ fn set_lens(
         Failure::wrong_use(message)
     };
     let own = *lens;
-    *lens = Some(Lens {
+    let wanted = Lens {
         f_number: f_number.or(own.map(|own| own.f_number)).ok_or_else(|| missing("--fstop"))?,
         focus_distance: focus_distance
             .or(own.map(|own| own.focus_distance))
             .ok_or_else(|| missing("--focus-distance"))?,
-    });
-    farm_scene::validate(scene, &SceneLimits::default())
-        .map_err(|fault| Failure::wrong_use(fault.to_string()))
+    };
+    farm_scene::validate_lens(wanted, &SceneLimits::default())
+        .map_err(|problem| Failure::wrong_use(format!("the lens: {problem}")))?;
+    *lens = Some(wanted);
+    Ok(())
 }
 
 /// The scene's cameras in words, a screenful at most.

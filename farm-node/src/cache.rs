@@ -366,6 +366,20 @@ mod tests {
     }
 
     #[test]
+    fn blob_that_is_stored_is_there_for_every_node_of_the_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (one, other) = (open(folder.path(), 100), open(folder.path(), 100));
+        let digest = digest_of(b"teapot");
+        one.store(digest, b"teapot").expect("the folder is writable");
+        assert_eq!(one.read(digest).expect("it is there"), b"teapot");
+        other.admit(digest, false).expect("the other stored it");
+        assert_eq!(other.read(digest).expect("it is there"), b"teapot");
+        // What is not what its digest says is noticed when it is read.
+        one.store(digest_of(b"kettle"), b"teapot").expect("the folder is writable");
+        assert!(one.read(digest_of(b"kettle")).is_err());
+    }
+
+    #[test]
     fn blob_is_found_again_by_the_next_process() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let digest = store(&open(folder.path(), 100), b"teapot", 0);

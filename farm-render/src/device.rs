@@ -124,8 +124,6 @@ pub(crate) struct Device {
     pub(crate) limits: wgpu::Limits,
     pub(crate) kind: wgpu::DeviceType,
     pub(crate) variant: Variant,
-    /// Whether the kernels read nodes and triangles from images.
-    pub(crate) images: bool,
     module: wgpu::ShaderModule,
     /// The kernels that were compiled so far.
     kernels: Mutex<HashMap<Features, Arc<Kernels>>>,
@@ -184,7 +182,7 @@ impl Device {
             pollster::block_on(request).map_err(|error| RenderError::DeviceLost(error.to_string()))?;
         let faults = Faults::default();
         watch(&wgpu, &faults);
-        let images = info.device_type == wgpu::DeviceType::Cpu && variant == Variant::Megakernel;
+        let images = reads_images(info.device_type, variant);
         let module = compile(&wgpu, variant, images, checks.of_runtime(info.device_type));
         let device = Self {
             bindings: bind_group_layout(&wgpu, images),
@@ -194,7 +192,6 @@ impl Device {
             limits,
             kind: info.device_type,
             variant,
-            images,
             module,
             kernels: Mutex::default(),
             cache: cache.cloned(),
@@ -292,6 +289,11 @@ impl Device {
         Ok(buffer)
     }
 
+    /// Whether its kernels read nodes and triangles from images.
+    pub(crate) fn reads_images(&self) -> bool {
+        reads_images(self.kind, self.variant)
+    }
+
     /// Creates a storage image that holds `bytes` in rows of so many texels of 16
     /// bytes.
     pub(crate) fn image_with(
@@ -371,6 +373,12 @@ fn watch(device: &wgpu::Device, faults: &Faults) {
             on_loss.note(Fault::Lost(message));
         }
     });
+}
+
+/// Drivers that are programs on the processor read images for all lanes at once,
+/// and buffers for one after the other.
+fn reads_images(kind: wgpu::DeviceType, variant: Variant) -> bool {
+    kind == wgpu::DeviceType::Cpu && variant == Variant::Megakernel
 }
 
 fn bind_group_layout(device: &wgpu::Device, images: bool) -> wgpu::BindGroupLayout {

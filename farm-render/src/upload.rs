@@ -174,7 +174,7 @@ fn upload_tree_array<T: NoUninit + Zeroable>(
     what: &str,
     values: &[T],
 ) -> Result<Array, RenderError> {
-    if !device.images {
+    if !device.reads_images() {
         return upload_array(device, what, values);
     }
     let width = word_index(size_of::<T>() / TEXEL_BYTES) * shaders::IMAGE_ROW;

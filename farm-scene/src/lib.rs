@@ -27,4 +27,4 @@ pub use pack::{Blob, PackedScene, pack};
 pub use scene::*;
 pub use summary::SceneSummary;
 pub use unpack::{manifest_blobs, unpack};
-pub use validate::validate;
+pub use validate::{validate, validate_lens};

@@ -39,8 +39,6 @@ pub struct SceneSummary {
     pub bounds: [[f32; 3]; 2],
     /// The glTF extensions that the file uses.
     pub extensions: Vec<String>,
-    /// The names of its variants, for `--variant`.
-    pub variants: Vec<String>,
 }
 
 /// What an image holds.
@@ -122,11 +120,7 @@ impl Loaded {
     /// What the scene holds.
     #[must_use]
     pub fn summary(&self) -> SceneSummary {
-        SceneSummary {
-            extensions: self.extensions.clone(),
-            variants: self.variants.clone(),
-            ..SceneSummary::new(&self.scene)
-        }
+        SceneSummary { extensions: self.extensions.clone(), ..SceneSummary::new(&self.scene) }
     }
 }
 
@@ -151,7 +145,6 @@ impl SceneSummary {
             environment: environment_summary(&scene.environment),
             bounds: [low.to_array(), high.to_array()],
             extensions: Vec::new(),
-            variants: Vec::new(),
         }
     }
 }

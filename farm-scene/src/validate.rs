@@ -341,7 +341,11 @@ fn validate_camera(camera: &Camera, limits: &SceneLimits) -> Result<(), Problem>
     }
 }
 
-fn validate_lens(lens: Lens, limits: &SceneLimits) -> Result<(), Problem> {
+/// Checks a lens by itself.
+///
+/// # Errors
+/// The number that is outside its domain.
+pub fn validate_lens(lens: Lens, limits: &SceneLimits) -> Result<(), Problem> {
     number("f-number", lens.f_number, "0.01 to 10000", |x| (0.01..=1e4).contains(&x))?;
     number("focus distance", lens.focus_distance, "1e-6 to 1e9 metres", |x| {
         x >= 1e-6 && x <= limits.coordinate

@@ -300,7 +300,7 @@ pub(crate) fn bindings<'a>(
 /// Renders a share of the records on the calling thread.
 fn render_share(width: Width, scene: &CpuScene, params: Params, share: &mut Share<'_>) {
     let room = share.taken.len();
-    let record_count = u32::try_from(room).expect("at most some hundreds are in flight");
+    let record_count = u32::try_from(room).expect("at most IN_FLIGHT, rounded up to a group");
     let params = Params { record_count, ..params };
     let packed = &scene.packed;
     let mut records = vec![0; room * RECORD_WORDS];
