@@ -88,6 +88,9 @@ pub struct BlobStore {
     limit: u64,
     /// Partial uploads that a connection is writing to now.
     claims: Arc<Mutex<BTreeSet<BlobDigest>>>,
+    /// Held while a shelf is made and synchronised: whoever finds one may rely
+    /// on it.
+    shelving: Mutex<()>,
 }
 
 /// How an upload begins.
@@ -107,13 +110,11 @@ impl BlobStore {
     pub fn open(folder: &Path, limit: u64) -> Result<Self, BlobError> {
         let incoming = folder.join("incoming");
         fs::create_dir_all(&incoming).map_err(disk(&incoming))?;
-        for shelf in 0..=u8::MAX {
-            let path = folder.join(format!("{shelf:02x}"));
-            fs::create_dir_all(&path).map_err(disk(&path))?;
-        }
+        // A process that died may have made a shelf and not synchronised it.
         sync_folder(folder).map_err(disk(folder))?;
         sweep(&incoming).map_err(disk(&incoming))?;
-        Ok(Self { folder: folder.to_owned(), limit, claims: Arc::default() })
+        let (folder, claims) = (folder.to_owned(), Arc::default());
+        Ok(Self { folder, limit, claims, shelving: Mutex::default() })
     }
 
     /// Whether the blob is here.
@@ -144,7 +145,7 @@ impl BlobStore {
         let incoming = self.incoming();
         let mut file = NamedTempFile::new_in(&incoming).map_err(disk(&incoming))?;
         file.write_all(bytes).map_err(disk(file.path()))?;
-        let path = self.path(digest);
+        let path = self.shelve(digest)?;
         publish(file, &path).map_err(disk(&path))
     }
 
@@ -188,7 +189,7 @@ impl BlobStore {
         if self.contains(digest) {
             return Ok(Begin::Present);
         }
-        let target = self.path(digest);
+        let target = self.shelve(digest)?;
         let upload = match Claim::take(&self.claims, digest) {
             Some(claim) => Upload::resume(digest, length, self.part(digest), target, claim)?,
             None => Upload::alone(digest, length, &self.incoming(), target)?,
@@ -206,6 +207,19 @@ impl BlobStore {
     fn path(&self, digest: BlobDigest) -> PathBuf {
         let name = digest.to_string();
         self.folder.join(&name[..2]).join(&name[2..])
+    }
+
+    /// A blob's path, in a folder that is there now.
+    fn shelve(&self, digest: BlobDigest) -> Result<PathBuf, BlobError> {
+        let path = self.path(digest);
+        let shelf = path.parent().unwrap_or(&self.folder);
+        let _shelving = self.shelving.lock().unwrap_or_else(PoisonError::into_inner);
+        match fs::create_dir(shelf) {
+            Ok(()) => sync_folder(&self.folder).map_err(disk(&self.folder))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(disk(shelf)(error)),
+        }
+        Ok(path)
     }
 
     fn incoming(&self) -> PathBuf {

@@ -216,8 +216,9 @@ pub(crate) async fn exchange(ticket: &Ticket, request: &JoinRequest) -> Result<C
             .cloned()
             .ok_or_else(|| WireError::Protocol("the master's certificates vanished".into()))?;
         CloseCode::Goodbye.close(&connection, "");
-        // The goodbye leaves with the endpoint, but there is no need to wait long.
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, endpoint.wait_idle()).await;
+        // The socket stays until the goodbye is out; who joins need not wait for
+        // it. A process that ends before leaves the master to notice by itself.
+        tokio::spawn(async move { tokio::time::timeout(GOODBYE_TIMEOUT, endpoint.wait_idle()).await });
         return Ok((certificate, authority));
     }
     Err(attempts.into_error(&ticket.addresses))
