@@ -9,6 +9,7 @@ mod auto_camera;
 mod blobs;
 mod environment;
 pub mod error;
+pub mod layers;
 pub mod limits;
 pub mod load;
 pub mod pack;
@@ -21,6 +22,7 @@ pub mod unpack;
 pub mod validate;
 
 pub use error::{Fault, LoadError, Problem, UnpackError};
+pub use layers::{Anisotropy, Coat, Iridescence, Sheen, Transmission, Volume};
 pub use limits::SceneLimits;
 pub use load::{LoadOptions, Loaded, Warning, load};
 pub use pack::{Blob, PackedScene, pack};

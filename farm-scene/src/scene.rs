@@ -7,6 +7,8 @@
 use glam::{Affine3A, Vec2, Vec3, Vec4};
 use serde::{Deserialize, Serialize};
 
+use crate::layers::{Anisotropy, Coat, Iridescence, Sheen, Transmission};
+
 /// A validated scene.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scene {
@@ -136,6 +138,16 @@ pub struct Material {
     /// `KHR_materials_unlit`: the base colour is emitted as seen and nothing
     /// is reflected.
     pub unlit: bool,
+    /// A clear coat.
+    pub coat: Coat,
+    /// Back-scattering of cloth.
+    pub sheen: Sheen,
+    /// Roughness by direction.
+    pub anisotropy: Anisotropy,
+    /// A thin film.
+    pub iridescence: Iridescence,
+    /// Light that goes through.
+    pub transmission: Transmission,
 }
 
 impl Default for Material {
@@ -159,6 +171,11 @@ impl Default for Material {
             alpha: AlphaMode::Opaque,
             double_sided: false,
             unlit: false,
+            coat: Coat::default(),
+            sheen: Sheen::default(),
+            anisotropy: Anisotropy::default(),
+            iridescence: Iridescence::default(),
+            transmission: Transmission::default(),
         }
     }
 }
@@ -170,8 +187,19 @@ impl Material {
         self.emissive.max_element() > 0.0 && !self.unlit
     }
 
-    /// The texture references in use.
-    pub fn slots(&self) -> impl Iterator<Item = &TextureSlot> {
+    /// Whether light goes through and its surface encloses a volume.
+    #[must_use]
+    pub fn is_solid(&self) -> bool {
+        let transmission = &self.transmission;
+        transmission.volume.is_some() && (transmission.factor > 0.0 || transmission.diffuse > 0.0)
+    }
+
+    /// Number of texture references that a material has room for.
+    pub const SLOTS: usize = 17;
+
+    /// The texture references, each in its place.
+    #[must_use]
+    pub fn slots_in_order(&self) -> [Option<&TextureSlot>; Self::SLOTS] {
         [
             &self.base_color_texture,
             &self.metallic_roughness_texture,
@@ -179,9 +207,38 @@ impl Material {
             &self.emissive_texture,
             &self.specular_texture,
             &self.specular_color_texture,
+            &self.coat.texture,
+            &self.coat.roughness_texture,
+            &self.coat.normal_texture,
+            &self.sheen.color_texture,
+            &self.sheen.roughness_texture,
+            &self.anisotropy.texture,
+            &self.iridescence.texture,
+            &self.iridescence.thickness_texture,
+            &self.transmission.texture,
+            &self.transmission.diffuse_texture,
+            &self.transmission.diffuse_color_texture,
         ]
-        .into_iter()
-        .flatten()
+        .map(Option::as_ref)
+    }
+
+    /// The texture references in use.
+    pub fn slots(&self) -> impl Iterator<Item = &TextureSlot> {
+        self.slots_in_order().into_iter().flatten()
+    }
+
+    /// The texture whose coordinates the tangents follow; `None` where nothing
+    /// asks for tangents.
+    #[must_use]
+    pub fn tangent_slot(&self) -> Option<&TextureSlot> {
+        let maps = [&self.normal_texture, &self.coat.normal_texture, &self.anisotropy.texture];
+        maps.into_iter().flatten().next()
+    }
+
+    /// Whether the material asks for tangents.
+    #[must_use]
+    pub fn needs_tangents(&self) -> bool {
+        self.tangent_slot().is_some() || self.anisotropy.strength > 0.0
     }
 }
 

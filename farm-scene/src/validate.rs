@@ -144,10 +144,38 @@ fn validate_material(material: &Material, scene: &Scene, limits: &SceneLimits) -
     if let AlphaMode::Mask { cutoff } = material.alpha {
         number("alpha cutoff", cutoff, "0 or more", |x| x >= 0.0)?;
     }
+    validate_layers(material)?;
     for slot in material.slots() {
         validate_slot(slot, scene.textures.len())?;
     }
     Ok(())
+}
+
+fn validate_layers(material: &Material) -> Result<(), Problem> {
+    let share = |what, value| number(what, value, "0 to 1", |x| (0.0..=1.0).contains(&x));
+    let color = |what, value: Vec3| value.to_array().into_iter().try_for_each(|channel| share(what, channel));
+    let Material { coat, sheen, anisotropy, iridescence, transmission, .. } = material;
+    share("clear coat", coat.factor)?;
+    share("roughness of the clear coat", coat.roughness)?;
+    number("normal scale of the clear coat", coat.normal_scale, "at most 1000", |x| x.abs() <= 1000.0)?;
+    color("sheen colour", sheen.color)?;
+    share("sheen roughness", sheen.roughness)?;
+    share("anisotropy", anisotropy.strength)?;
+    number("rotation of the anisotropy", anisotropy.rotation, "at most 1e6", |x| x.abs() <= 1e6)?;
+    share("iridescence", iridescence.factor)?;
+    number("index of the film", iridescence.ior, "1 to 1000", |x| (1.0..=1000.0).contains(&x))?;
+    for thickness in [iridescence.thickness_minimum, iridescence.thickness_maximum] {
+        number("thickness of the film", thickness, "0 to 1e6", |x| (0.0..=1e6).contains(&x))?;
+    }
+    share("transmission", transmission.factor)?;
+    share("diffuse transmission", transmission.diffuse)?;
+    color("colour of diffuse transmission", transmission.diffuse_color)?;
+    number("dispersion", transmission.dispersion, "0 to 1000", |x| (0.0..=1000.0).contains(&x))?;
+    let Some(volume) = transmission.volume else { return Ok(()) };
+    color("attenuation colour", volume.attenuation_color)?;
+    volume.attenuation_distance.map_or(Ok(()), |distance| {
+        number("attenuation distance", distance, "1e-6 to 1e9", |x| (1e-6..=1e9).contains(&x))
+    })
 }
 
 fn validate_slot(slot: &TextureSlot, textures: usize) -> Result<(), Problem> {
@@ -225,7 +253,7 @@ pub(crate) fn finite<const N: usize>(values: impl Iterator<Item = [f32; N]>) -> 
 fn validate_mesh_material(mesh: &Mesh, materials: &[Material]) -> Result<(), Problem> {
     index("material", mesh.material, materials.len())?;
     let material = &materials[mesh.material as usize];
-    if material.normal_texture.is_some() && mesh.tangents.is_empty() {
+    if material.tangent_slot().is_some() && mesh.tangents.is_empty() {
         return Err(Problem::Missing("the tangents that a normal map needs"));
     }
     for slot in material.slots() {

@@ -10,6 +10,7 @@ use json::texture::{MagFilter, WrappingMode};
 use json::validation::Checked;
 
 use super::images::ImageTable;
+use super::layers::LayerReader;
 use super::{Context, clamped, finite, named, short_name};
 use crate::error::{Fault, Problem};
 use crate::load::Warnings;
@@ -28,7 +29,7 @@ pub(super) struct MaterialTable {
 
 /// How a texture's colours are encoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+pub(super) enum Encoding {
     Srgb,
     Linear,
 }
@@ -99,7 +100,11 @@ impl MaterialTable {
                 Encoding::Linear,
                 &format!("{pbr_place}.metallicRoughnessTexture"),
             )?,
-            normal_texture: self.normal_map(context, file.normal_texture.as_ref(), place)?,
+            normal_texture: self.normal_map(
+                context,
+                file.normal_texture.as_ref(),
+                &format!("{place}.normalTexture"),
+            )?,
             normal_scale: match &file.normal_texture {
                 Some(map) => clamped(map.scale, (-1e3, 1e3), "normalTexture.scale", place, warnings)?,
                 None => 1.0,
@@ -126,6 +131,7 @@ impl MaterialTable {
             let place = format!("{place}.KHR_materials_specular");
             self.read_specular(context, &mut material, specular, &place, warnings)?;
         }
+        LayerReader { table: self, context, file, place, warnings }.read(&mut material)?;
         Ok(material)
     }
 
@@ -159,7 +165,7 @@ impl MaterialTable {
         Ok(())
     }
 
-    fn info(
+    pub(super) fn info(
         &mut self,
         context: &Context<'_>,
         info: Option<&json::texture::Info>,
@@ -174,7 +180,8 @@ impl MaterialTable {
         self.slot(context, &reference, encoding).map(Some)
     }
 
-    fn normal_map(
+    /// The slot of a normal map that is at `place` in the file.
+    pub(super) fn normal_map(
         &mut self,
         context: &Context<'_>,
         map: Option<&json::material::NormalTexture>,
@@ -183,7 +190,6 @@ impl MaterialTable {
         let Some(map) = map else {
             return Ok(None);
         };
-        let place = &format!("{place}.normalTexture");
         // The crate types this extension for the other textures only.
         let transform = map.extensions.as_ref().and_then(|e| e.others.get("KHR_texture_transform"));
         let transform = transform.map(|value| serde_json::from_value(value.clone())).transpose();

@@ -95,7 +95,7 @@ impl MeshTable {
         attributes.fill_uvs(&mut mesh, material.slots().map(|slot| slot.uv_set), warnings)?;
         attributes.fill_colors(&mut mesh)?;
         let has_normals = attributes.fill_normals(&mut mesh, warnings)?;
-        if let Some(slot) = &material.normal_texture {
+        if let Some(slot) = material.tangent_slot() {
             // Tangents without normals are to be ignored (glTF 2.0, 3.7.2.1).
             if !has_normals {
                 vertices::make_flat(&mut mesh);
@@ -103,6 +103,8 @@ impl MeshTable {
             } else if !attributes.fill_tangents(&mut mesh)? {
                 tangents::generate(&mut mesh, slot);
             }
+        } else if material.needs_tangents() && !(has_normals && attributes.fill_tangents(&mut mesh)?) {
+            warnings.push(format!("{place} has no tangents for its anisotropy to follow; any will do"));
         }
         Ok(Some(mesh))
     }

@@ -10,6 +10,7 @@ mod container;
 mod extensions;
 mod files;
 mod images;
+mod layers;
 mod lights;
 mod materials;
 mod meshes;

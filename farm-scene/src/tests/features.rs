@@ -147,6 +147,77 @@ fn gpu_instancing_places_meshes() {
 }
 
 #[test]
+fn layers_of_a_material_are_read() {
+    let mut glb = Glb::square();
+    let texture = glb.texture(&png(2, 2, [1, 2, 3, 4]));
+    let slot = json!({"index": texture});
+    glb.json["materials"] = json!([{"extensions": {
+        "KHR_materials_anisotropy": {
+            "anisotropyStrength": 0.5, "anisotropyRotation": 1.25, "anisotropyTexture": slot,
+        },
+        "KHR_materials_clearcoat": {
+            "clearcoatFactor": 0.75, "clearcoatTexture": slot,
+            "clearcoatRoughnessFactor": 2, "clearcoatRoughnessTexture": slot,
+            "clearcoatNormalTexture": {"index": texture, "scale": 0.5},
+        },
+        "KHR_materials_diffuse_transmission": {
+            "diffuseTransmissionFactor": 0.25, "diffuseTransmissionTexture": slot,
+            "diffuseTransmissionColorFactor": [0.5, 0.25, 0], "diffuseTransmissionColorTexture": slot,
+        },
+        "KHR_materials_dispersion": {"dispersion": 0.125},
+        "KHR_materials_iridescence": {
+            "iridescenceFactor": 0.5, "iridescenceTexture": slot, "iridescenceIor": 1.75,
+            "iridescenceThicknessMinimum": 200, "iridescenceThicknessTexture": slot,
+        },
+        "KHR_materials_sheen": {
+            "sheenColorFactor": [0.25, 0.5, 1], "sheenColorTexture": slot,
+            "sheenRoughnessFactor": 0.75, "sheenRoughnessTexture": slot,
+        },
+        "KHR_materials_transmission": {"transmissionFactor": 0.5, "transmissionTexture": slot},
+        "KHR_materials_volume": {
+            "thicknessFactor": 1, "attenuationDistance": 0.5, "attenuationColor": [1, 0.5, 0.25],
+        },
+    }}]);
+    glb.json["meshes"][0]["primitives"][0]["material"] = json!(0);
+    let loaded = glb.loaded();
+    assert!(warned(&loaded, "clearcoatRoughnessFactor is 2; 1 is used"));
+    let material = &loaded.scene.materials[0];
+    assert_eq!(material.slots().count(), 11);
+    let is_srgb = |slot: &crate::scene::TextureSlot| {
+        loaded.scene.images[loaded.scene.textures[slot.texture as usize].image as usize].srgb
+    };
+    let colors = [&material.sheen.color_texture, &material.transmission.diffuse_color_texture];
+    assert!(colors.into_iter().flatten().all(is_srgb));
+    assert_eq!(material.slots().filter(|slot| is_srgb(slot)).count(), 2, "all others are linear");
+    assert!(!loaded.scene.meshes[0].tangents.is_empty(), "the coat's normal map and anisotropy want them");
+    assert_eq!((material.anisotropy.strength, material.anisotropy.rotation), (0.5, 1.25));
+    let coat = &material.coat;
+    assert_eq!((coat.factor, coat.roughness, coat.normal_scale), (0.75, 1.0, 0.5));
+    let film = &material.iridescence;
+    assert_eq!((film.factor, film.ior), (0.5, 1.75));
+    assert_eq!((film.thickness_minimum, film.thickness_maximum), (200.0, 400.0));
+    assert_eq!((material.sheen.color, material.sheen.roughness), (Vec3::new(0.25, 0.5, 1.0), 0.75));
+    let transmission = &material.transmission;
+    assert_eq!((transmission.factor, transmission.diffuse, transmission.dispersion), (0.5, 0.25, 0.125));
+    assert_eq!(transmission.diffuse_color, Vec3::new(0.5, 0.25, 0.0));
+    let volume = transmission.volume.expect("it has a thickness");
+    let ln_2 = std::f32::consts::LN_2;
+    assert!((volume.absorption() - Vec3::new(0.0, 2.0 * ln_2, 4.0 * ln_2)).abs().max_element() < 1e-6);
+    assert!(material.is_solid());
+}
+
+#[test]
+fn a_volume_without_thickness_is_a_thin_wall() {
+    let mut glb = Glb::square();
+    glb.json["materials"] = json!([{"extensions": {
+        "KHR_materials_transmission": {"transmissionFactor": 1},
+        "KHR_materials_volume": {"attenuationDistance": 0.5, "attenuationColor": [1, 0.5, 0.25]},
+    }}]);
+    glb.json["meshes"][0]["primitives"][0]["material"] = json!(0);
+    assert!(!glb.loaded().scene.materials[0].is_solid());
+}
+
+#[test]
 fn material_is_read() {
     let mut glb = Glb::square();
     let texture = glb.texture(&png(2, 2, [1, 2, 3, 4]));
@@ -322,10 +393,10 @@ fn constant_sky_comes_before_any_other() {
 #[test]
 fn extensions_in_use_are_named() {
     let mut glb = Glb::triangle();
-    glb.json["extensionsUsed"] = json!(["KHR_materials_sheen", "KHR_materials_ior"]);
+    glb.json["extensionsUsed"] = json!(["VENDOR_materials_felt", "KHR_materials_ior"]);
     let loaded = glb.loaded();
-    assert!(warned(&loaded, "the extension KHR_materials_sheen is not supported"));
-    assert_eq!(loaded.extensions, ["KHR_materials_ior", "KHR_materials_sheen"]);
+    assert!(warned(&loaded, "the extension VENDOR_materials_felt is not supported"));
+    assert_eq!(loaded.extensions, ["KHR_materials_ior", "VENDOR_materials_felt"]);
 }
 
 #[test]
