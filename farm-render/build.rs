@@ -35,7 +35,8 @@ fn main() {
 /// each.
 fn lay_out_tables() -> (Vec<u8>, String) {
     let (mut bytes, mut starts) = (Vec::new(), String::new());
-    for (name, table) in ["ALBEDO", "GAUSSIAN", "BLACKMAN_HARRIS"].into_iter().zip(integrals::all_tables()) {
+    let names = ["ALBEDO", "GAUSSIAN", "BLACKMAN_HARRIS", "GLASS", "SHEEN"];
+    for (name, table) in names.into_iter().zip(integrals::all_tables()) {
         let start = bytes.len() / 4;
         writeln!(starts, "/// The first word of this table.\npub(crate) const {name}: u32 = {start};")
             .expect("writing to a string cannot fail");

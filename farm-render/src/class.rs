@@ -7,8 +7,9 @@ use farm_core::{
     BlobDigest, BlockRange, FrameNumber, PixelFilter, Rect, RenderSettings, RenderTask, Resolution,
 };
 use farm_scene::{
-    AlphaMode, Camera, Environment, EnvironmentMap, Image, Instance, Light, LightKind, Material, Mesh,
-    Projection, Scene, Texels, Texture, TextureSlot, Wrap,
+    AlphaMode, Anisotropy, Camera, Coat, Environment, EnvironmentMap, Image, Instance, Iridescence, Light,
+    LightKind, Material, Mesh, Projection, Scene, Sheen, Texels, Texture, TextureSlot, Transmission, Volume,
+    Wrap,
 };
 use glam::{Affine3A, Vec2, Vec3, Vec4};
 
@@ -84,8 +85,33 @@ pub(crate) fn probe_scene() -> Scene {
             ..Material::default()
         },
         Material { base_color: Vec4::new(0.2, 0.8, 0.3, 1.0), unlit: true, ..Material::default() },
+        Material {
+            base_color: Vec4::new(0.9, 0.5, 0.4, 1.0),
+            metallic: 0.5,
+            roughness: 0.4,
+            coat: Coat { factor: 0.7, roughness: 0.2, ..Coat::default() },
+            sheen: Sheen { color: Vec3::new(0.3, 0.2, 0.6), roughness: 0.5, ..Sheen::default() },
+            anisotropy: Anisotropy { strength: 0.6, rotation: 0.5, texture: None },
+            iridescence: Iridescence { factor: 0.8, ..Iridescence::default() },
+            ..Material::default()
+        },
+        Material {
+            metallic: 0.0,
+            roughness: 0.2,
+            transmission: Transmission {
+                factor: 0.6,
+                diffuse: 0.5,
+                volume: Some(Volume {
+                    attenuation_color: Vec3::new(0.9, 0.5, 0.3),
+                    attenuation_distance: Some(0.5),
+                }),
+                dispersion: 2.0,
+                ..Transmission::default()
+            },
+            ..Material::default()
+        },
     ];
-    let meshes = (0..6).map(|material| Mesh { material, ..probe_quad() }).collect();
+    let meshes = (0..8).map(|material| Mesh { material, ..probe_quad() }).collect();
     let floor = Affine3A::from_rotation_x(-PI / 2.0) * Affine3A::from_scale(Vec3::splat(3.0));
     let upright = |mesh: u32, x: f32, turn: f32| Instance {
         mesh,
@@ -99,6 +125,9 @@ pub(crate) fn probe_scene() -> Scene {
         upright(3, 0.9, -0.6),
         upright(4, 0.3, 0.2),
         upright(5, -0.3, -1.1),
+        upright(6, -1.4, 0.4),
+        upright(7, 0.6, 0.9),
+        upright(7, 0.7, 0.9 + PI),
     ];
     Scene {
         meshes,

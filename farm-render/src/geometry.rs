@@ -222,14 +222,8 @@ impl Geometry {
             Leaf { triangle: Triangle { a, b, c }, aabb: triangle_box(corners) }
         };
         let leaves = kept.par_iter().enumerate().map(leaf).collect();
-        let slots = [
-            material.base_color_texture,
-            material.metallic_roughness_texture,
-            material.normal_texture,
-            material.emissive_texture,
-        ];
-        let uses_set = |set: u32| slots.iter().flatten().any(|slot| slot.uv_set == set);
-        let wants_tangents = material.normal_texture.is_some();
+        let uses_set = |set: u32| material.slots().any(|slot| slot.uv_set == set);
+        let wants_tangents = material.needs_tangents();
         let instance = Instance {
             to_mesh: rows(&DAffine3::IDENTITY),
             to_world: rows(&DAffine3::IDENTITY),
@@ -267,7 +261,8 @@ fn is_shared(mesh: &Mesh, uses: usize) -> bool {
 
 fn triangle_flag_bits(material: &farm_scene::Material) -> u32 {
     let mut flags = 0;
-    if !material.double_sided {
+    // Light that is inside of a solid meets its surface from behind.
+    if !material.double_sided && !material.is_solid() {
         flags |= triangle_flags::CULLS_BACK;
     }
     if material.alpha == AlphaMode::Opaque {

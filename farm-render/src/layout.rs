@@ -22,6 +22,7 @@ pub(crate) mod material_flags {
     pub(crate) const MASK: u32 = 4;
     pub(crate) const BLEND: u32 = 8;
     pub(crate) const EMISSIVE: u32 = 16;
+    pub(crate) const SOLID: u32 = 32;
 }
 
 /// The bits of [`TextureSlot::flags`].
@@ -73,8 +74,12 @@ pub(crate) struct Params {
     pub(crate) sky_pick: f32,
     pub(crate) filter_table: u32,
     pub(crate) albedo_table: u32,
+    pub(crate) glass_table: u32,
+    pub(crate) sheen_table: u32,
     pub(crate) slot_count: u32,
     pub(crate) focus_distance: f32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
 }
 
 /// A work item and its result.
@@ -147,6 +152,13 @@ pub(crate) struct Material {
     pub(crate) base_color: [f32; 4],
     pub(crate) emissive: [f32; 4],
     pub(crate) specular: [f32; 4],
+    pub(crate) coat: [f32; 4],
+    pub(crate) sheen: [f32; 4],
+    pub(crate) anisotropy: [f32; 4],
+    pub(crate) iridescence: [f32; 4],
+    pub(crate) transmission: [f32; 4],
+    pub(crate) diffuse_transmission: [f32; 4],
+    pub(crate) absorption: [f32; 4],
     pub(crate) metallic: f32,
     pub(crate) roughness: f32,
     pub(crate) normal_scale: f32,
@@ -155,7 +167,7 @@ pub(crate) struct Material {
     pub(crate) padding0: u32,
     pub(crate) padding1: u32,
     pub(crate) padding2: u32,
-    pub(crate) slots: [TextureSlot; 6],
+    pub(crate) slots: [TextureSlot; farm_scene::Material::SLOTS],
 }
 
 /// A light and its entry in the alias table.
@@ -242,8 +254,12 @@ mod tests {
             sky_pick,
             filter_table,
             albedo_table,
+            glass_table,
+            sheen_table,
             slot_count,
-            focus_distance
+            focus_distance,
+            padding0,
+            padding1
         );
         check!(&module, Record, pixel, block, rays, luminance_squares, sum);
         check!(&module, Node, grid, children, planes_x, planes_y, planes_z);
@@ -273,6 +289,13 @@ mod tests {
             base_color,
             emissive,
             specular,
+            coat,
+            sheen,
+            anisotropy,
+            iridescence,
+            transmission,
+            diffuse_transmission,
+            absorption,
             metallic,
             roughness,
             normal_scale,

@@ -39,11 +39,16 @@ pub(crate) struct Features {
     lights: bool,
     emission: bool,
     instances: bool,
+    coat: bool,
+    sheen: bool,
+    anisotropy: bool,
+    iridescence: bool,
+    transmission: bool,
 }
 
 impl Features {
     /// The overrides of `shaders/wgsl/features.wgsl`.
-    pub(crate) fn constants(self) -> [(&'static str, f64); 6] {
+    pub(crate) fn constants(self) -> [(&'static str, f64); 11] {
         [
             ("HAS_TEXTURES", self.textures),
             ("HAS_SKY_MAP", self.sky_map),
@@ -51,6 +56,11 @@ impl Features {
             ("HAS_LIGHTS", self.lights),
             ("HAS_EMISSION", self.emission),
             ("HAS_INSTANCES", self.instances),
+            ("HAS_COAT", self.coat),
+            ("HAS_SHEEN", self.sheen),
+            ("HAS_ANISOTROPY", self.anisotropy),
+            ("HAS_IRIDESCENCE", self.iridescence),
+            ("HAS_TRANSMISSION", self.transmission),
         ]
         .map(|(name, has)| (name, f64::from(u8::from(has))))
     }
@@ -59,14 +69,20 @@ impl Features {
 impl PackedScene {
     /// What it has.
     pub(crate) fn features(&self) -> Features {
+        let any = |has: fn(&Material) -> bool| self.materials.iter().any(has);
         let flagged = |flags: u32| self.materials.iter().any(|material| material.flags & flags != 0);
         Features {
-            textures: self.materials.iter().any(|material| material.textures != 0),
+            textures: any(|material| material.textures != 0),
             sky_map: self.params.sky[3] != 0.0,
             alpha: flagged(material_flags::MASK | material_flags::BLEND),
             lights: !self.lights.is_empty(),
             emission: flagged(material_flags::EMISSIVE),
             instances: self.instances.iter().any(|instance| instance.root != NONE),
+            coat: any(|material| material.coat[0] > 0.0),
+            sheen: any(|material| material.sheen[..3].iter().any(|&channel| channel > 0.0)),
+            anisotropy: any(|material| material.anisotropy[0] > 0.0),
+            iridescence: any(|material| material.iridescence[0] > 0.0),
+            transmission: any(|material| material.transmission[..2].iter().any(|&share| share > 0.0)),
         }
     }
 }
@@ -89,7 +105,13 @@ pub(crate) fn pack(scene: &Scene) -> Result<PackedScene, RenderError> {
     let mut texels: Vec<u32> = tables::words().collect();
     let materials = pack_materials(scene, &mut texels);
     let mut geometry = Geometry::pack(scene)?;
-    let mut params = Params { albedo_table: tables::ALBEDO, root: geometry.root, ..Params::zeroed() };
+    let mut params = Params {
+        albedo_table: tables::ALBEDO,
+        glass_table: tables::GLASS,
+        sheen_table: tables::SHEEN,
+        root: geometry.root,
+        ..Params::zeroed()
+    };
     let mut sky = None;
     match &scene.environment {
         Environment::Constant(radiance) => params.sky = radiance.extend(0.0).to_array(),

@@ -1,5 +1,5 @@
 //! Tables that the kernel reads: inverse distributions of the pixel filters and
-//! albedos of the microfacet lobe, as the build script computed them
+//! albedos of the lobes, as the build script computed them
 //! ([`integrals`]).
 
 #[cfg(test)]
@@ -33,9 +33,10 @@ mod tests {
 
     #[test]
     fn tables_lie_where_they_are_said_to() {
-        let [albedo, gaussian, blackman_harris] = integrals::all_tables();
+        let [albedo, gaussian, blackman_harris, glass, sheen] = integrals::all_tables();
         let all: Vec<u32> = words().collect();
         let at = |start: u32, table: &[u32]| all[start as usize..].starts_with(table);
         assert!(at(ALBEDO, &albedo) && at(GAUSSIAN, &gaussian) && at(BLACKMAN_HARRIS, &blackman_harris));
+        assert!(at(GLASS, &glass) && at(SHEEN, &sheen));
     }
 }

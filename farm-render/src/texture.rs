@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use farm_scene::{AlphaMode, Filter, Image, Scene, Texels, Wrap};
+use glam::Vec3;
 
 use crate::layout::{Material, TextureSlot, material_flags, texture_flags};
-use crate::pack::word_index;
+use crate::pack::{to_f32, word_index};
 use bytemuck::Zeroable;
 
 /// Packs every material, and appends to `texels` the images that they use.
@@ -32,30 +33,58 @@ fn pack_material(material: &farm_scene::Material, images: &mut Images<'_>) -> Ma
     } else if emits(material) {
         flags |= material_flags::EMISSIVE;
     }
-    let textured = [
-        material.base_color_texture,
-        material.metallic_roughness_texture,
-        material.normal_texture,
-        material.emissive_texture,
-        material.specular_texture,
-        material.specular_color_texture,
-    ];
+    if material.is_solid() {
+        flags |= material_flags::SOLID;
+    }
+    let textured = material.slots_in_order();
     let textures = (0..textured.len()).filter(|&i| textured[i].is_some()).fold(0, |bits, i| bits | 1 << i);
     let f0 = ((material.ior - 1.0) / (material.ior + 1.0)).powi(2);
     // An index of 1 is no interface at all: nothing is reflected at any angle.
     let factor = if material.ior == 1.0 { 0.0 } else { material.specular };
+    let farm_scene::Material { coat, sheen, anisotropy, iridescence, transmission, .. } = material;
+    let (sine, cosine) = f64::from(anisotropy.rotation).sin_cos();
     Material {
         base_color: material.base_color.to_array(),
         emissive: material.emissive.extend(cutoff).to_array(),
         specular: (material.specular_color * f0).extend(factor).to_array(),
+        coat: [coat.factor, coat.roughness, coat.normal_scale, 0.0],
+        sheen: sheen.color.extend(sheen.roughness).to_array(),
+        anisotropy: [anisotropy.strength, to_f32(cosine), to_f32(sine), 0.0],
+        iridescence: [
+            iridescence.factor,
+            iridescence.ior,
+            iridescence.thickness_minimum,
+            iridescence.thickness_maximum,
+        ],
+        transmission: [
+            transmission.factor,
+            transmission.diffuse,
+            index_of_refraction(material),
+            spread(material.ior, transmission),
+        ],
+        diffuse_transmission: transmission.diffuse_color.extend(0.0).to_array(),
+        absorption: transmission.volume.map_or(Vec3::ZERO, |v| v.absorption()).extend(0.0).to_array(),
         metallic: material.metallic,
         roughness: material.roughness,
         normal_scale: material.normal_scale,
         flags,
         textures,
-        slots: textured.map(|slot| images.slot(slot)),
+        slots: textured.map(|slot| images.slot(slot.copied())),
         ..Material::zeroed()
     }
+}
+
+/// The index that light is refracted by. 0, which means a mirror
+/// (`KHR_materials_ior`), bends no light that could be seen.
+fn index_of_refraction(material: &farm_scene::Material) -> f32 {
+    if material.ior == 0.0 { 1000.0 } else { material.ior }
+}
+
+/// Half of what the index of refraction grows by from red to blue, as
+/// `KHR_materials_dispersion` has it: the index's excess over 1, over the Abbe
+/// number, is the difference between the lines C and F.
+fn spread(ior: f32, transmission: &farm_scene::Transmission) -> f32 {
+    (ior - 1.0).max(0.0) * 0.025 * transmission.dispersion
 }
 
 /// Whether a material's surface sends out light that lights are chosen for.

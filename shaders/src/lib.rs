@@ -29,7 +29,7 @@ pub const WAVEFRONT: &str = include_str!(concat!(env!("OUT_DIR"), "/wavefront.wg
 
 /// Bytes of an element of each of the wavefront's arrays, by their bindings in
 /// group 1: the work items, and the rays and hits of which each has two.
-pub const WAVEFRONT_SLOT_BYTES: [u64; 3] = [80, 48, 32];
+pub const WAVEFRONT_SLOT_BYTES: [u64; 3] = [112, 48, 32];
 
 /// Invocations in a workgroup of the kernels.
 pub const WORKGROUP_SIZE: u32 = 64;

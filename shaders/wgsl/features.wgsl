@@ -14,3 +14,13 @@ override HAS_LIGHTS: bool = true;
 override HAS_EMISSION: bool = true;
 // Meshes that are placed more than once and have trees of their own.
 override HAS_INSTANCES: bool = true;
+// Materials with a clear coat.
+override HAS_COAT: bool = true;
+// Materials with a sheen.
+override HAS_SHEEN: bool = true;
+// Materials whose roughness depends on the direction.
+override HAS_ANISOTROPY: bool = true;
+// Materials with a thin film.
+override HAS_IRIDESCENCE: bool = true;
+// Materials that light goes through otherwise than by their alpha.
+override HAS_TRANSMISSION: bool = true;

@@ -40,10 +40,14 @@ struct Params {
     // First words of the tables.
     filter_table: u32,
     albedo_table: u32,
+    glass_table: u32,
+    sheen_table: u32,
     // Work items in flight, where they have slots.
     slot_count: u32,
     // Distance of the plane that is sharp, where the camera has a lens.
     focus_distance: f32,
+    padding0: u32,
+    padding1: u32,
 }
 
 // A work item and its result: 16 samples of one pixel.
@@ -133,6 +137,22 @@ struct Material {
     // colour of `KHR_materials_specular`; `w` is its factor, or 0 where the index
     // is 1.
     specular: vec4<f32>,
+    // Factor, roughness and the scale of its normal map.
+    coat: vec4<f32>,
+    // Colour; `w` is the roughness.
+    sheen: vec4<f32>,
+    // Strength, and cosine and sine of the direction's turn.
+    anisotropy: vec4<f32>,
+    // Factor, index of refraction, and the film's least and largest thickness in
+    // nanometres.
+    iridescence: vec4<f32>,
+    // Factors of transmission and of diffuse transmission, index of refraction,
+    // and what dispersion adds to the index of blue and takes from that of red.
+    transmission: vec4<f32>,
+    // Colour.
+    diffuse_transmission: vec4<f32>,
+    // Absorption of what the surface encloses, per metre.
+    absorption: vec4<f32>,
     metallic: f32,
     roughness: f32,
     normal_scale: f32,
@@ -142,7 +162,7 @@ struct Material {
     padding0: u32,
     padding1: u32,
     padding2: u32,
-    slots: array<TextureSlot, 6>,
+    slots: array<TextureSlot, 17>,
 }
 
 // A light and its entry in the alias table (Walker 1977, Vose 1991).
@@ -221,14 +241,28 @@ const MATERIAL_DOUBLE_SIDED: u32 = 2u;
 const MATERIAL_MASK: u32 = 4u;
 const MATERIAL_BLEND: u32 = 8u;
 const MATERIAL_EMISSIVE: u32 = 16u;
+// Encloses a volume (`KHR_materials_volume`); other transmission is thin-walled.
+const MATERIAL_SOLID: u32 = 32u;
 
-// Places in a material's slots; 2 is the normal map.
+// Places in a material's slots.
 const BASE_COLOR_SLOT: u32 = 0u;
 const METALLIC_ROUGHNESS_SLOT: u32 = 1u;
+const NORMAL_SLOT: u32 = 2u;
 const EMISSIVE_SLOT: u32 = 3u;
 const SPECULAR_SLOT: u32 = 4u;
 const SPECULAR_COLOR_SLOT: u32 = 5u;
-const SLOT_COUNT: u32 = 6u;
+const COAT_SLOT: u32 = 6u;
+const COAT_ROUGHNESS_SLOT: u32 = 7u;
+const COAT_NORMAL_SLOT: u32 = 8u;
+const SHEEN_COLOR_SLOT: u32 = 9u;
+const SHEEN_ROUGHNESS_SLOT: u32 = 10u;
+const ANISOTROPY_SLOT: u32 = 11u;
+const IRIDESCENCE_SLOT: u32 = 12u;
+const IRIDESCENCE_THICKNESS_SLOT: u32 = 13u;
+const TRANSMISSION_SLOT: u32 = 14u;
+const DIFFUSE_TRANSMISSION_SLOT: u32 = 15u;
+const DIFFUSE_TRANSMISSION_COLOR_SLOT: u32 = 16u;
+const SLOT_COUNT: u32 = 17u;
 
 const TEXTURE_SRGB: u32 = 1u;
 const TEXTURE_WIDE: u32 = 2u;

@@ -84,7 +84,7 @@ fn sample_triangle(light: Light, origin: vec3<f32>, bits: vec2<u32>) -> LightSam
     let error = position_error(to_world, extent, point);
     let shift = normal * (sign(facing) * dot3(abs(normal), error) * 2.0);
     let pdf = triangle_density(light.pick, distance_square, abs(facing), double_area);
-    let emission = emission_at(place_of(instance, corners, b, c));
+    let emission = emission_at(place_of(instance, corners, b, c), facing);
     return LightSample(direction, towards + shift, emission / pdf, pdf);
 }
 

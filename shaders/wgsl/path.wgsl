@@ -5,19 +5,20 @@
 // their hits: whoever drives it may trace them there and then, or together with
 // those of many other paths.
 
-import package::layout::{params, MATERIAL_EMISSIVE, MATERIAL_UNLIT, NONE};
+import package::layout::{materials, params, MATERIAL_EMISSIVE, MATERIAL_UNLIT, NONE};
 import package::bsdf::{Bsdf, bsdf_at, evaluate_bsdf, sample_bsdf};
 import package::camera::{camera_ray, FAR};
-import package::features::{HAS_ALPHA, HAS_EMISSION, HAS_LIGHTS};
+import package::features::{HAS_ALPHA, HAS_EMISSION, HAS_LIGHTS, HAS_TRANSMISSION};
 import package::environment::{sky_is_map, sky_radiance};
 import package::hash::{hash_combine, quantised_probability};
 import package::light::{light_density, sample_light};
+import package::medium::{enter, index_of, leave, transmittance};
 import package::sampler::{
     PAIR_CHOICE, PAIR_DIRECTION, PAIR_FATE, PAIR_LIGHT, sample_segment,
 };
 import package::surface::{coverage_at, off_surface, Surface, surface_at};
 import package::traverse::{Hit, Ray, ray_from};
-import package::vector::largest;
+import package::vector::{dot3, largest, length3};
 
 // Surfaces that a path, or a shadow ray, may pass through by their alpha.
 const PASS_LIMIT: u32 = 64u;
@@ -25,6 +26,7 @@ const PASS_LIMIT: u32 = 64u;
 const SHORT_OF_LIGHT: f32 = 0.9999;
 // Segments after which roulette may end a path.
 const ROULETTE_AFTER: u32 = 4u;
+const ALL_CHANNELS: u32 = 3u;
 
 struct Path {
     ray: Ray,
@@ -47,6 +49,10 @@ struct Path {
     shadowed: bool,
     shadow_passes: u32,
     light: vec3<f32>,
+    // The solids that it is inside of, and the channel of the colour that is left of
+    // it, or ALL_CHANNELS.
+    media: vec4<u32>,
+    channel: u32,
     // Rays traced for it.
     rays: u32,
     // Key of the pixel, and which of its samples this is.
@@ -58,7 +64,8 @@ fn begin_path(x: u32, y: u32, key: u32, sample: u32) -> Path {
     let ray = camera_ray(x, y, key, sample);
     let none = vec3<f32>(0.0);
     return Path(
-        ray, vec3<f32>(1.0), none, 1.0, 0.0, 0u, 0u, true, false, ray, false, 0u, none, 0u, key, sample,
+        ray, vec3<f32>(1.0), none, 1.0, 0.0, 0u, 0u, true, false, ray, false, 0u, none,
+        vec4<u32>(NONE), ALL_CHANNELS, 0u, key, sample,
     );
 }
 
@@ -137,13 +144,21 @@ struct Aim {
     found: bool,
 }
 
-// Aims from a surface at one light.
-fn aim_at_light(path: Path, bsdf: Bsdf, origin: vec3<f32>, choice: u32, cell: u32) -> Aim {
+// Aims from a surface at one light; `beyond` are the solids on its other side.
+fn aim_at_light(
+    path: Path,
+    bsdf: Bsdf,
+    surface: Surface,
+    beyond: vec4<u32>,
+    choice: u32,
+    cell: u32,
+) -> Aim {
     var aim: Aim;
     if (!HAS_LIGHTS || params.light_count == 0u) {
         return aim;
     }
     let bits = sample_segment(path.key, path.sample, path.segments, PAIR_LIGHT);
+    var origin = off_surface(surface, false);
     let light = sample_light(origin, choice, bits, cell);
     if (largest(light.radiance) <= 0.0) {
         return aim;
@@ -156,8 +171,16 @@ fn aim_at_light(path: Path, bsdf: Bsdf, origin: vec3<f32>, choice: u32, cell: u3
     if (light.pdf > 0.0) {
         weight = mis_weight(light.pdf, reflected.w);
     }
-    aim.ray = ray_from(origin, light.reach, SHORT_OF_LIGHT);
     aim.light = path.throughput * reflected.xyz * light.radiance * weight;
+    var reach = light.reach;
+    if (HAS_TRANSMISSION) {
+        let through = dot3(bsdf.geometric_normal, light.direction) < 0.0;
+        let start = off_surface(surface, through);
+        reach += origin - start;
+        origin = start;
+        aim.light *= transmittance(select(path.media, beyond, vec4<bool>(through)), length3(reach));
+    }
+    aim.ray = ray_from(origin, reach, SHORT_OF_LIGHT);
     aim.found = true;
     return aim;
 }
@@ -171,6 +194,47 @@ fn play_roulette(throughput: vec3<f32>, segments: u32, fate: u32) -> f32 {
     }
     let threshold = max(quantised_probability(survival), 1u);
     return select(0.0, 65536.0 / f32(threshold), (fate >> 16u) < threshold);
+}
+
+// The solids on the other side of a surface.
+fn media_beyond(path: Path, surface: Surface) -> vec4<u32> {
+    if (!surface.solid) {
+        return path.media;
+    }
+    if (surface.front) {
+        return enter(path.media, surface.material);
+    }
+    return leave(path.media, surface.material);
+}
+
+// Where light of different colours is bent differently, a path goes on with one
+// channel: chosen by `choice`, and three times as bright.
+fn disperse(before: Path, surface: Surface, choice: u32) -> Path {
+    var path = before;
+    if (path.channel != ALL_CHANNELS || !surface.solid || surface.transmission <= 0.0
+        || materials[surface.material].transmission.w <= 0.0) {
+        return path;
+    }
+    path.channel = ((choice & 0xffffu) * 3u) >> 16u;
+    path.throughput *= vec3<f32>(
+        select(0.0, 3.0, path.channel == 0u),
+        select(0.0, 3.0, path.channel == 1u),
+        select(0.0, 3.0, path.channel == 2u),
+    );
+    return path;
+}
+
+// Index of refraction on the other side of a surface over that on this side. A
+// front has what it encloses behind it, and a back in front of it.
+fn ratio_at(path: Path, surface: Surface, beyond: vec4<u32>) -> f32 {
+    if (!surface.solid) {
+        return 1.0;
+    }
+    let own = index_of(surface.material, path.channel);
+    if (surface.front) {
+        return own / index_of(path.media.x, path.channel);
+    }
+    return index_of(beyond.x, path.channel) / own;
 }
 
 // Takes a path on from what its ray hit: it grows by a segment, unless the ray
@@ -194,6 +258,9 @@ fn extend_path(before: Path, hit: Hit) -> Path {
         return path;
     }
     path.segments += 1u;
+    if (HAS_TRANSMISSION) {
+        path.throughput *= transmittance(path.media, hit.t);
+    }
     if ((surface.flags & MATERIAL_UNLIT) != 0u) {
         path.radiance += path.throughput * surface.base_color;
         path.alive = false;
@@ -206,11 +273,17 @@ fn extend_path(before: Path, hit: Hit) -> Path {
         path.alive = false;
         return path;
     }
-    let bsdf = bsdf_at(surface, path.ray.direction);
-    let origin = off_surface(surface);
     let choice = sample_segment(path.key, path.sample, path.segments, PAIR_CHOICE);
     let fate = sample_segment(path.key, path.sample, path.segments, PAIR_FATE);
-    let aim = aim_at_light(path, bsdf, origin, choice.y, fate.y);
+    var beyond = path.media;
+    var ratio = 1.0;
+    if (HAS_TRANSMISSION) {
+        path = disperse(path, surface, fate.x);
+        beyond = media_beyond(path, surface);
+        ratio = ratio_at(path, surface, beyond);
+    }
+    let bsdf = bsdf_at(surface, path.ray.direction, ratio);
+    let aim = aim_at_light(path, bsdf, surface, beyond, choice.y, fate.y);
     path.shadow = aim.ray;
     path.light = aim.light;
     path.shadowed = aim.found;
@@ -222,7 +295,10 @@ fn extend_path(before: Path, hit: Hit) -> Path {
     let factor = play_roulette(throughput, path.segments, fate.x);
     path.throughput = throughput * factor;
     path.pdf = next.pdf;
-    path.ray = ray_from(origin, next.direction, FAR);
+    path.ray = ray_from(off_surface(surface, next.beyond), next.direction, FAR);
+    if (HAS_TRANSMISSION && next.beyond) {
+        path.media = beyond;
+    }
     path.alive = next.pdf > 0.0 && factor > 0.0;
     return path;
 }

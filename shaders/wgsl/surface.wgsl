@@ -1,11 +1,19 @@
 // What a hit means: position, normals, and the material's values there.
 
 import package::layout::{
-    attributes, instances, materials, triangle_at, BASE_COLOR_SLOT, EMISSIVE_SLOT, MATERIAL_BLEND,
-    MATERIAL_MASK, METALLIC_ROUGHNESS_SLOT, NONE, SLOT_COUNT, SPECULAR_COLOR_SLOT, SPECULAR_SLOT,
-    TEXTURE_UV1, Triangle,
+    attributes, instances, materials, triangle_at, ANISOTROPY_SLOT, BASE_COLOR_SLOT, COAT_NORMAL_SLOT,
+    COAT_ROUGHNESS_SLOT, COAT_SLOT, DIFFUSE_TRANSMISSION_COLOR_SLOT, DIFFUSE_TRANSMISSION_SLOT,
+    EMISSIVE_SLOT, IRIDESCENCE_SLOT, IRIDESCENCE_THICKNESS_SLOT, MATERIAL_BLEND, MATERIAL_DOUBLE_SIDED,
+    MATERIAL_MASK,
+    MATERIAL_SOLID, METALLIC_ROUGHNESS_SLOT, NONE, NORMAL_SLOT, SHEEN_COLOR_SLOT,
+    SHEEN_ROUGHNESS_SLOT, SLOT_COUNT, SPECULAR_COLOR_SLOT, SPECULAR_SLOT, TEXTURE_UV1,
+    TRANSMISSION_SLOT, Triangle,
 };
-import package::features::{HAS_INSTANCES, HAS_TEXTURES};
+import package::features::{
+    HAS_ANISOTROPY, HAS_COAT, HAS_INSTANCES, HAS_IRIDESCENCE, HAS_SHEEN, HAS_TEXTURES,
+    HAS_TRANSMISSION,
+};
+import package::fresnel::schlick;
 import package::texture::sample_texture;
 import package::traverse::Hit;
 import package::vector::{
@@ -38,6 +46,27 @@ struct Surface {
     f0: vec3<f32>,
     f90: f32,
     flags: u32,
+    material: u32,
+    // Whether the front was hit.
+    front: bool,
+    coat: f32,
+    coat_roughness: f32,
+    coat_normal: vec3<f32>,
+    sheen: vec3<f32>,
+    sheen_roughness: f32,
+    // Strength, and the direction of the least curvature of highlights; zero where
+    // the mesh has no tangents.
+    anisotropy: f32,
+    tangent: vec3<f32>,
+    // Share that has a film, and the film's index and thickness in nanometres.
+    iridescence: f32,
+    film: vec2<f32>,
+    transmission: f32,
+    diffuse_transmission: f32,
+    diffuse_transmission_color: vec3<f32>,
+    // Whether it encloses a volume, and the index of that.
+    solid: bool,
+    index: f32,
 }
 
 // A point of a triangle: whose it is, its vertices, and their weights.
@@ -121,10 +150,17 @@ fn coverage_at(hit: Hit) -> f32 {
     return coverage_of(material, alpha);
 }
 
-// Emitted radiance at a place of a triangle.
-fn emission_at(place: Place) -> vec3<f32> {
+// Emitted radiance at a place of a triangle, at an angle to it.
+fn emission_at(place: Place, cosine: f32) -> vec3<f32> {
     let material = instances[place.instance].material;
-    let emission = materials[material].emissive.xyz;
+    var emission = materials[material].emissive.xyz;
+    if (HAS_COAT) {
+        var coat = materials[material].coat.x;
+        if (HAS_TEXTURES && (materials[material].textures & (1u << COAT_SLOT)) != 0u) {
+            coat *= slot_at(place, material, COAT_SLOT).x;
+        }
+        emission *= 1.0 - coat_reflectance(coat, cosine);
+    }
     if (!HAS_TEXTURES || (materials[material].textures & (1u << EMISSIVE_SLOT)) == 0u) {
         return emission;
     }
@@ -142,11 +178,12 @@ fn vertex_normal_at(place: Place) -> vec3<f32> {
         + attribute3(base, place.corner.z) * place.weight.z;
 }
 
-// The unit normal that a normal map makes of one, both on the front side.
-fn mapped_normal(place: Place, normal: vec3<f32>, sampled: vec3<f32>) -> vec3<f32> {
+// The mesh's tangent in the world, a unit vector, and its handedness in `w`; zero
+// where it has none.
+fn tangent_at(place: Place) -> vec4<f32> {
     let base = instances[place.instance].tangents;
     if (base == NONE) {
-        return normal;
+        return vec4<f32>(0.0);
     }
     let word_a = attributes[base + place.corner.x];
     let mesh_tangent = unpack_octahedral(word_a) * place.weight.x
@@ -155,12 +192,17 @@ fn mapped_normal(place: Place, normal: vec3<f32>, sampled: vec3<f32>) -> vec3<f3
     let tangent = transform_direction(instances[place.instance].to_world, mesh_tangent);
     let unit_tangent = tangent * (1.0 / max(length3(tangent), 1.0e-20));
     // The handedness is the first corner's: it is one for a whole triangle.
-    let handedness = select(1.0, -1.0, (word_a >> 31u) == 1u);
-    let bitangent = cross3(normal, unit_tangent) * handedness;
-    let scale = materials[instances[place.instance].material].normal_scale;
+    return vec4<f32>(unit_tangent, select(1.0, -1.0, (word_a >> 31u) == 1u));
+}
+
+// The unit normal that a normal map makes of one, both on the front side.
+fn mapped_normal(tangent: vec4<f32>, normal: vec3<f32>, scale: f32, sampled: vec3<f32>) -> vec3<f32> {
+    if (tangent.w == 0.0) {
+        return normal;
+    }
+    let bitangent = cross3(normal, tangent.xyz) * tangent.w;
     let bent = sampled * 2.0 - 1.0;
-    let mapped =
-        unit_tangent * (bent.x * scale) + bitangent * (bent.y * scale) + normal * bent.z;
+    let mapped = tangent.xyz * (bent.x * scale) + bitangent * (bent.y * scale) + normal * bent.z;
     return mapped * (1.0 / max(length3(mapped), 1.0e-20));
 }
 
@@ -218,6 +260,69 @@ fn facing_normal(normal: vec3<f32>, direction: vec3<f32>) -> vec3<f32> {
     return normalize3(normal - direction * (LEAST_COSINE - facing));
 }
 
+// What a material says of the layers beyond the base, before its textures.
+fn with_layers(before: Surface, material: u32) -> Surface {
+    var surface = before;
+    if (HAS_COAT) {
+        surface.coat = materials[material].coat.x;
+        surface.coat_roughness = materials[material].coat.y;
+    }
+    if (HAS_SHEEN) {
+        surface.sheen = materials[material].sheen.xyz;
+        surface.sheen_roughness = materials[material].sheen.w;
+    }
+    if (HAS_ANISOTROPY) {
+        surface.anisotropy = materials[material].anisotropy.x;
+    }
+    if (HAS_IRIDESCENCE) {
+        surface.iridescence = materials[material].iridescence.x;
+        surface.film = materials[material].iridescence.yw;
+    }
+    if (HAS_TRANSMISSION) {
+        surface.transmission = materials[material].transmission.x;
+        surface.diffuse_transmission = materials[material].transmission.y;
+        surface.index = materials[material].transmission.z;
+        surface.diffuse_transmission_color = materials[material].diffuse_transmission.xyz;
+        surface.solid = (surface.flags & MATERIAL_SOLID) != 0u;
+    }
+    return surface;
+}
+
+// What a texture of one of those layers says.
+fn with_layer_texture(before: Surface, material: u32, slot: u32, sampled: vec4<f32>) -> Surface {
+    var surface = before;
+    if (HAS_COAT && slot == COAT_SLOT) {
+        surface.coat *= sampled.x;
+    } else if (HAS_COAT && slot == COAT_ROUGHNESS_SLOT) {
+        surface.coat_roughness *= sampled.y;
+    } else if (HAS_SHEEN && slot == SHEEN_COLOR_SLOT) {
+        surface.sheen *= sampled.xyz;
+    } else if (HAS_SHEEN && slot == SHEEN_ROUGHNESS_SLOT) {
+        surface.sheen_roughness *= sampled.w;
+    } else if (HAS_IRIDESCENCE && slot == IRIDESCENCE_SLOT) {
+        surface.iridescence *= sampled.x;
+    } else if (HAS_IRIDESCENCE && slot == IRIDESCENCE_THICKNESS_SLOT) {
+        let range = materials[material].iridescence.zw;
+        surface.film.y = range.x + (range.y - range.x) * sampled.y;
+    } else if (HAS_TRANSMISSION && slot == TRANSMISSION_SLOT) {
+        surface.transmission *= sampled.x;
+    } else if (HAS_TRANSMISSION && slot == DIFFUSE_TRANSMISSION_SLOT) {
+        surface.diffuse_transmission *= sampled.w;
+    } else if (HAS_TRANSMISSION && slot == DIFFUSE_TRANSMISSION_COLOR_SLOT) {
+        surface.diffuse_transmission_color *= sampled.xyz;
+    }
+    return surface;
+}
+
+// The direction of anisotropy: the material's, turned against the tangent by the
+// texture's red and green.
+fn anisotropy_direction(material: u32, tangent: vec4<f32>, normal: vec3<f32>, sampled: vec2<f32>) -> vec3<f32> {
+    let turn = materials[material].anisotropy.yz;
+    let x = turn.x * sampled.x - turn.y * sampled.y;
+    let y = turn.y * sampled.x + turn.x * sampled.y;
+    return tangent.xyz * x + cross3(normal, tangent.xyz) * (tangent.w * y);
+}
+
 // Everything about a hit. `direction` is the ray's, a unit vector.
 fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
     let triangle = triangle_at(hit.triangle);
@@ -227,15 +332,26 @@ fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
     var surface = geometry_at(hit, triangle);
     let first_light = instances[instance].first_light;
     surface.light = select(first_light + triangle.b.w, NONE, first_light == NONE);
+    surface.material = material;
+    surface.flags = materials[material].flags;
+    surface.front = hit.front;
 
     let side = select(-1.0, 1.0, hit.front);
     let mesh_normal = transform_normal(instances[instance].to_mesh, vertex_normal_at(place));
-    var normal = upright_normal(mesh_normal, surface.geometric_normal * side);
+    let upright = upright_normal(mesh_normal, surface.geometric_normal * side);
+    var tangent = vec4<f32>(0.0);
+    if (HAS_TEXTURES || HAS_ANISOTROPY) {
+        tangent = tangent_at(place);
+    }
+    var normal = upright;
+    var coat_normal = upright;
     var base_color = materials[material].base_color * vertex_color_at(place);
     surface.emission = materials[material].emissive.xyz;
     surface.metallic = materials[material].metallic;
     surface.roughness = materials[material].roughness;
+    surface = with_layers(surface, material);
     var specular = materials[material].specular;
+    var along = vec2<f32>(1.0, 0.0);
     // A loop over the textures that there are, so that the code for sampling one
     // is there once and runs no more often than it must.
     var remaining = materials[material].textures;
@@ -257,21 +373,49 @@ fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
             specular.w *= sampled.w;
         } else if (slot == SPECULAR_COLOR_SLOT) {
             specular = vec4<f32>(specular.xyz * sampled.xyz, specular.w);
+        } else if (slot == NORMAL_SLOT) {
+            normal = mapped_normal(tangent, upright, materials[material].normal_scale, sampled.xyz);
+        } else if (HAS_COAT && slot == COAT_NORMAL_SLOT) {
+            coat_normal = mapped_normal(tangent, upright, materials[material].coat.z, sampled.xyz);
+        } else if (HAS_ANISOTROPY && slot == ANISOTROPY_SLOT) {
+            along = sampled.xy * 2.0 - 1.0;
+            surface.anisotropy *= sampled.z;
         } else {
-            normal = mapped_normal(place, normal, sampled.xyz);
+            surface = with_layer_texture(surface, material, slot, sampled);
         }
     }
     surface.base_color = base_color.xyz;
     surface.coverage = coverage_of(material, base_color.w);
     surface.normal = facing_normal(normal * side, direction);
+    if (HAS_COAT) {
+        surface.coat_normal = facing_normal(coat_normal * side, direction);
+        surface.emission *= 1.0 - coat_reflectance(surface.coat, dot3(surface.geometric_normal, direction));
+    }
+    if (HAS_ANISOTROPY) {
+        surface.tangent = anisotropy_direction(material, tangent, normal, along);
+    }
     surface.f0 = min(specular.xyz, vec3<f32>(1.0)) * specular.w;
     surface.f90 = specular.w;
-    surface.flags = materials[material].flags;
+    if (HAS_TRANSMISSION && surface.solid && !hit.front) {
+        // Coat and sheen lie outside.
+        surface.coat = 0.0;
+        surface.sheen = vec3<f32>(0.0);
+        if ((surface.flags & MATERIAL_DOUBLE_SIDED) == 0u) {
+            surface.emission = vec3<f32>(0.0);
+        }
+    }
     return surface;
 }
 
-// A point just off a surface, on the side of its geometric normal.
-fn off_surface(surface: Surface) -> vec3<f32> {
+// What a coat keeps of the light that is emitted under it, at an angle to the
+// triangle (`KHR_materials_clearcoat`, on emission).
+fn coat_reflectance(coat: f32, cosine: f32) -> f32 {
+    return coat * schlick(vec3<f32>(0.04), 1.0, abs(cosine)).x;
+}
+
+// A point just off a surface, on the side of its geometric normal or beyond it.
+fn off_surface(surface: Surface, beyond: bool) -> vec3<f32> {
     let n = surface.geometric_normal;
-    return surface.position + n * dot3(abs(n), surface.error);
+    let shift = n * dot3(abs(n), surface.error);
+    return surface.position + select(shift, -shift, beyond);
 }

@@ -169,3 +169,46 @@ fn arc_tangent(y: f32, x: f32) -> f32 {
     }
     return select(angle, -angle, y < 0.0);
 }
+
+// 2ˣ with a relative error below 2⁻²¹: the whole part goes into the exponent, and
+// the rest, at most half, into a Taylor polynomial.
+fn power_of_two(x: f32) -> f32 {
+    let held = clamp(x, -126.0, 126.0);
+    let whole = floor(held + 0.5);
+    let y = (held - whole) * 0.69314718;
+    var p = 0.0013888889;
+    p = p * y + 0.008333334;
+    p = p * y + 0.041666668;
+    p = p * y + 0.16666667;
+    p = p * y + 0.5;
+    p = p * y + 1.0;
+    p = p * y + 1.0;
+    return bitcast<f32>(bitcast<u32>(i32(whole) + 127) << 23u) * p;
+}
+
+// eˣ.
+fn exponential(x: f32) -> f32 {
+    return power_of_two(x * 1.44269504);
+}
+
+// Logarithm to base 2 of a positive number that is not subnormal, with an error
+// below 2⁻²²: the series of the inverse hyperbolic tangent.
+fn logarithm_two(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    // The mantissa is taken between √½ and √2.
+    let shifted = bits + 0x004afb0du;
+    let exponent = bitcast<i32>(shifted >> 23u) - 127;
+    let mantissa = bitcast<f32>(bits - ((shifted & 0x7f800000u) - 0x3f800000u));
+    let t = (mantissa - 1.0) / (mantissa + 1.0);
+    let s = t * t;
+    let series = 2.0 + s * (0.66666667 + s * (0.4 + s * (0.28571430 + s * 0.22222222)));
+    return f32(exponent) + t * series * 1.44269504;
+}
+
+// The base, which is not negative, to a power.
+fn power(base: f32, exponent: f32) -> f32 {
+    if (base < 1.0e-37) {
+        return select(0.0, 1.0, exponent == 0.0);
+    }
+    return power_of_two(logarithm_two(base) * exponent);
+}

@@ -47,6 +47,7 @@ struct WorkSlot {
     alpha: f32,
     light: vec3<f32>,
     flags: u32,
+    media: vec4<u32>,
     segments: u32,
     passes: u32,
     shadow_passes: u32,
@@ -55,6 +56,10 @@ struct WorkSlot {
     sample: u32,
     end: u32,
     place: u32,
+    channel: u32,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
 }
 
 struct Progress {
@@ -118,7 +123,7 @@ fn work_in(slot: u32) -> Work {
         ray_in(slot), kept.throughput, kept.radiance, kept.alpha, kept.pdf, kept.segments, kept.passes,
         (kept.flags & ALIVE) != 0u, (kept.flags & HELD) != 0u,
         ray_in(slot + params.slot_count), (kept.flags & SHADOWED) != 0u, kept.shadow_passes, kept.light,
-        kept.rays, kept.key, kept.sample,
+        kept.media, kept.channel, kept.rays, kept.key, kept.sample,
     );
     return work;
 }
@@ -128,8 +133,9 @@ fn keep_work(slot: u32, work: Work) {
     let flags = flag(path.alive, ALIVE) | flag(path.held, HELD) | flag(path.shadowed, SHADOWED)
         | flag(work.done, DONE);
     works[slot] = WorkSlot(
-        path.throughput, path.pdf, path.radiance, path.alpha, path.light, flags, path.segments,
-        path.passes, path.shadow_passes, path.rays, path.key, path.sample, work.end, work.place,
+        path.throughput, path.pdf, path.radiance, path.alpha, path.light, flags, path.media,
+        path.segments, path.passes, path.shadow_passes, path.rays, path.key, path.sample, work.end,
+        work.place, path.channel, 0u, 0u, 0u,
     );
     put_ray(slot, path.ray, !work.done && path.alive && !path.held);
     put_ray(slot + params.slot_count, path.shadow, !work.done && path.shadowed);

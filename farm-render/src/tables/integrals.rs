@@ -20,12 +20,31 @@ const ALBEDO_KNOTS: usize = 32;
 /// Microfacet normals along each axis of the albedo quadrature.
 const ALBEDO_NORMALS: usize = 48;
 
+/// Knots of the table of glass along each axis, as the kernel has them, and
+/// microfacet normals along each axis of its quadrature.
+const GLASS_KNOTS: usize = 25;
+const GLASS_NORMALS: usize = 48;
+
+/// The largest magnitude of (n − 1) / (n + 1) in it, as the kernel has it.
+const GLASS_LIMIT: f64 = 0.6;
+
+/// Knots of the sheen's table along each axis, as the kernel has them, and steps of
+/// its quadrature.
+const SHEEN_KNOTS: usize = 32;
+const SHEEN_STEPS: usize = 64;
+
 /// The least α of the kernel's lobe.
 const LEAST_ALPHA: f64 = 1.0e-3;
 
 /// Every table's words, one after the other.
-pub(crate) fn all_tables() -> [Vec<u32>; 3] {
-    [albedo_table(), filter_distances(gaussian_window), filter_distances(blackman_harris_window)]
+pub(crate) fn all_tables() -> [Vec<u32>; 5] {
+    [
+        albedo_table(),
+        filter_distances(gaussian_window),
+        filter_distances(blackman_harris_window),
+        glass_table(),
+        sheen_table(),
+    ]
 }
 
 /// A Gaussian of standard deviation 0.5 pixels.
@@ -77,44 +96,165 @@ fn knot_share(knot: u32) -> f64 {
     (start + part) / f64::from(1_u32 << (shift - 1))
 }
 
+/// The unit vector at a cosine to +Z, aside along +X.
+fn direction_at(cosine: f64) -> [f64; 3] {
+    [(1.0 - cosine * cosine).max(0.0).sqrt(), 0.0, cosine]
+}
+
+/// Root in Smith's masking of a direction with this cosine.
+fn smith_root(cosine: f64, alpha: f64) -> f64 {
+    (alpha * alpha + (1.0 - alpha * alpha) * cosine * cosine).sqrt()
+}
+
+/// Microfacet normals of a GGX lobe as they are seen from `out`, `count` along each
+/// axis (Heitz 2018).
+fn visible_normals(out: [f64; 3], alpha: f64, count: usize) -> impl Iterator<Item = [f64; 3]> {
+    let length = (out[0] * out[0] * alpha * alpha + out[2] * out[2]).sqrt();
+    let stretched = [out[0] * alpha / length, 0.0, out[2] / length];
+    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+    let part = move |i: usize| (i as f64 + 0.5) / count as f64;
+    (0..count * count).map(move |i| {
+        let turn = 2.0 * PI * part(i / count);
+        let height = (1.0 - part(i % count)) * (1.0 + stretched[2]) - stretched[2];
+        let radius = (1.0 - height * height).max(0.0).sqrt();
+        let cap = [
+            (radius * turn.cos() + stretched[0]) * alpha,
+            radius * turn.sin() * alpha,
+            height + stretched[2],
+        ];
+        let norm = (cap[0] * cap[0] + cap[1] * cap[1] + cap[2] * cap[2]).sqrt();
+        cap.map(|c| c / norm)
+    })
+}
+
 /// Directional albedo of a GGX lobe with Schlick's Fresnel term: the part that
 /// F0 scales and the part that F90 scales, by a midpoint rule over the visible
-/// normals (Heitz 2018), whose weight is the masking of the way out alone.
+/// normals, whose weight is the masking of the way out alone.
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 fn lobe_albedo(cosine: f64, roughness: f64) -> [f64; 2] {
     let alpha = (roughness * roughness).max(LEAST_ALPHA);
-    let z = cosine.max(1.0e-4);
-    let out = [(1.0 - z * z).max(0.0).sqrt(), 0.0, z];
-    let length = (out[0] * out[0] * alpha * alpha + z * z).sqrt();
-    let stretched = [out[0] * alpha / length, 0.0, z / length];
-    let root = |c: f64| (alpha * alpha + (1.0 - alpha * alpha) * c * c).sqrt();
-    let count = ALBEDO_NORMALS as f64;
+    let out = direction_at(cosine.max(1.0e-4));
+    let z = out[2];
+    let root_out = smith_root(z, alpha);
     let mut sum = [0.0; 2];
-    for i in 0..ALBEDO_NORMALS {
-        let turn = 2.0 * PI * (i as f64 + 0.5) / count;
-        for j in 0..ALBEDO_NORMALS {
-            let height = (1.0 - (j as f64 + 0.5) / count) * (1.0 + stretched[2]) - stretched[2];
-            let radius = (1.0 - height * height).max(0.0).sqrt();
-            let cap = [
-                (radius * turn.cos() + stretched[0]) * alpha,
-                radius * turn.sin() * alpha,
-                height + stretched[2],
-            ];
-            let norm = (cap[0] * cap[0] + cap[1] * cap[1] + cap[2] * cap[2]).sqrt();
-            let half = cap.map(|c| c / norm);
-            let along = out[0] * half[0] + out[2] * half[2];
-            let incoming = 2.0 * along * half[2] - out[2];
-            if incoming <= 0.0 {
-                continue;
-            }
-            // G2 / G1 of height-correlated Smith masking.
-            let weight = incoming * (z + root(z)) / (incoming * root(z) + z * root(incoming));
-            let fresnel = (1.0 - along).clamp(0.0, 1.0).powi(5);
-            sum[0] += weight * (1.0 - fresnel);
-            sum[1] += weight * fresnel;
+    for half in visible_normals(out, alpha, ALBEDO_NORMALS) {
+        let along = out[0] * half[0] + out[2] * half[2];
+        let incoming = 2.0 * along * half[2] - out[2];
+        if incoming <= 0.0 {
+            continue;
+        }
+        // G2 / G1 of height-correlated Smith masking.
+        let weight = incoming * (z + root_out) / (incoming * root_out + z * smith_root(incoming, alpha));
+        let fresnel = (1.0 - along).clamp(0.0, 1.0).powi(5);
+        sum[0] += weight * (1.0 - fresnel);
+        sum[1] += weight * fresnel;
+    }
+    sum.map(|s| s / (ALBEDO_NORMALS * ALBEDO_NORMALS) as f64)
+}
+
+/// Unpolarised reflectance between two dielectrics (Walter et al. 2007, equation
+/// 22), as the kernel has it.
+fn dielectric_reflectance(cosine: f64, ratio: f64) -> f64 {
+    let square = ratio * ratio - 1.0 + cosine * cosine;
+    if square <= 0.0 {
+        return 1.0;
+    }
+    let g = square.sqrt();
+    let parallel = (g - cosine) / (g + cosine);
+    let across = (cosine * (g + cosine) - 1.0) / (cosine * (g - cosine) + 1.0);
+    0.5 * parallel * parallel * (1.0 + across * across)
+}
+
+/// What microfacets of glass reflect and let through together, by the same rule;
+/// `ratio` is the index behind them over that in front.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+fn glass_albedo(cosine: f64, roughness: f64, ratio: f64) -> f64 {
+    let alpha = (roughness * roughness).max(LEAST_ALPHA);
+    let out = direction_at(cosine.max(1.0e-4));
+    let z = out[2];
+    let root_out = smith_root(z, alpha);
+    // G2 / G1 towards a cosine on either side.
+    let unmasked =
+        |incoming: f64| incoming * (z + root_out) / (incoming * root_out + z * smith_root(incoming, alpha));
+    let mut sum = 0.0;
+    for half in visible_normals(out, alpha, GLASS_NORMALS) {
+        let along = out[0] * half[0] + out[2] * half[2];
+        let reflectance = dielectric_reflectance(along, ratio);
+        let mirrored = 2.0 * along * half[2] - out[2];
+        if mirrored > 0.0 {
+            sum += reflectance * unmasked(mirrored);
+        }
+        let square = 1.0 - (1.0 - along * along) / (ratio * ratio);
+        let below = out[2] / ratio - half[2] * (along / ratio - square.max(0.0).sqrt());
+        if square > 0.0 && below > 0.0 {
+            sum += (1.0 - reflectance) * unmasked(below);
         }
     }
-    sum.map(|s| s / (count * count))
+    sum / (GLASS_NORMALS * GLASS_NORMALS) as f64
+}
+
+/// The words of the table of glass: 16 bits each.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+fn glass_table() -> Vec<u32> {
+    let knot = |index: usize| index as f64 / (GLASS_KNOTS - 1) as f64;
+    let word = |i: usize| {
+        let [x, y, z] = [i, i / GLASS_KNOTS, i / (GLASS_KNOTS * GLASS_KNOTS)].map(|j| knot(j % GLASS_KNOTS));
+        let slope = (2.0 * z - 1.0) * (2.0 * z - 1.0).abs() * GLASS_LIMIT;
+        let ratio = (1.0 + slope) / (1.0 - slope);
+        fraction(glass_albedo(x * x, y, ratio))
+    };
+    (0..GLASS_KNOTS * GLASS_KNOTS * GLASS_KNOTS).map(word).collect()
+}
+
+/// Masking of the sheen's microfibres, as the kernel has it.
+fn sheen_masking(cosine: f64, alpha: f64) -> f64 {
+    let s = (1.0 - alpha) * (1.0 - alpha);
+    let mix = |rough: f64, smooth: f64| rough + (smooth - rough) * s;
+    let (a, b, c) = (mix(21.5473, 25.3245), mix(3.82987, 3.32435), mix(0.19823, 0.16801));
+    let (d, e) = (mix(-1.97760, -1.27393), mix(-4.32054, -4.85967));
+    let fit = |x: f64| a / (1.0 + b * x.powf(c)) + d * x + e;
+    let exponent = if cosine < 0.5 { fit(cosine) } else { 2.0 * fit(0.5) - fit(1.0 - cosine) };
+    exponent.exp()
+}
+
+/// Directional albedo of a white sheen, by a midpoint rule over the hemisphere.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+fn sheen_albedo(cosine: f64, roughness: f64) -> f64 {
+    let alpha = (roughness * roughness).max(LEAST_ALPHA);
+    let out = direction_at(cosine.max(1.0e-3));
+    let masking_out = sheen_masking(out[2], alpha);
+    let part = |i: usize| (i as f64 + 0.5) / SHEEN_STEPS as f64;
+    let mut sum = 0.0;
+    for row in 0..SHEEN_STEPS {
+        // Finer towards the horizon, where it is bright.
+        let z = part(row) * part(row);
+        let weight = 2.0 * part(row);
+        let sine = (1.0 - z * z).sqrt();
+        let masking = 1.0 + masking_out + sheen_masking(z, alpha);
+        for column in 0..SHEEN_STEPS {
+            let turn = PI * part(column);
+            let half = [out[0] + sine * turn.cos(), sine * turn.sin(), out[2] + z];
+            let flat = half[0] * half[0] + half[1] * half[1];
+            let sine_half = (flat / (flat + half[2] * half[2])).sqrt();
+            let distribution = (2.0 + 1.0 / alpha) * sine_half.powf(1.0 / alpha) / (2.0 * PI);
+            sum += weight * distribution / (4.0 * out[2] * masking);
+        }
+    }
+    2.0 * PI * sum / (SHEEN_STEPS * SHEEN_STEPS) as f64
+}
+
+/// The words of the sheen's table: 16 bits each.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+fn sheen_table() -> Vec<u32> {
+    let knot = |index: usize| (index % SHEEN_KNOTS) as f64 / (SHEEN_KNOTS - 1) as f64;
+    let word = |i: usize| fraction(sheen_albedo(knot(i), knot(i / SHEEN_KNOTS)));
+    (0..SHEEN_KNOTS * SHEEN_KNOTS).map(word).collect()
+}
+
+/// A number between 0 and 1 in 16 bits.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 16 bits")]
+fn fraction(value: f64) -> u32 {
+    (value.clamp(0.0, 1.0) * 65535.0).round() as u32
 }
 
 /// The words of the albedo table.
@@ -156,9 +296,8 @@ fn hemisphere_average(knots: &[[f64; 2]]) -> [f64; 2] {
     sum
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 16 bits")]
 fn albedo_word(parts: [f64; 2]) -> u32 {
-    let [f0, f90] = parts.map(|part| (part.clamp(0.0, 1.0) * 65535.0).round() as u32);
+    let [f0, f90] = parts.map(fraction);
     f0 | f90 << 16
 }
 

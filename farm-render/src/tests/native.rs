@@ -30,6 +30,8 @@ fn render(scene: &Scene, task: &RenderTask) -> TileImage {
 
 #[path = "bits.rs"]
 mod bits;
+#[path = "layers.rs"]
+mod layers;
 #[path = "light.rs"]
 mod light;
 #[path = "material.rs"]

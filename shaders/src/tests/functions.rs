@@ -119,3 +119,57 @@ fn texels_outside_wrap_as_gltf_says() {
     assert_eq!([-2, -1, 0, 3, 4, 5].map(|i| index(i, 1)), [1, 0, 0, 3, 3, 2], "mirrored repeat");
     assert_eq!([-2, -1, 0, 3, 4, 9].map(|i| index(i, 2)), [0, 0, 0, 3, 3, 3], "clamp to edge");
 }
+
+#[test]
+fn powers_and_logarithms_are_right_to_f32() {
+    let float = |value: F32| f64::from(f32::from(value));
+    for bits in words(100_000) {
+        let unit = f64::from(bits) / 2_f64.powi(32);
+        #[expect(clippy::cast_possible_truncation, reason = "the functions take f32")]
+        let [x, base] = [unit * 200.0 - 100.0, (unit * 160.0 - 80.0).exp2()].map(|value| value as f32);
+        let found = float(scalar::power_of_two(x.into()));
+        assert!((found / f64::from(x).exp2() - 1.0).abs() < 2_f64.powi(-21), "2 to the power of {x}");
+        let found = float(scalar::logarithm_two(base.into()));
+        let exact = f64::from(base).log2();
+        assert!((found - exact).abs() < 2_f64.powi(-22) * exact.abs().max(1.0), "logarithm of {base}");
+        let found = float(scalar::power(ON, base.into(), 0.3.into()));
+        assert!((found / f64::from(base).powf(0.3) - 1.0).abs() < 1e-5, "{base} to the power of 0.3");
+    }
+    assert_eq!(f32::from(scalar::power(ON, 0.0.into(), 2.0.into())), 0.0);
+    assert_eq!(f32::from(scalar::power(ON, 0.0.into(), 0.0.into())), 1.0);
+}
+
+#[test]
+fn reflectance_of_dielectrics_has_its_known_values() {
+    let reflectance = |cosine: f32, ratio: f32| {
+        f64::from(f32::from(scalar::dielectric_reflectance(ON, cosine.into(), ratio.into())))
+    };
+    assert!((reflectance(1.0, 1.5) - 0.04).abs() < 1e-6 && (reflectance(1.0, 1.0 / 1.5) - 0.04).abs() < 1e-6);
+    // Brewster's angle: of light across the plane alone, (n² − 1)² / (n² + 1)².
+    let brewster = 1.0 / 1.5_f32.hypot(1.0);
+    assert!((reflectance(brewster, 1.5) - 0.5 * (1.25_f64 / 3.25).powi(2)).abs() < 1e-6);
+    // The critical angle of the way out, and the same light on the way in.
+    let critical = (1.0_f32 - 1.0 / 2.25).sqrt();
+    assert!((reflectance(critical - 1e-3, 1.0 / 1.5) - 1.0).abs() < 1e-6);
+    assert!(reflectance(critical + 1e-2, 1.0 / 1.5) < 0.75);
+    for cosine in [0.2_f32, 0.5, 0.9] {
+        let inside = (1.0 - (1.0 - cosine * cosine) / 2.25).sqrt();
+        assert!((reflectance(cosine, 1.5) - reflectance(inside, 1.0 / 1.5)).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn a_film_without_thickness_or_bending_changes_nothing() {
+    let f0 = vector(0.04, 0.3, 0.9);
+    for cosine in [1.0_f32, 0.7, 0.3] {
+        let bare = scalar::schlick(f0, 1.0.into(), cosine.into());
+        for (index, thickness) in [(1.3_f32, 0.0_f32), (1.0, 500.0)] {
+            let film = scalar::thin_film_reflectance(ON, index.into(), thickness.into(), f0, cosine.into());
+            for (found, wanted) in [(film.x, bare.x), (film.y, bare.y), (film.z, bare.z)] {
+                let (found, wanted) = (f32::from(found), f32::from(wanted));
+                // What is left is the curve of the base's own index instead of F0's.
+                assert!((found - wanted).abs() < 2e-3, "{found} for {wanted} at {cosine}");
+            }
+        }
+    }
+}

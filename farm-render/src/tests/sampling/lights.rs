@@ -150,7 +150,8 @@ fn light_only_lobes_only_and_both_weighted_estimate_the_same() {
             f90: single(1.0),
             ..Surface::default()
         };
-        let bsdf = stage.run(|bindings| scalar::bsdf_at(ON, bindings, surface, lanes(-mirrored)));
+        let bsdf =
+            stage.run(|bindings| scalar::bsdf_at(ON, bindings, surface, lanes(-mirrored), single(1.0)));
         let density_of_light = |direction: Vec3| -> Option<f64> {
             let (b, c, distance) = meet(triangle, origin, exact(direction))?;
             let surface = surface_at(&stage, b, c, direction);
