@@ -32,6 +32,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let (folder, files) = (&arguments.folder, files());
     for file in &files {
         let path = folder.join(file.name);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(&path, &file.bytes)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         println!("{} {} bytes", path.display(), file.bytes.len());
@@ -58,6 +59,7 @@ fn reference(folder: &Path, name: &str) -> Result<PathBuf, Box<dyn Error>> {
     let picture =
         bare::render(&renderer, &uploaded, REFERENCE_SIZE, &settings, &mut |_| ControlFlow::Continue(()))?;
     let path = folder.join("reference").join(name).with_extension("exr");
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
     bare::write_exr(&picture, &path)?;
     Ok(path)
 }

@@ -5,6 +5,7 @@
 //! rounded once to f32.
 
 mod cornell_box;
+mod extensions;
 mod instanced_field;
 mod many_lights;
 mod material_spheres;
@@ -42,14 +43,16 @@ pub struct File {
 #[must_use]
 pub fn files() -> Vec<File> {
     let file = |name, bytes| File { name, bytes };
-    vec![
+    let mut files = vec![
         file("cornell-box.glb", cornell_box::build()),
         file("material-spheres.glb", material_spheres::build()),
         file("textured-object.glb", textured_object::build()),
         file("sky.hdr", sky::build()),
         file("many-lights.glb", many_lights::build()),
         file("instanced-field.glb", instanced_field::build()),
-    ]
+    ];
+    files.extend(extensions::build().into_iter().map(|(name, bytes)| file(name, bytes)));
+    files
 }
 
 /// The environment map that a scene is meant to be seen under, if any.
