@@ -158,18 +158,41 @@ fn reflectance_of_dielectrics_has_its_known_values() {
     }
 }
 
+/// At right angles: Schlick's curve makes even an interface between equal indices
+/// reflect at others.
 #[test]
 fn a_film_without_thickness_or_bending_changes_nothing() {
     let f0 = vector(0.04, 0.3, 0.9);
-    for cosine in [1.0_f32, 0.7, 0.3] {
-        let bare = scalar::schlick(f0, 1.0.into(), cosine.into());
-        for (index, thickness) in [(1.3_f32, 0.0_f32), (1.0, 500.0)] {
-            let film = scalar::thin_film_reflectance(ON, index.into(), thickness.into(), f0, cosine.into());
-            for (found, wanted) in [(film.x, bare.x), (film.y, bare.y), (film.z, bare.z)] {
-                let (found, wanted) = (f32::from(found), f32::from(wanted));
-                // What is left is the curve of the base's own index instead of F0's.
-                assert!((found - wanted).abs() < 2e-3, "{found} for {wanted} at {cosine}");
-            }
+    for (index, thickness) in [(1.3_f32, 0.0_f32), (1.0, 500.0)] {
+        let film = scalar::thin_film_reflectance(ON, index.into(), thickness.into(), f0, 1.0.into());
+        for (found, wanted) in [(film.x, f0.x), (film.y, f0.y), (film.z, f0.z)] {
+            let (found, wanted) = (f32::from(found), f32::from(wanted));
+            assert!((found - wanted).abs() < 1e-4, "{found} for {wanted}");
         }
     }
+}
+
+/// A film a quarter of a wave of green light thick: between the indices in front
+/// and behind it takes away the reflection, above both it adds to it. One that is
+/// many waves thick has no colour, and reflects what its interfaces do together.
+#[test]
+fn quarter_wave_films_reflect_less_or_more() {
+    let green = |index: f32, thickness: f32, base: f32| {
+        let f0 = ((base - 1.0) / (base + 1.0)).powi(2);
+        let f0 = vector(f0, f0, f0);
+        f32::from(scalar::thin_film_reflectance(ON, index.into(), thickness.into(), f0, 1.0.into()).y)
+    };
+    let interface = |from: f32, to: f32| ((to - from) / (to + from)).powi(2);
+    let quarter_wave = |index: f32| 550.0 / (4.0 * index);
+    let index = 1.38_f32;
+    let coated = green(index, quarter_wave(index), index * index);
+    assert!(coated < 0.02, "{coated} for a glass that reflects {}", interface(1.0, index * index));
+    let shiny = green(2.3, quarter_wave(2.3), 1.5);
+    // (n² − s)² / (n² + s)² of a quarter wave of index n on s (Hecht, "Optics", 9.7).
+    let exact = ((2.3_f32.powi(2) - 1.5) / (2.3_f32.powi(2) + 1.5)).powi(2);
+    assert!((shiny - exact).abs() < 0.04, "{shiny} for {exact}");
+    let (outer, inner) = (interface(1.0, 1.6), interface(1.6, 2.4));
+    let together = outer + (1.0 - outer).powi(2) * inner / (1.0 - outer * inner);
+    let thick = green(1.6, 20_000.0, 2.4);
+    assert!((thick - together).abs() < 1e-3, "{thick} for {together}");
 }
