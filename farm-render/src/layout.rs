@@ -42,6 +42,13 @@ pub(crate) mod light_kind {
     pub(crate) const SPOT: u32 = 2;
     pub(crate) const DIRECTIONAL: u32 = 3;
     pub(crate) const SKY: u32 = 4;
+    pub(crate) const TREE: u32 = 5;
+}
+
+/// Flags of a node among the lights.
+pub(crate) mod light_node_flags {
+    pub(crate) const IS_LIGHT: u32 = 1;
+    pub(crate) const SHINES_BOTH_WAYS: u32 = 2;
 }
 
 /// What holds for a whole dispatch.
@@ -64,6 +71,7 @@ pub(crate) struct Params {
     pub(crate) transparent: u32,
     pub(crate) record_count: u32,
     pub(crate) light_count: u32,
+    pub(crate) light_tree: u32,
     pub(crate) root: u32,
     pub(crate) sky_width: u32,
     pub(crate) sky_height: u32,
@@ -79,7 +87,6 @@ pub(crate) struct Params {
     pub(crate) slot_count: u32,
     pub(crate) focus_distance: f32,
     pub(crate) padding0: u32,
-    pub(crate) padding1: u32,
 }
 
 /// A work item and its result.
@@ -244,6 +251,7 @@ mod tests {
             transparent,
             record_count,
             light_count,
+            light_tree,
             root,
             sky_width,
             sky_height,
@@ -258,8 +266,7 @@ mod tests {
             sheen_table,
             slot_count,
             focus_distance,
-            padding0,
-            padding1
+            padding0
         );
         check!(&module, Record, pixel, block, rays, luminance_squares, sum);
         check!(&module, Node, grid, children, planes_x, planes_y, planes_z);

@@ -26,6 +26,7 @@ mod film;
 mod geometry;
 mod layout;
 mod light;
+mod light_tree;
 mod pack;
 mod prepared;
 #[cfg(test)]

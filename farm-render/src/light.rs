@@ -1,4 +1,4 @@
-//! The lights of a scene and the table by which the kernel chooses one.
+//! The lights of a scene, and the table and the tree by which the kernel chooses one.
 
 use std::f64::consts::PI;
 
@@ -7,82 +7,179 @@ use farm_scene::{AlphaMode, LightKind, Scene};
 use crate::alias;
 use crate::geometry::Geometry;
 use crate::layout::{self, Light, NONE, light_kind, material_flags};
+use crate::light_tree::{self, Emitter};
 use crate::pack::{to_f32, word_index};
 use crate::texture::{emits, mean_color};
 use bytemuck::Zeroable;
+use glam::DVec3;
 
 /// Share of the choices that the sky gets where there are other lights too.
 /// Its power against theirs says little about what reaches a surface.
 const SKY_SHARE: f64 = 0.5;
 
-/// Lights with their table.
-#[derive(Debug, Default)]
+/// Lights with their table and their tree.
+#[derive(Debug)]
 pub(crate) struct PackedLights {
+    /// Entries of the table, then the rest of the tree's nodes, then its lights.
     pub(crate) lights: Vec<Light>,
+    /// Entries of the table.
+    pub(crate) count: u32,
+    /// The entry that stands for the tree.
+    pub(crate) tree: u32,
     /// Probability of choosing the sky.
     pub(crate) sky_pick: f32,
 }
 
-/// Packs every light by its power, and tells the instances that emit where
-/// their triangles' lights begin.
+/// Packs every light, and tells the instances that emit where their triangles'
+/// lights begin. The table chooses by power, and the tree by what reaches a surface.
 pub(crate) fn pack_lights(
     scene: &Scene,
     materials: &[layout::Material],
     geometry: &mut Geometry,
     has_sky: bool,
 ) -> PackedLights {
-    let mut lights = Vec::new();
-    let mut weights = Vec::new();
-    add_emissive_triangles(scene, materials, geometry, &mut lights, &mut weights);
+    let mut placed = Placed::default();
+    placed.add_emissive_triangles(scene, materials, geometry);
     let radius = geometry.radius();
+    let (mut entries, mut weights) = (Vec::new(), Vec::new());
     for light in &scene.lights {
-        lights.push(punctual(light));
-        weights.push(punctual_power(light, radius));
+        let power = punctual_power(light, radius);
+        match emitter(light) {
+            Some(emitter) => placed.add(punctual(light), emitter, power),
+            None => {
+                entries.push(punctual(light));
+                weights.push(power);
+            }
+        }
+    }
+    if placed.power > 0.0 {
+        entries.insert(0, Light::zeroed());
+        weights.insert(0, placed.power);
     }
     if has_sky {
         let others: f64 = weights.iter().sum();
         let weight = if others > 0.0 { others * SKY_SHARE / (1.0 - SKY_SHARE) } else { 1.0 };
-        lights.push(Light { kind: light_kind::SKY, ..Light::zeroed() });
+        entries.push(Light { kind: light_kind::SKY, ..Light::zeroed() });
         weights.push(weight);
     }
     let Some(table) = alias::table(&weights) else {
         geometry.instances.iter_mut().for_each(|instance| instance.first_light = NONE);
-        return PackedLights::default();
+        return PackedLights { lights: Vec::new(), count: 0, tree: 0, sky_pick: 0.0 };
     };
-    for (light, entry) in lights.iter_mut().zip(&table) {
+    let count = entries.len();
+    if placed.power > 0.0 {
+        placed.plant(&mut entries, geometry);
+    }
+    for (light, entry) in entries.iter_mut().zip(&table) {
         light.threshold = entry.threshold;
         light.alias_entry = entry.alias;
         light.pick = entry.probability;
     }
-    let sky_pick = if has_sky { lights.last().map_or(0.0, |light| light.pick) } else { 0.0 };
-    PackedLights { lights, sky_pick }
+    let sky_pick = if has_sky { entries[count - 1].pick } else { 0.0 };
+    PackedLights { lights: entries, count: word_index(count), tree: 0, sky_pick }
 }
 
-/// Adds the triangles of every opaque material that emits. What alpha makes
-/// holes in is found by the paths that hit it alone.
-fn add_emissive_triangles(
-    scene: &Scene,
-    materials: &[layout::Material],
-    geometry: &mut Geometry,
-    lights: &mut Vec<Light>,
-    weights: &mut Vec<f64>,
-) {
-    let radiance: Vec<f64> = scene.materials.iter().map(|material| mean_emission(scene, material)).collect();
-    for index in 0..geometry.instances.len() {
-        let instance = geometry.instances[index];
-        let material = instance.material as usize;
-        if radiance[material] <= 0.0 || scene.materials[material].alpha != AlphaMode::Opaque {
-            continue;
-        }
-        let sides = if materials[material].flags & material_flags::DOUBLE_SIDED != 0 { 2.0 } else { 1.0 };
-        geometry.instances[index].first_light = word_index(lights.len());
-        for triangle in geometry.places(index) {
-            let area = world_area(&geometry.triangles[triangle as usize], &instance.to_world);
-            let place = [word_index(index), triangle, 0, 0];
-            lights.push(Light { kind: light_kind::TRIANGLE, place, ..Light::zeroed() });
-            weights.push(radiance[material] * PI * sides * area);
+/// The lights that have a place.
+#[derive(Default)]
+struct Placed {
+    lights: Vec<Light>,
+    emitters: Vec<Emitter>,
+    power: f64,
+}
+
+impl Placed {
+    fn add(&mut self, light: Light, emitter: Emitter, power: f64) {
+        self.lights.push(light);
+        self.emitters.push(emitter);
+        self.power += power;
+    }
+
+    /// Adds the triangles of every opaque material that emits. What alpha makes
+    /// holes in is found by the paths that hit it alone.
+    fn add_emissive_triangles(
+        &mut self,
+        scene: &Scene,
+        materials: &[layout::Material],
+        geometry: &mut Geometry,
+    ) {
+        let radiance: Vec<f64> =
+            scene.materials.iter().map(|material| mean_emission(scene, material)).collect();
+        for index in 0..geometry.instances.len() {
+            let instance = geometry.instances[index];
+            let material = instance.material as usize;
+            if radiance[material] <= 0.0 || scene.materials[material].alpha != AlphaMode::Opaque {
+                continue;
+            }
+            let both_ways = materials[material].flags & material_flags::DOUBLE_SIDED != 0;
+            let sides = if both_ways { 2.0 } else { 1.0 };
+            // Counted from the first light of the tree until that has its place.
+            geometry.instances[index].first_light = word_index(self.lights.len());
+            for triangle in geometry.places(index) {
+                let corners = world_corners(&geometry.triangles[triangle as usize], &instance.to_world);
+                let place = [word_index(index), triangle, 0, 0];
+                let light = Light { kind: light_kind::TRIANGLE, place, ..Light::zeroed() };
+                let emitter = triangle_emitter(corners, radiance[material], both_ways);
+                self.add(light, emitter, emitter.intensity * PI * sides);
+            }
         }
     }
+
+    /// Appends the tree and its lights to the entries of the table, of which the
+    /// first stands for it.
+    fn plant(self, entries: &mut Vec<Light>, geometry: &mut Geometry) {
+        // A binary tree over n lights has 2n - 1 nodes.
+        let first_node = entries.len();
+        let first_light = first_node + 2 * self.lights.len() - 1;
+        let tree = light_tree::build(&self.emitters, first_node, first_light);
+        let place = [word_index(first_node), 0, 0, 0];
+        entries[0] = Light { kind: light_kind::TREE, place, ..Light::zeroed() };
+        entries.extend(&tree.nodes);
+        debug_assert_eq!(entries.len(), first_light, "the tree is binary");
+        let lights = self.lights.into_iter().zip(tree.trails);
+        entries.extend(lights.map(|(light, trail)| Light { threshold: trail, ..light }));
+        for instance in geometry.instances.iter_mut().filter(|instance| instance.first_light != NONE) {
+            instance.first_light += word_index(first_light);
+        }
+    }
+}
+
+/// What the tree knows of a triangle.
+fn triangle_emitter([a, b, c]: [DVec3; 3], radiance: f64, both_ways: bool) -> Emitter {
+    let cross = (b - a).cross(c - a);
+    let double_area = cross.length();
+    let axis = if double_area > 0.0 { cross / double_area } else { DVec3::Z };
+    Emitter {
+        low: a.min(b).min(c),
+        high: a.max(b).max(c),
+        axis,
+        cosine: 1.0,
+        falloff_cosine: 0.0,
+        both_ways,
+        intensity: radiance * double_area * 0.5,
+    }
+}
+
+/// What the tree knows of a punctual light; `None` for one that is everywhere.
+fn emitter(light: &farm_scene::Light) -> Option<Emitter> {
+    let intensity = luminance(light.intensity.to_array().map(f64::from));
+    let at = |position: glam::Vec3, axis: DVec3, cosine: f64, falloff_cosine: f64| {
+        let (low, high) = (position.as_dvec3(), position.as_dvec3());
+        Some(Emitter { low, high, axis, cosine, falloff_cosine, both_ways: false, intensity })
+    };
+    match light.kind {
+        LightKind::Point { position, .. } => at(position, DVec3::Z, -1.0, 0.0),
+        // Nothing leaves the cone.
+        LightKind::Spot { position, direction, outer_cone_angle, .. } => {
+            at(position, direction.as_dvec3(), rounded_cosine(outer_cone_angle), 0.9999)
+        }
+        LightKind::Directional { .. } => None,
+    }
+}
+
+/// A cosine rounded far above its last places, which machines' mathematics
+/// libraries differ in.
+fn rounded_cosine(angle: f32) -> f64 {
+    (f64::from(angle).cos() * 1_048_576.0).floor() / 1_048_576.0
 }
 
 /// Luminance of a material's emission, averaged over its texture.
@@ -97,15 +194,14 @@ fn mean_emission(scene: &Scene, material: &farm_scene::Material) -> f64 {
     luminance([emissive[0] * tint[0], emissive[1] * tint[1], emissive[2] * tint[2]])
 }
 
-fn world_area(triangle: &layout::Triangle, to_world: &[[f32; 4]; 3]) -> f64 {
-    let at = |corner: [u32; 4], i: usize| f64::from(f32::from_bits(corner[i]));
-    let edge = |corner: [u32; 4]| {
-        let along = [0, 1, 2].map(|i| at(corner, i) - at(triangle.a, i));
-        to_world.map(|row| (0..3).map(|i| f64::from(row[i]) * along[i]).sum::<f64>())
-    };
-    let (b, c) = (edge(triangle.b), edge(triangle.c));
-    let cross = [b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]];
-    cross.iter().map(|x| x * x).sum::<f64>().sqrt() * 0.5
+/// A triangle's corners in the world.
+pub(crate) fn world_corners(triangle: &layout::Triangle, to_world: &[[f32; 4]; 3]) -> [DVec3; 3] {
+    [triangle.a, triangle.b, triangle.c].map(|corner| {
+        let local = [0, 1, 2].map(|i| f64::from(f32::from_bits(corner[i])));
+        let row =
+            |row: &[f32; 4]| (0..3).map(|i| f64::from(row[i]) * local[i]).sum::<f64>() + f64::from(row[3]);
+        DVec3::new(row(&to_world[0]), row(&to_world[1]), row(&to_world[2]))
+    })
 }
 
 /// Power of a punctual light; a directional one lights the scene's disk.

@@ -129,7 +129,7 @@ pub(crate) fn pack(scene: &Scene) -> Result<PackedScene, RenderError> {
     }
     let packed = pack_lights(scene, &materials, &mut geometry, sky.is_some());
     params.sky_pick = packed.sky_pick;
-    params.light_count = word_index(packed.lights.len());
+    (params.light_count, params.light_tree) = (packed.count, packed.tree);
     let Geometry { nodes, triangles, attributes, instances, tree_time, .. } = geometry;
     let lights = packed.lights;
     Ok(PackedScene { nodes, triangles, attributes, instances, materials, lights, texels, params, tree_time })

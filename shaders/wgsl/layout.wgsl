@@ -24,7 +24,9 @@ struct Params {
     transparent: u32,
     // Records of this dispatch.
     record_count: u32,
+    // Entries of the alias table, and the one that stands for the tree.
     light_count: u32,
+    light_tree: u32,
     // Root node of the tree over the world, or NONE where that is empty.
     root: u32,
     // Map size in texels, and its first word in `texels`.
@@ -47,7 +49,6 @@ struct Params {
     // Distance of the plane that is sharp, where the camera has a lens.
     focus_distance: f32,
     padding0: u32,
-    padding1: u32,
 }
 
 // A work item and its result: 16 samples of one pixel.
@@ -165,10 +166,13 @@ struct Material {
     slots: array<TextureSlot, 17>,
 }
 
-// A light and its entry in the alias table (Walker 1977, Vose 1991).
+// A light, with its entry in the alias table (Walker 1977, Vose 1991) if it is
+// everywhere; a node of the tree over those that have a place; or the table's entry
+// for that tree. The entries come first, then nodes, then the tree's lights.
 struct Light {
     kind: u32,
-    // The entry is kept where 16 random bits are below this, else `alias`.
+    // The entry is kept where 16 random bits are below this, else `alias`. Of a
+    // light in the tree it is the trail: a bit for each node on the way to it.
     threshold: u32,
     alias_entry: u32,
     // Probability of being chosen, exactly as the quantised table gives it.
@@ -278,6 +282,12 @@ const LIGHT_POINT: u32 = 1u;
 const LIGHT_SPOT: u32 = 2u;
 const LIGHT_DIRECTIONAL: u32 = 3u;
 const LIGHT_SKY: u32 = 4u;
+// The tree over all lights that have a place; its root is `place.x`.
+const LIGHT_TREE: u32 = 5u;
+
+// Flags of a node.
+const NODE_IS_LIGHT: u32 = 1u;
+const NODE_SHINES_BOTH_WAYS: u32 = 2u;
 
 const FILTER_BOX: u32 = 0u;
 // Octaves of a filter's table, and the bits that tell the parts of one.

@@ -2,12 +2,13 @@
 // `KHR_lights_punctual`, and the sky where it is a map.
 
 import package::layout::{
-    instances, lights, params, Light, LIGHT_DIRECTIONAL, LIGHT_SKY, LIGHT_SPOT, LIGHT_TRIANGLE,
+    instances, lights, params, Light, LIGHT_DIRECTIONAL, LIGHT_SKY, LIGHT_SPOT, LIGHT_TREE, LIGHT_TRIANGLE,
     MATERIAL_DOUBLE_SIDED, materials, NONE, triangle_at,
 };
 import package::environment::sample_sky;
 import package::features::{HAS_EMISSION, HAS_SKY_MAP};
-import package::hash::{multiply_wide, unit_float};
+import package::hash::{hash_combine, multiply_wide, unit_float};
+import package::light_tree::{Choice, choose_in_tree, pick_in_tree};
 import package::surface::{emission_at, place_of, position_error, Surface};
 import package::vector::{
     cross3, dot3, length3, normalize3, transform_direction, transform_normal, transform_point,
@@ -33,13 +34,18 @@ fn no_light() -> LightSample {
     return LightSample(vec3<f32>(0.0), vec3<f32>(0.0), vec3<f32>(0.0), 0.0);
 }
 
-// Which light a random word means, by the alias table.
-fn choose_light(choice: u32) -> u32 {
+// Which light a random word means for a surface: an entry of the alias table, and
+// in the tree one of those that have a place.
+fn choose_light(point: vec3<f32>, normal: vec3<f32>, choice: u32) -> Choice {
     let place = multiply_wide(choice, params.light_count);
-    if ((place.y >> 16u) < lights[place.x].threshold) {
-        return place.x;
+    let is_kept = (place.y >> 16u) < lights[place.x].threshold;
+    let entry = select(lights[place.x].alias_entry, place.x, is_kept);
+    let pick = lights[entry].pick;
+    if (lights[entry].kind != LIGHT_TREE) {
+        return Choice(entry, pick);
     }
-    return lights[place.x].alias_entry;
+    let inner = choose_in_tree(lights[entry].place.x, point, normal, hash_combine(choice, entry));
+    return Choice(inner.light, inner.pick * pick);
 }
 
 // Density per solid angle with which a triangle is found from a distance, all
@@ -49,7 +55,7 @@ fn triangle_density(pick: f32, distance_square: f32, cosine: f32, double_area: f
 }
 
 // A point on an emissive triangle, evenly by area (pbrt-v4, section 6.5.3).
-fn sample_triangle(light: Light, origin: vec3<f32>, bits: vec2<u32>) -> LightSample {
+fn sample_triangle(light: Light, pick: f32, origin: vec3<f32>, bits: vec2<u32>) -> LightSample {
     let instance = light.place.x;
     let triangle = light.place.y;
     let root = sqrt(unit_float(bits.x));
@@ -83,13 +89,13 @@ fn sample_triangle(light: Light, origin: vec3<f32>, bits: vec2<u32>) -> LightSam
     let extent = abs(first) + abs(edge_b) + abs(edge_c);
     let error = position_error(to_world, extent, point);
     let shift = normal * (sign(facing) * dot3(abs(normal), error) * 2.0);
-    let pdf = triangle_density(light.pick, distance_square, abs(facing), double_area);
+    let pdf = triangle_density(pick, distance_square, abs(facing), double_area);
     let emission = emission_at(place_of(instance, corners, b, c), facing);
     return LightSample(direction, towards + shift, emission / pdf, pdf);
 }
 
 // A point or spot light, with the falloff that the extension recommends.
-fn sample_punctual(light: Light, origin: vec3<f32>) -> LightSample {
+fn sample_punctual(light: Light, pick: f32, origin: vec3<f32>) -> LightSample {
     let towards = bitcast<vec3<f32>>(light.place.xyz) - origin;
     let range = bitcast<f32>(light.place.w);
     let distance_square = dot3(towards, towards);
@@ -97,7 +103,7 @@ fn sample_punctual(light: Light, origin: vec3<f32>) -> LightSample {
         return no_light();
     }
     let direction = towards * (1.0 / sqrt(distance_square));
-    var falloff = 1.0 / (distance_square * light.pick);
+    var falloff = 1.0 / (distance_square * pick);
     if (range > 0.0) {
         let ratio_square = distance_square / (range * range);
         falloff *= clamp(1.0 - ratio_square * ratio_square, 0.0, 1.0);
@@ -109,16 +115,27 @@ fn sample_punctual(light: Light, origin: vec3<f32>) -> LightSample {
     return LightSample(direction, towards, light.intensity.xyz * falloff, 0.0);
 }
 
-// Light from one light chosen for a surface. `choice` picks it, `bits` the
-// point on it and `cell` the part of the sky.
-fn sample_light(origin: vec3<f32>, choice: u32, bits: vec2<u32>, cell: u32) -> LightSample {
-    let light = lights[choose_light(choice)];
+// Light from one light chosen for a surface at `origin` that is lit from the side
+// of its `normal`, or from both sides where that is zero. `choice` picks the light,
+// `bits` the point on it and `cell` the part of the sky.
+fn sample_light(
+    origin: vec3<f32>,
+    normal: vec3<f32>,
+    choice: u32,
+    bits: vec2<u32>,
+    cell: u32,
+) -> LightSample {
+    let chosen = choose_light(origin, normal, choice);
+    if (!(chosen.pick > 0.0)) {
+        return no_light();
+    }
+    let light = lights[chosen.light];
     if (HAS_EMISSION && light.kind == LIGHT_TRIANGLE) {
-        return sample_triangle(light, origin, bits);
+        return sample_triangle(light, chosen.pick, origin, bits);
     }
     if (HAS_SKY_MAP && light.kind == LIGHT_SKY) {
         let sky = sample_sky(cell, bits);
-        let pdf = sky.pdf * light.pick;
+        let pdf = sky.pdf * chosen.pick;
         if (!(pdf > 0.0)) {
             return no_light();
         }
@@ -126,14 +143,20 @@ fn sample_light(origin: vec3<f32>, choice: u32, bits: vec2<u32>, cell: u32) -> L
     }
     if (light.kind == LIGHT_DIRECTIONAL) {
         let direction = -light.direction.xyz;
-        return LightSample(direction, direction * BEYOND, light.intensity.xyz * (1.0 / light.pick), 0.0);
+        return LightSample(direction, direction * BEYOND, light.intensity.xyz * (1.0 / chosen.pick), 0.0);
     }
-    return sample_punctual(light, origin);
+    return sample_punctual(light, chosen.pick, origin);
 }
 
-// Density with which `sample_light` finds a surface that a ray hit after
-// `distance`; 0 where it never does.
-fn light_density(surface: Surface, direction: vec3<f32>, distance: f32) -> f32 {
+// Density with which `sample_light` finds a surface that a ray from `origin` hit
+// after `distance`; 0 where it never does.
+fn light_density(
+    surface: Surface,
+    origin: vec3<f32>,
+    normal: vec3<f32>,
+    direction: vec3<f32>,
+    distance: f32,
+) -> f32 {
     if (surface.light == NONE) {
         return 0.0;
     }
@@ -141,5 +164,8 @@ fn light_density(surface: Surface, direction: vec3<f32>, distance: f32) -> f32 {
     if (!(surface.double_area * cosine > 0.0)) {
         return 0.0;
     }
-    return triangle_density(lights[surface.light].pick, distance * distance, cosine, surface.double_area);
+    let trail = lights[surface.light].threshold;
+    let tree = lights[params.light_tree];
+    let pick = tree.pick * pick_in_tree(tree.place.x, origin, normal, trail);
+    return triangle_density(pick, distance * distance, cosine, surface.double_area);
 }

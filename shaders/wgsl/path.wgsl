@@ -6,7 +6,7 @@
 // those of many other paths.
 
 import package::layout::{materials, params, MATERIAL_EMISSIVE, MATERIAL_UNLIT, NONE};
-import package::bsdf::{Bsdf, bsdf_at, evaluate_bsdf, sample_bsdf};
+import package::bsdf::{Bsdf, bsdf_at, evaluate_bsdf, sample_bsdf, transmits};
 import package::camera::{camera_ray, FAR};
 import package::features::{HAS_ALPHA, HAS_EMISSION, HAS_LIGHTS, HAS_TRANSMISSION};
 import package::environment::{sky_is_map, sky_radiance};
@@ -49,6 +49,9 @@ struct Path {
     shadowed: bool,
     shadow_passes: u32,
     light: vec3<f32>,
+    // Normal of the surface that its ray left, on the side that it is lit from; zero
+    // where that is both.
+    normal: vec3<f32>,
     // The solids that it is inside of, and the channel of the colour that is left of
     // it, or ALL_CHANNELS.
     media: vec4<u32>,
@@ -65,7 +68,7 @@ fn begin_path(x: u32, y: u32, key: u32, sample: u32) -> Path {
     let none = vec3<f32>(0.0);
     return Path(
         ray, vec3<f32>(1.0), none, 1.0, 0.0, 0u, 0u, true, false, ray, false, 0u, none,
-        vec4<u32>(NONE), ALL_CHANNELS, 0u, key, sample,
+        none, vec4<u32>(NONE), ALL_CHANNELS, 0u, key, sample,
     );
 }
 
@@ -88,22 +91,25 @@ fn passes(path: Path, hit: Hit, coverage: f32) -> bool {
 
 // Takes what a shadow ray met into account. Translucent coverage weakens the
 // light, which has the same mean as stopping it by chance and less noise.
+//
+// A ray that is stopped counts once, however many surfaces it passed before: which
+// it meets first depends on how the tree is walked, and the number of rays must not.
 fn settle_shadow(before: Path, hit: Hit) -> Path {
     var path = before;
-    path.rays += 1u;
     if (hit.instance == NONE) {
+        path.rays += 1u + path.shadow_passes;
         path.radiance += path.light;
         path.shadowed = false;
         return path;
     }
     path.shadow_passes += 1u;
-    if (!HAS_ALPHA || hit.opaque || path.shadow_passes >= PASS_LIMIT) {
-        path.shadowed = false;
-        return path;
+    path.shadowed = HAS_ALPHA && !hit.opaque && path.shadow_passes < PASS_LIMIT;
+    if (path.shadowed) {
+        path.light *= 1.0 - coverage_at(hit);
+        path.shadow = behind(path.shadow, hit);
+        path.shadowed = largest(path.light) > 0.0;
     }
-    path.light *= 1.0 - coverage_at(hit);
-    path.shadow = behind(path.shadow, hit);
-    path.shadowed = largest(path.light) > 0.0;
+    path.rays += select(1u, 0u, path.shadowed);
     return path;
 }
 
@@ -132,7 +138,9 @@ fn radiance_of_sky(path: Path) -> vec3<f32> {
 fn radiance_of_surface(path: Path, surface: Surface, distance: f32) -> vec3<f32> {
     var weight = 1.0;
     if (path.pdf > 0.0) {
-        weight = mis_weight(path.pdf, light_density(surface, path.ray.direction, distance));
+        let density =
+            light_density(surface, path.ray.origin, path.normal, path.ray.direction, distance);
+        weight = mis_weight(path.pdf, density);
     }
     return path.throughput * surface.emission * weight;
 }
@@ -144,11 +152,12 @@ struct Aim {
     found: bool,
 }
 
-// Aims from a surface at one light; `beyond` are the solids on its other side.
+// Aims from a surface at one light. `normal` is as in `Path`; `beyond` are the solids on its other side.
 fn aim_at_light(
     path: Path,
     bsdf: Bsdf,
     surface: Surface,
+    normal: vec3<f32>,
     beyond: vec4<u32>,
     choice: u32,
     cell: u32,
@@ -159,7 +168,7 @@ fn aim_at_light(
     }
     let bits = sample_segment(path.key, path.sample, path.segments, PAIR_LIGHT);
     var origin = off_surface(surface, false);
-    let light = sample_light(origin, choice, bits, cell);
+    let light = sample_light(origin, normal, choice, bits, cell);
     if (largest(light.radiance) <= 0.0) {
         return aim;
     }
@@ -283,7 +292,8 @@ fn extend_path(before: Path, hit: Hit) -> Path {
         ratio = ratio_at(path, surface, beyond);
     }
     let bsdf = bsdf_at(surface, path.ray.direction, ratio);
-    let aim = aim_at_light(path, bsdf, surface, beyond, choice.y, fate.y);
+    let normal = select(surface.geometric_normal, vec3<f32>(0.0), transmits(bsdf));
+    let aim = aim_at_light(path, bsdf, surface, normal, beyond, choice.y, fate.y);
     path.shadow = aim.ray;
     path.light = aim.light;
     path.shadowed = aim.found;
@@ -295,6 +305,7 @@ fn extend_path(before: Path, hit: Hit) -> Path {
     let factor = play_roulette(throughput, path.segments, fate.x);
     path.throughput = throughput * factor;
     path.pdf = next.pdf;
+    path.normal = normal;
     path.ray = ray_from(off_surface(surface, next.beyond), next.direction, FAR);
     if (HAS_TRANSMISSION && next.beyond) {
         path.media = beyond;

@@ -56,10 +56,8 @@ struct WorkSlot {
     sample: u32,
     end: u32,
     place: u32,
+    normal: vec3<f32>,
     channel: u32,
-    padding0: u32,
-    padding1: u32,
-    padding2: u32,
 }
 
 struct Progress {
@@ -123,7 +121,7 @@ fn work_in(slot: u32) -> Work {
         ray_in(slot), kept.throughput, kept.radiance, kept.alpha, kept.pdf, kept.segments, kept.passes,
         (kept.flags & ALIVE) != 0u, (kept.flags & HELD) != 0u,
         ray_in(slot + params.slot_count), (kept.flags & SHADOWED) != 0u, kept.shadow_passes, kept.light,
-        kept.media, kept.channel, kept.rays, kept.key, kept.sample,
+        kept.normal, kept.media, kept.channel, kept.rays, kept.key, kept.sample,
     );
     return work;
 }
@@ -135,7 +133,7 @@ fn keep_work(slot: u32, work: Work) {
     works[slot] = WorkSlot(
         path.throughput, path.pdf, path.radiance, path.alpha, path.light, flags, path.media,
         path.segments, path.passes, path.shadow_passes, path.rays, path.key, path.sample, work.end,
-        work.place, path.channel, 0u, 0u, 0u,
+        work.place, path.normal, path.channel,
     );
     put_ray(slot, path.ray, !work.done && path.alive && !path.held);
     put_ray(slot + params.slot_count, path.shadow, !work.done && path.shadowed);

@@ -1,13 +1,14 @@
 //! Lights, the sky and the pixel's filter.
 
 use farm_core::PixelFilter;
-use farm_scene::{Environment, EnvironmentMap, Instance, Light, LightKind, Material, Mesh};
+use farm_scene::{Coat, Environment, EnvironmentMap, Instance, Light, LightKind, Material, Mesh};
 use glam::{Affine3A, DVec3, Vec3 as Point};
 use shaders::native::scalar::{self, Hit, LightSample, Surface};
 use statrs::distribution::Normal;
 
 use super::super::{lambert, quad};
 use super::*;
+use crate::light::world_corners;
 use crate::tables;
 
 #[test]
@@ -16,26 +17,109 @@ fn lights_are_chosen_as_often_as_their_probability_says() {
         intensity: Point::splat(f32::from(i * i) * 0.01 + 0.001),
         kind: LightKind::Point { position: Point::X * f32::from(i), range: f32::INFINITY },
     };
-    let stage = Stage::new(&Scene { lights: (0..200).map(light).collect(), ..Scene::default() });
+    let mut lights: Vec<Light> = (0..200).map(light).collect();
+    let directional = |x: f32| Light {
+        intensity: Point::splat(20.0 * x.abs()),
+        kind: LightKind::Directional { direction: Point::new(x, 0.0, -1.0).normalize() },
+    };
+    lights.extend([directional(0.5), directional(-1.0)]);
+    let stage = Stage::new(&Scene { lights, ..Scene::default() });
+    let tree = stage.params.light_tree;
+    let entries = stage.params.light_count as usize;
+    let first_light = stage.packed.lights.len() - 200;
     let mut random = Random(7);
-    let mut counts = vec![0.0; 200];
-    for _ in 0..SAMPLES {
-        let choice = random.lane();
-        let chosen = stage.run(|bindings| scalar::choose_light(ON, bindings, choice));
-        counts[u32::from(chosen) as usize] += 1.0;
+    let mut p_values = Vec::new();
+    for (point, normal) in [(DVec3::Y, DVec3::ZERO), (DVec3::new(90.5, 2.0, 1.0), DVec3::new(0.6, -0.8, 0.0))]
+    {
+        let (point, normal) = (lanes(point), lanes(normal));
+        let mut counts = vec![0.0; stage.packed.lights.len()];
+        // Bounds may lead to where nothing contributes.
+        let mut in_vain = 0.0;
+        for _ in 0..SAMPLES {
+            let choice = random.lane();
+            let chosen = stage.run(|bindings| scalar::choose_light(ON, bindings, point, normal, choice));
+            if float(chosen.pick) > 0.0 {
+                let light = u32::from(chosen.light) as usize;
+                assert_near(float(chosen.pick), probability(&stage, point, normal, light), 1e-5);
+                counts[light] += 1.0;
+            } else {
+                in_vain += 1.0;
+            }
+        }
+        let all = (0..entries).filter(|&entry| entry != tree as usize).chain(first_light..counts.len());
+        let (mut counts, mut expected): (Vec<f64>, Vec<f64>) =
+            all.map(|light| (counts[light], probability(&stage, point, normal, light))).unzip();
+        counts.push(in_vain);
+        expected.push(1.0 - expected.iter().sum::<f64>());
+        assert!(expected[expected.len() - 1] > -1e-5, "the probabilities sum to more than 1");
+        let expected: Vec<f64> =
+            expected.into_iter().map(|share| share.max(0.0) * f64::from(SAMPLES)).collect();
+        p_values.push((format!("lights at {point:?}"), chi_square_p_value(&counts, &expected)));
     }
-    let expected: Vec<f64> =
-        stage.packed.lights.iter().map(|light| f64::from(light.pick) * f64::from(SAMPLES)).collect();
-    assert_all_probable(&[("lights".into(), chi_square_p_value(&counts, &expected))]);
+    assert_all_probable(&p_values);
 }
 
-/// One emissive triangle, stretched and turned.
-fn triangle_light() -> Stage {
+/// The probability of choosing a light of the table or of the tree.
+fn probability(stage: &Stage, point: Vec3, normal: Vec3, light: usize) -> f64 {
+    let (lights, tree) = (&stage.packed.lights, stage.params.light_tree as usize);
+    if light < stage.params.light_count as usize {
+        return lights[light].pick.into();
+    }
+    let trail = U32::from(lights[light].threshold);
+    let root = U32::from(lights[tree].place[0]);
+    let inner = stage.run(|bindings| scalar::pick_in_tree(ON, bindings, root, point, normal, trail));
+    f64::from(lights[tree].pick) * float(inner)
+}
+
+/// Bounds must hold: a light that sends anything to a surface has a chance there.
+#[test]
+fn every_light_that_reaches_a_surface_can_be_chosen() {
+    let mut random = Random(21);
+    let mut anywhere = || DVec3::new(random.unit() - 0.5, random.unit() - 0.5, random.unit() - 0.5);
+    let turned = |axis: DVec3| {
+        Affine3A::from_quat(glam::Quat::from_rotation_arc(Point::Z, axis.normalize().as_vec3()))
+    };
+    let instances: Vec<Instance> = (0..300)
+        .map(|_| {
+            let scale = Affine3A::from_scale(Point::splat(0.02));
+            let transform =
+                Affine3A::from_translation((anywhere() * 4.0).as_vec3()) * turned(anywhere()) * scale;
+            Instance { mesh: 0, transform }
+        })
+        .collect();
+    let material = Material { emissive: Point::ONE, ..lambert(0.5) };
+    let stage = Stage::new(&Scene {
+        meshes: vec![quad(0)],
+        instances,
+        materials: vec![material],
+        ..Scene::default()
+    });
+    let first_light = stage.packed.lights.len() - 600;
+    for _ in 0..200 {
+        let (point, normal) = (anywhere() * 5.0, anywhere().normalize());
+        let mut total = 0.0;
+        for light in first_light..stage.packed.lights.len() {
+            let pick = probability(&stage, lanes(point), lanes(normal), light);
+            total += pick;
+            let [instance, triangle, ..] = stage.packed.lights[light].place;
+            let rows = &stage.packed.instances[instance as usize].to_world;
+            let [a, b, c] = world_corners(&stage.packed.triangles[triangle as usize], rows);
+            let towards = (a + b + c) / 3.0 - point;
+            let is_lit = towards.dot(normal) > 0.0 && towards.dot((b - a).cross(c - a)) < 0.0;
+            assert!(!is_lit || pick > 0.0, "light {light} shines on {point} unnoticed");
+        }
+        assert!(total < 1.0 + 1e-4, "the probabilities sum to {total}");
+    }
+}
+
+/// One emissive triangle, stretched and turned, under a coat.
+fn triangle_light(coat: f32) -> Stage {
     let mesh = Mesh { triangles: vec![[0, 1, 2]], ..quad(0) };
     let transform = Affine3A::from_rotation_y(0.4)
         * Affine3A::from_translation(Point::new(0.3, 0.2, -1.5))
         * Affine3A::from_scale(Point::new(1.0, 1.5, 1.0));
-    let material = Material { emissive: Point::ONE, ..lambert(0.5) };
+    let coat = Coat { factor: coat, ..Coat::default() };
+    let material = Material { emissive: Point::ONE, coat, ..lambert(0.5) };
     Stage::new(&Scene {
         meshes: vec![mesh],
         instances: vec![Instance { mesh: 0, transform }],
@@ -46,18 +130,20 @@ fn triangle_light() -> Stage {
 
 /// The corners of the stage's triangle in the world.
 fn corners(stage: &Stage) -> [DVec3; 3] {
-    let (triangle, rows) = (&stage.packed.triangles[0], &stage.packed.instances[0].to_world);
-    [triangle.a, triangle.b, triangle.c].map(|corner| {
-        let local = [0, 1, 2].map(|i| f64::from(f32::from_bits(corner[i])));
-        let row =
-            |row: &[f32; 4]| (0..3).map(|i| f64::from(row[i]) * local[i]).sum::<f64>() + f64::from(row[3]);
-        DVec3::new(row(&rows[0]), row(&rows[1]), row(&rows[2]))
-    })
+    world_corners(&stage.packed.triangles[0], &stage.packed.instances[0].to_world)
 }
 
 fn draw_light(stage: &Stage, origin: DVec3, random: &mut Random) -> LightSample {
     let (choice, bits, cell) = (random.lane(), random.pair(), random.lane());
-    stage.run(|bindings| scalar::sample_light(ON, bindings, lanes(origin), choice, bits, cell))
+    stage.run(|bindings| {
+        scalar::sample_light(ON, bindings, lanes(origin), lanes(DVec3::ZERO), choice, bits, cell)
+    })
+}
+
+/// The density of a hit on an emissive surface, for one that is lit from all sides.
+fn density_at(stage: &Stage, surface: Surface, origin: DVec3, direction: Vec3, distance: F32) -> F32 {
+    let (origin, normal) = (lanes(origin), lanes(DVec3::ZERO));
+    stage.run(|bindings| scalar::light_density(ON, bindings, surface, origin, normal, direction, distance))
 }
 
 /// Where a ray from `origin` meets a triangle: its second and third weight, and the
@@ -76,7 +162,7 @@ fn meet([a, b, c]: [DVec3; 3], origin: DVec3, direction: DVec3) -> Option<(f64, 
 #[test]
 fn points_on_a_triangle_are_even_by_area_and_their_density_is_by_solid_angle() {
     const CELLS: usize = 16;
-    let stage = triangle_light();
+    let stage = triangle_light(0.0);
     let (triangle, origin) = (corners(&stage), DVec3::new(0.1, -0.2, 0.3));
     let mut random = Random(8);
     let mut counts = vec![0.0; CELLS * CELLS];
@@ -100,7 +186,7 @@ fn points_on_a_triangle_are_even_by_area_and_their_density_is_by_solid_angle() {
 
 #[test]
 fn a_triangle_that_is_hit_has_the_density_with_which_it_is_drawn() {
-    let stage = triangle_light();
+    let stage = triangle_light(0.6);
     let (triangle, origin) = (corners(&stage), DVec3::new(0.1, -0.2, 0.3));
     let mut random = Random(9);
     for _ in 0..1000 {
@@ -108,9 +194,9 @@ fn a_triangle_that_is_hit_has_the_density_with_which_it_is_drawn() {
         let Some((b, c, distance)) = meet(triangle, origin, exact(sample.direction)) else { continue };
         let surface = surface_at(&stage, b, c, sample.direction);
         let length = lanes(DVec3::splat(distance)).x;
-        let density =
-            stage.run(|bindings| scalar::light_density(ON, bindings, surface, sample.direction, length));
+        let density = density_at(&stage, surface, origin, sample.direction, length);
         assert_near(float(density), float(sample.pdf), 1e-4);
+        assert_near(float(surface.emission.x), float(sample.radiance.x) * float(sample.pdf), 1e-4);
     }
 }
 
@@ -133,7 +219,7 @@ fn surface_at(stage: &Stage, b: f64, c: f64, direction: Vec3) -> Surface {
 /// heuristic: one integral, three estimates.
 #[test]
 fn light_only_lobes_only_and_both_weighted_estimate_the_same() {
-    let stage = triangle_light();
+    let stage = triangle_light(0.0);
     let (triangle, origin) = (corners(&stage), DVec3::ZERO);
     for roughness in [0.25, 0.5, 1.0] {
         let outgoing = DVec3::new(-0.35, -0.1, 0.93).normalize();
@@ -156,8 +242,7 @@ fn light_only_lobes_only_and_both_weighted_estimate_the_same() {
             let (b, c, distance) = meet(triangle, origin, exact(direction))?;
             let surface = surface_at(&stage, b, c, direction);
             let length = single(distance);
-            let density =
-                stage.run(|bindings| scalar::light_density(ON, bindings, surface, direction, length));
+            let density = density_at(&stage, surface, origin, direction, length);
             Some(float(density))
         };
         let mut random = Random(10);

@@ -19,6 +19,19 @@
 //! | turn of the sky, the wrong way | χ² of the sky |
 //! | octave of a filter's table, off by one | χ² of the filters |
 //! | place within a part of that table, left out | χ² of the filters |
+//! | what a coat leaves, by F0 instead of its albedo | furnace under a coat |
+//! | sheen's masking, its fit the other way round | furnace under a sheen |
+//! | scale of glass for multiple scattering, left out | furnace of glass |
+//! | a roughness of brushed metal, taken for both directions | furnace of brushed metal |
+//! | Jacobian of refraction, by the other cosine | χ² of the lobes, furnace of glass |
+//! | choice between reflection and refraction, not in the density | χ² of the lobes, furnace of thin walls |
+//! | share of the coat's lobe in the density, too large | χ² of the lobes |
+//! | factor of diffuse transmission, left out | furnace of thin walls, light behind a lampshade |
+//! | absorption, 1 % too small | Beer's law |
+//! | solids: never entered; all left at once | Beer's law; interface between equal indices |
+//! | dispersion, its green channel too dark | colours part in glass |
+//! | half a turn at the base of a film, the wrong way | quarter-wave films |
+//! | what a coat keeps of emission: on surfaces, on lights | coat over a lamp, density of a triangle |
 
 mod bsdf;
 mod lights;

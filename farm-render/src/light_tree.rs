@@ -1,0 +1,267 @@
+//! The tree by which the kernel chooses among the lights that have a place
+//! (`light_tree.wgsl`): binary, built from the top by a surface-area-and-orientation
+//! heuristic (Conty Estevez & Kulla 2018, section 4).
+//!
+//! Only additions, products, quotients and roots of f64, which are the same on
+//! every machine; so the tree is.
+
+use bytemuck::Zeroable as _;
+use glam::DVec3;
+
+use crate::layout::{Light, light_node_flags};
+use crate::pack::{to_f32, word_index};
+
+/// Places at which a node's lights may be parted, along each axis.
+const BINS: usize = 12;
+
+/// From this depth on halves have as many lights each, so that trails of 32 bits
+/// are enough for 2²⁴ lights in the worst case.
+const EVEN_FROM: u32 = 8;
+
+/// What the tree knows of a light.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Emitter {
+    /// The box around it.
+    pub(crate) low: DVec3,
+    pub(crate) high: DVec3,
+    /// Unit vector in the middle of the directions in which it shines brightest.
+    pub(crate) axis: DVec3,
+    /// Cosine of the angle around the axis within which those lie.
+    pub(crate) cosine: f64,
+    /// Cosine of the angle beyond them at which it stops shining.
+    pub(crate) falloff_cosine: f64,
+    /// Whether it shines along the other end of the axis too.
+    pub(crate) both_ways: bool,
+    /// Luminance of its largest intensity.
+    pub(crate) intensity: f64,
+}
+
+impl Emitter {
+    fn center(&self) -> DVec3 {
+        (self.low + self.high) * 0.5
+    }
+}
+
+/// A tree's nodes, root first, and the trail to each light: bit `n` says which
+/// child leads to it from depth `n`.
+#[derive(Debug)]
+pub(crate) struct LightTree {
+    pub(crate) nodes: Vec<Light>,
+    pub(crate) trails: Vec<u32>,
+}
+
+/// Builds the tree over at least one emitter. Children are named by their place
+/// among `nodes` plus `first_node`, lights by theirs among `emitters` plus
+/// `first_light`.
+pub(crate) fn build(emitters: &[Emitter], first_node: usize, first_light: usize) -> LightTree {
+    let mut order: Vec<usize> = (0..emitters.len()).collect();
+    let mut tree = LightTree { nodes: vec![Light::zeroed()], trails: vec![0; emitters.len()] };
+    let mut open = vec![Span { node: 0, start: 0, end: emitters.len(), depth: 0, trail: 0 }];
+    while let Some(span) = open.pop() {
+        let lights = &mut order[span.start..span.end];
+        let mut node = Bounds::around(emitters, lights).node();
+        if let [light] = lights {
+            tree.trails[*light] = span.trail;
+            node.alias_entry = word_index(first_light + *light);
+            node.threshold |= light_node_flags::IS_LIGHT;
+        } else {
+            let middle = span.start + part(emitters, lights, span.depth);
+            let child = tree.nodes.len();
+            node.alias_entry = word_index(first_node + child);
+            tree.nodes.extend([Light::zeroed(); 2]);
+            let depth = span.depth + 1;
+            let second = span.trail | 1 << span.depth;
+            open.push(Span { node: child + 1, start: middle, end: span.end, depth, trail: second });
+            open.push(Span { node: child, start: span.start, end: middle, depth, trail: span.trail });
+        }
+        tree.nodes[span.node] = node;
+    }
+    tree
+}
+
+/// Lights that are yet to be put under a node.
+struct Span {
+    node: usize,
+    start: usize,
+    end: usize,
+    depth: u32,
+    trail: u32,
+}
+
+/// What is around some lights.
+struct Bounds {
+    low: DVec3,
+    high: DVec3,
+    axis: DVec3,
+    /// Cosine of the largest angle between the axis and where a light shines.
+    cosine: f64,
+    falloff_cosine: f64,
+    both_ways: bool,
+    intensity: f64,
+}
+
+impl Bounds {
+    fn around(emitters: &[Emitter], lights: &[usize]) -> Self {
+        let lights = || lights.iter().map(|&light| &emitters[light]);
+        // Lights that shine both ways have no sign.
+        let reference = lights().next().map_or(DVec3::Z, |light| light.axis);
+        let upright = |light: &Emitter| {
+            if light.both_ways && light.axis.dot(reference) < 0.0 { -light.axis } else { light.axis }
+        };
+        let sum: DVec3 = lights().map(|light| upright(light) * light.intensity).sum();
+        let axis = if sum.length() > 1e-12 { sum / sum.length() } else { reference };
+        let cosine =
+            lights().map(|light| cosine_of_sum(axis.dot(upright(light)), light.cosine)).fold(1.0, f64::min);
+        Self {
+            low: lights().map(|light| light.low).fold(DVec3::INFINITY, DVec3::min),
+            high: lights().map(|light| light.high).fold(DVec3::NEG_INFINITY, DVec3::max),
+            axis,
+            cosine,
+            falloff_cosine: lights().map(|light| light.falloff_cosine).fold(1.0, f64::min),
+            both_ways: lights().any(|light| light.both_ways),
+            intensity: lights().map(|light| light.intensity).sum(),
+        }
+    }
+
+    fn node(&self) -> Light {
+        let center = (self.low + self.high) * 0.5;
+        let radius_square = (self.high - self.low).length_squared() * 0.25;
+        let [x, y, z] = center.to_array().map(|x| to_f32(x).to_bits());
+        // Bounds are widened by what rounding could have taken from them.
+        let wider = |cosine: f64| to_f32((cosine - 1e-6).max(-1.0));
+        let both_ways = if self.both_ways { light_node_flags::SHINES_BOTH_WAYS } else { 0 };
+        let [axis_x, axis_y, axis_z] = self.axis.to_array().map(to_f32);
+        Light {
+            threshold: both_ways,
+            place: [x, y, z, to_f32(radius_square * 1.000_001).to_bits()],
+            direction: [axis_x, axis_y, axis_z, wider(self.cosine)],
+            intensity: [to_f32(self.intensity), wider(self.falloff_cosine), 0.0, 0.0],
+            ..Light::zeroed()
+        }
+    }
+}
+
+/// Cosine of the sum of two angles between 0 and π; −1 where that is beyond π.
+fn cosine_of_sum(one: f64, other: f64) -> f64 {
+    if one <= -other {
+        return -1.0;
+    }
+    let sines = ((1.0 - one * one).max(0.0) * (1.0 - other * other).max(0.0)).sqrt();
+    (one * other - sines).clamp(-1.0, 1.0)
+}
+
+/// What is summed over a bin or a half.
+#[derive(Clone, Copy)]
+struct Sum {
+    low: DVec3,
+    high: DVec3,
+    axis: DVec3,
+    intensity: f64,
+    count: usize,
+}
+
+impl Sum {
+    const NOTHING: Self =
+        Self { low: DVec3::INFINITY, high: DVec3::NEG_INFINITY, axis: DVec3::ZERO, intensity: 0.0, count: 0 };
+
+    fn add(&mut self, other: &Self) {
+        self.low = self.low.min(other.low);
+        self.high = self.high.max(other.high);
+        self.axis += other.axis;
+        self.intensity += other.intensity;
+        self.count += other.count;
+    }
+
+    fn of(light: &Emitter) -> Self {
+        let axis = if light.both_ways || light.cosine < 0.0 { DVec3::ZERO } else { light.axis };
+        Self {
+            low: light.low,
+            high: light.high,
+            axis: axis * light.intensity,
+            intensity: light.intensity,
+            count: 1,
+        }
+    }
+
+    /// Intensity times surface, times 1 for lights that shine alike, to 2 for such
+    /// that shine everywhere.
+    fn cost(&self) -> f64 {
+        if self.count == 0 || self.intensity <= 0.0 {
+            return 0.0;
+        }
+        let size = self.high - self.low;
+        let area = size.x * size.y + size.y * size.z + size.z * size.x;
+        self.intensity * area * (2.0 - (self.axis.length() / self.intensity).min(1.0))
+    }
+}
+
+/// Orders the lights so that those of the first half come first, and says how many
+/// those are: at least one, and not all.
+fn part(emitters: &[Emitter], lights: &mut [usize], depth: u32) -> usize {
+    let (low, high) = lights.iter().fold((DVec3::INFINITY, DVec3::NEG_INFINITY), |(low, high), &light| {
+        (low.min(emitters[light].center()), high.max(emitters[light].center()))
+    });
+    let size = high - low;
+    let best = (0..3)
+        .filter(|&axis| size[axis] > 0.0)
+        .filter_map(|axis| cheapest_plane(emitters, lights, axis, low[axis], size))
+        .min_by(|a, b| a.cost.total_cmp(&b.cost));
+    if let Some(plane) = best
+        && depth < EVEN_FROM
+    {
+        let is_first = |light: usize| {
+            bin_of(emitters[light].center()[plane.axis], low[plane.axis], size[plane.axis]) < plane.bin
+        };
+        // Stable, so that the order does not depend on how it is done.
+        lights.sort_by_key(|&light| !is_first(light));
+        return lights.iter().filter(|&&light| is_first(light)).count();
+    }
+    let axis = size.max_position();
+    lights.sort_by(|&a, &b| emitters[a].center()[axis].total_cmp(&emitters[b].center()[axis]));
+    lights.len() / 2
+}
+
+struct Plane {
+    axis: usize,
+    /// The first bin behind it.
+    bin: usize,
+    cost: f64,
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a dozen bins"
+)]
+fn bin_of(center: f64, low: f64, size: f64) -> usize {
+    (((center - low) / size * BINS as f64) as usize).min(BINS - 1)
+}
+
+/// The plane across an axis that parts the lights at the least cost; `None` where
+/// all lie in one bin. Long and narrow parts cost more along their short sides.
+fn cheapest_plane(
+    emitters: &[Emitter],
+    lights: &[usize],
+    axis: usize,
+    low: f64,
+    size: DVec3,
+) -> Option<Plane> {
+    let mut bins = [Sum::NOTHING; BINS];
+    for &light in lights {
+        bins[bin_of(emitters[light].center()[axis], low, size[axis])].add(&Sum::of(&emitters[light]));
+    }
+    let stretch = size.max_element() / size[axis];
+    let halves = |bin: usize| {
+        let mut sums = [Sum::NOTHING; 2];
+        for (i, sum) in bins.iter().enumerate() {
+            sums[usize::from(i >= bin)].add(sum);
+        }
+        sums
+    };
+    (1..BINS)
+        .map(|bin| (bin, halves(bin)))
+        .filter(|(_, [first, second])| first.count > 0 && second.count > 0)
+        .map(|(bin, [first, second])| Plane { axis, bin, cost: stretch * (first.cost() + second.cost()) })
+        .min_by(|a, b| a.cost.total_cmp(&b.cost))
+}
