@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import report
+import shared_modules  # noqa: F401
 from errors import relative_mse
 from gltf import Gltf, Unsupported, emitted_radiance, is_lambertian, write_glb
 from make_field import TRIANGLES, write_field

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from places import OUT
 from request import Request
-from scenes import OUT
 
 HERE = Path(__file__).resolve().parent
 MITSUBA_LLVM = "Mitsuba llvm"
