@@ -16,24 +16,63 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
-from gltf import Gltf
+from gltf import Camera, Gltf, camera_of_view
 from request import Answer, Request, cpu_seconds, low_spp, parser, request_of
 
+# As many surfaces as ours lets a ray pass through by their alpha.
+MOST_SURFACES_PASSED = 64
 
-def load(request: Request) -> None:
+
+def load(request: Request, culls: bool) -> None:
     """Imports the scene into an empty file and points its camera."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    bpy.ops.import_scene.gltf(filepath=str(request.scene))
+    # Lights in glTF's units, one candela or lux as one watt for each steradian or
+    # square metre: lights and emission then share a scale, as in ours.
+    bpy.ops.import_scene.gltf(
+        filepath=str(request.scene), export_import_convert_lighting_mode="COMPAT"
+    )
+    hold_still()
     scene = bpy.context.scene
-    scene.camera = next(object for object in bpy.data.objects if object.type == "CAMERA")
-    camera = scene.camera.data
-    camera.sensor_fit = "VERTICAL"
-    camera.lens = camera.sensor_height / 2 / math.tan(Gltf(request.scene).camera().yfov / 2)
-    camera.clip_end = 1e5
+    if request.view:
+        add_camera(scene, camera_of_view(request.view))
+    else:
+        scene.camera = next(object for object in bpy.data.objects if object.type == "CAMERA")
+        set_field_of_view(scene.camera.data, Gltf(request.scene, any_extension=True).camera().yfov)
     for material in bpy.data.materials:
         make_lambertian_diffuse(material)
+        if culls:
+            cull_back_faces(material)
+    for light in bpy.data.lights:
+        make_punctual(light)
     set_sky(scene, request)
+
+
+def hold_still() -> None:
+    """Shows the scene at rest, as ours does, and not at its first frame.
+
+    A picture of a point of time would set the frame here instead.
+    """
+    for animated in [*bpy.data.objects, *bpy.data.shape_keys]:
+        animated.animation_data_clear()
+
+
+def add_camera(scene: bpy.types.Scene, camera: Camera) -> None:
+    """A camera in glTF's axes: its +Y is Blender's +Z, its −Z Blender's +Y."""
+    added = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
+    upright = Matrix.Rotation(math.pi / 2, 4, "X")
+    added.matrix_world = upright @ Matrix(camera.to_world.tolist())
+    scene.collection.objects.link(added)
+    scene.camera = added
+    set_field_of_view(added.data, camera.yfov)
+
+
+def set_field_of_view(camera: bpy.types.Camera, yfov: float) -> None:
+    """The vertical angle, in radians, whatever the picture's shape."""
+    camera.sensor_fit = "VERTICAL"
+    camera.lens = camera.sensor_height / 2 / math.tan(yfov / 2)
+    camera.clip_start, camera.clip_end = 1e-3, 1e5
 
 
 def make_lambertian_diffuse(material: bpy.types.Material) -> None:
@@ -49,14 +88,64 @@ def make_lambertian_diffuse(material: bpy.types.Material) -> None:
     metallic, ior = principled.inputs["Metallic"], principled.inputs["IOR"]
     if metallic.is_linked or metallic.default_value != 0.0 or ior.default_value != 1.0:
         return
-    diffuse = tree.nodes.new("ShaderNodeBsdfDiffuse")
-    colour = principled.inputs["Base Color"]
-    diffuse.inputs["Color"].default_value = colour.default_value
-    for link in colour.links:
-        tree.links.new(link.from_socket, diffuse.inputs["Color"])
+    shader = tree.nodes.new("ShaderNodeBsdfDiffuse")
+    take_input(tree, principled.inputs["Base Color"], shader.inputs["Color"])
+    take_input(tree, principled.inputs["Normal"], shader.inputs["Normal"])
+    strength = principled.inputs["Emission Strength"]
+    if strength.is_linked or strength.default_value != 0.0:
+        emission, both = tree.nodes.new("ShaderNodeEmission"), tree.nodes.new("ShaderNodeAddShader")
+        take_input(tree, principled.inputs["Emission Color"], emission.inputs["Color"])
+        take_input(tree, strength, emission.inputs["Strength"])
+        tree.links.new(shader.outputs[0], both.inputs[0])
+        tree.links.new(emission.outputs[0], both.inputs[1])
+        shader = both
+    alpha = principled.inputs["Alpha"]
+    if alpha.is_linked or alpha.default_value != 1.0:
+        clear, mixed = tree.nodes.new("ShaderNodeBsdfTransparent"), tree.nodes.new("ShaderNodeMixShader")
+        take_input(tree, alpha, mixed.inputs["Fac"])
+        tree.links.new(clear.outputs[0], mixed.inputs[1])
+        tree.links.new(shader.outputs[0], mixed.inputs[2])
+        shader = mixed
     for link in list(principled.outputs["BSDF"].links):
-        tree.links.new(diffuse.outputs["BSDF"], link.to_socket)
+        tree.links.new(shader.outputs[0], link.to_socket)
     tree.nodes.remove(principled)
+
+
+def cull_back_faces(material: bpy.types.Material) -> None:
+    """Makes what the file calls single-sided clear from behind, as glTF has it.
+
+    The importer notes this for Blender's other engine alone: Cycles would show
+    such faces from behind, and such lamps would shine both ways.
+    """
+    if not material.use_backface_culling:
+        return
+    tree = material.node_tree
+    output = next(node for node in tree.nodes if node.type == "OUTPUT_MATERIAL")
+    front = output.inputs["Surface"].links[0].from_socket
+    geometry, mixed = tree.nodes.new("ShaderNodeNewGeometry"), tree.nodes.new("ShaderNodeMixShader")
+    clear = tree.nodes.new("ShaderNodeBsdfTransparent")
+    tree.links.new(geometry.outputs["Backfacing"], mixed.inputs["Fac"])
+    tree.links.new(front, mixed.inputs[1])
+    tree.links.new(clear.outputs[0], mixed.inputs[2])
+    tree.links.new(mixed.outputs[0], output.inputs["Surface"])
+
+
+def take_input(
+    tree: bpy.types.NodeTree, taken: bpy.types.NodeSocket, to: bpy.types.NodeSocket
+) -> None:
+    """Gives one input what another has: its value, or what feeds it."""
+    if taken.is_linked:
+        tree.links.new(taken.links[0].from_socket, to)
+    elif not taken.hide_value:
+        to.default_value = taken.default_value
+
+
+def make_punctual(light: bpy.types.Light) -> None:
+    """Takes the extent from a light: glTF's are points and parallel beams."""
+    if light.type == "SUN":
+        light.angle = 0.0
+    else:
+        light.shadow_soft_size = 0.0
 
 
 def set_sky(scene: bpy.types.Scene, request: Request) -> None:
@@ -101,7 +190,8 @@ def set_up(request: Request) -> None:
     # which are two segments more.
     bounces = max(request.max_depth - 2, 0)
     cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = bounces
-    cycles.transmission_bounces = cycles.transparent_max_bounces = bounces
+    cycles.transmission_bounces = bounces
+    cycles.transparent_max_bounces = MOST_SURFACES_PASSED
 
 
 def render(spp: int) -> np.ndarray:
@@ -142,8 +232,11 @@ def claimed_seconds(path: str) -> float:
 
 def main() -> None:
     answer = Answer()
-    request = request_of(parser(__doc__).parse_args())
-    load(request)
+    flags = parser(__doc__)
+    flags.add_argument("--cull-back-faces", action="store_true", help="of single-sided materials")
+    flags = flags.parse_args()
+    request = request_of(flags)
+    load(request, flags.cull_back_faces)
     set_up(request)
     low = low_spp(request.spp)
     if request.timed:

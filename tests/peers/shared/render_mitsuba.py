@@ -12,7 +12,10 @@ import drjit
 import mitsuba
 import numpy as np
 
-from gltf import Camera, Gltf, PlacedMesh, Unsupported, emitted_radiance, is_lambertian
+from gltf import (
+    Camera, Gltf, PlacedMesh, PunctualLight, Unsupported, camera_of_view, emitted_radiance,
+    is_lambertian,
+)  # fmt: skip
 from request import Answer, Request, cpu_seconds, parser, request_of
 
 # Samples of a pixel in one launch: keeps a reference's launches within memory.
@@ -165,6 +168,15 @@ def sensor(camera: Camera, request: Request) -> dict:
     }
 
 
+def punctual(light: PunctualLight) -> dict:
+    """A light without extent."""
+    if light.kind == "directional":
+        direction = [float(x) for x in -light.to_world[:3, 2]]
+        return {"type": "directional", "direction": direction, "irradiance": rgb(light.intensity)}
+    position = [float(x) for x in light.to_world[:3, 3]]
+    return {"type": "point", "position": position, "intensity": rgb(light.intensity)}
+
+
 def sky(request: Request) -> dict | None:
     """The surroundings; the centre of Mitsuba's maps looks along +Z."""
     from mitsuba import ScalarTransform4f as Transform
@@ -183,14 +195,17 @@ def load(request: Request) -> Any:
     builder = Materials(gltf)
     materials = [*gltf.materials(), {}]
     bsdfs = [mitsuba.load_dict(builder.bsdf(material)) for material in materials]
+    camera = camera_of_view(request.view) if request.view else gltf.camera()
     parts: dict[str, Any] = {
         "type": "scene",
         "integrator": {"type": "path", "max_depth": request.max_depth},
-        "sensor": sensor(gltf.camera(), request),
+        "sensor": sensor(camera, request),
     }
     surroundings = sky(request)
     if surroundings:
         parts["sky"] = surroundings
+    for index, light in enumerate(gltf.placed_lights()):
+        parts[f"light_{index}"] = punctual(light)
     for index, mesh in enumerate(gltf.placed_meshes()):
         # No material is the last, which is glTF's default.
         number = len(materials) - 1 if mesh.material is None else mesh.material
