@@ -32,6 +32,8 @@ from strips import write_strip
 # Apart by more than the launches that a long render of Mitsuba's counts up to.
 SEEDS = (1, 1_001)
 OUR_ARGUMENTS = "--adapter cpu --cpu {threads} --no-cache"
+# The file's meaning, where speed alone would not ask for it.
+PEER_FLAGS = {"render_cycles.py": ("--as-gltf",), "render_mitsuba.py": ("--model", "gltf")}
 SCRATCH = OUT / "pictures"
 
 
@@ -172,10 +174,7 @@ def chosen_peers(names: str) -> list[Renderer]:
     """In the order asked for: the difference picture is against the first."""
     wanted = names.lower().split(",")
     found = [peer for part in wanted for peer in peers() if part in peer.name.lower()]
-    return [
-        replace(peer, flags=(*peer.flags, "--cull-back-faces")) if "Cycles" in peer.name else peer
-        for peer in found
-    ]
+    return [replace(peer, flags=(*peer.flags, *PEER_FLAGS.get(peer.script, ()))) for peer in found]
 
 
 def chosen_cases(flags: argparse.Namespace) -> list[Case]:

@@ -20,6 +20,8 @@ from request import Answer, Request, cpu_seconds, parser, request_of
 
 # Samples of a pixel in one launch: keeps a reference's launches within memory.
 MOST_SPP_AT_ONCE = 256
+# Mitsuba's own, and glTF's of gltf_bsdf.py.
+MODELS = ("principled", "gltf")
 
 
 def rgb(value: Any) -> dict:
@@ -37,6 +39,11 @@ def decode(image: bytes) -> np.ndarray:
     return np.array(bitmap, dtype=np.float32) / np.float32(255.0)
 
 
+def texture_of(value: Any) -> dict:
+    """A number as a texture that is the same everywhere."""
+    return value if isinstance(value, dict) else {"type": "uniform", "value": float(value)}
+
+
 def uv_transform(texture: dict) -> Any:
     """KHR_texture_transform as Mitsuba takes it: offset, then rotation, then scale."""
     from mitsuba import ScalarTransform3f as Transform
@@ -51,9 +58,10 @@ def uv_transform(texture: dict) -> Any:
 class Materials:
     """Builds the BSDFs of a file; those of one material are one object."""
 
-    def __init__(self, gltf: Gltf) -> None:
+    def __init__(self, gltf: Gltf, model: str) -> None:
+        """`model` is one of `MODELS`: what stands for a glossy material."""
         self._gltf = gltf
-        self._default = {"pbrMetallicRoughness": {}}
+        self._model = model
 
     def bsdf(self, material: dict) -> dict:
         """The BSDF of a glTF material as a dictionary for `load_dict`."""
@@ -61,7 +69,7 @@ class Materials:
         if is_lambertian(material):
             bsdf = {"type": "diffuse", "reflectance": self._base_colour(surface)}
         else:
-            bsdf = self._principled(material, surface)
+            bsdf = self._glossy(material, surface)
         if "normalTexture" in material:
             normals = self._texture(material["normalTexture"], slice(0, 3), None, raw=True)
             bsdf = {"type": "normalmap", "normalmap": normals, "bsdf": bsdf}
@@ -71,7 +79,7 @@ class Materials:
             bsdf = {"type": "mask", "opacity": opacity, "bsdf": bsdf}
         return bsdf
 
-    def _principled(self, material: dict, surface: dict) -> dict:
+    def _glossy(self, material: dict, surface: dict) -> dict:
         ior = material.get("extensions", {}).get("KHR_materials_ior", {}).get("ior", 1.5)
         metallic: Any = surface.get("metallicFactor", 1.0)
         roughness: Any = surface.get("roughnessFactor", 1.0)
@@ -79,6 +87,14 @@ class Materials:
             texture = surface["metallicRoughnessTexture"]
             metallic = self._texture(texture, slice(2, 3), metallic, raw=True)
             roughness = self._texture(texture, slice(1, 2), roughness, raw=True)
+        if self._model == "gltf":
+            return {
+                "type": "gltf",
+                "base_color": self._base_colour(surface),
+                "metallic": texture_of(metallic),
+                "roughness": texture_of(roughness),
+                "ior": ior,
+            }
         return {
             "type": "principled",
             "base_color": self._base_colour(surface),
@@ -189,10 +205,10 @@ def sky(request: Request) -> dict | None:
     return None
 
 
-def load(request: Request) -> Any:
+def load(request: Request, model: str) -> Any:
     """The scene of a request."""
     gltf = Gltf(request.scene)
-    builder = Materials(gltf)
+    builder = Materials(gltf, model)
     materials = [*gltf.materials(), {}]
     bsdfs = [mitsuba.load_dict(builder.bsdf(material)) for material in materials]
     camera = camera_of_view(request.view) if request.view else gltf.camera()
@@ -235,11 +251,17 @@ def main() -> None:
     answer = Answer()
     flags = parser(__doc__)
     flags.add_argument("--variant", required=True)
+    flags.add_argument("--model", choices=MODELS, default="principled", help="of glossy materials")
     flags = flags.parse_args()
     request = request_of(flags)
     mitsuba.set_variant(flags.variant)
     drjit.set_thread_count(request.threads)
-    scene = load(request)
+    if flags.model == "gltf":
+        # Its base class is there only once a variant is chosen.
+        from gltf_bsdf import GltfBsdf
+
+        mitsuba.register_bsdf("gltf", GltfBsdf)
+    scene = load(request, flags.model)
     seconds = cpu = None
     if request.timed:
         if flags.variant.startswith("llvm"):
