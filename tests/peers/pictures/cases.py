@@ -38,7 +38,8 @@ KEPT = {"KHR_materials_emissive_strength", "KHR_materials_unlit"}
 class Intent:
     """Why ours differs from a renderer on purpose, and how far it may."""
 
-    reason: str
+    reasons: tuple[str, ...]
+    """Their names in the table."""
     limits: Limits
 
 
@@ -106,8 +107,14 @@ def case_of(
 
 def intent_of(entry: dict) -> Intent:
     """An entry of the table; what it does not widen stays as strict as elsewhere."""
-    limits = {name: value for name, value in entry.items() if name != "reason"}
-    return Intent(entry["reason"], Limits(**limits))
+    limits = {name: value for name, value in entry.items() if name != "reasons"}
+    return Intent(tuple(entry["reasons"]), Limits(**limits))
+
+
+def known_reasons() -> dict[str, str]:
+    """The sentences behind the names of reasons."""
+    reasons = tomllib.loads(TABLE.read_text())["reasons"]
+    return {name: " ".join(text.split()) for name, text in reasons.items()}
 
 
 def inspect(farm: Path, model: Path) -> dict:

@@ -35,6 +35,7 @@ OUR_ARGUMENTS = "--adapter cpu --cpu {threads} --no-cache"
 # The file's meaning, where speed alone would not ask for it.
 PEER_FLAGS = {"render_cycles.py": ("--as-gltf",), "render_mitsuba.py": ("--model", "gltf")}
 SCRATCH = OUT / "pictures"
+KEPT = SCRATCH / "kept"
 
 
 def say(text: str) -> None:
@@ -68,15 +69,15 @@ def arguments() -> argparse.Namespace:
     flags.add_argument("--ours", default=OUR_ARGUMENTS, help="arguments for `farm render`")
     flags.add_argument("--threads", type=int, default=2)
     flags.add_argument("--limit-seconds", type=float, default=900.0, help="of one render")
+    flags.add_argument("--afresh", action="store_true", help="use no picture of an earlier run")
     flags.add_argument("--json", type=Path, metavar="FILE", help="write what was found here too")
     flags.add_argument("--no-docs", action="store_true", help="leave docs/ alone")
     return flags.parse_args()
 
 
-def request_of(case: Case, renderer: Renderer, flags: argparse.Namespace, seed: int) -> Request:
+def request_of(case: Case, flags: argparse.Namespace, seed: int) -> Request:
     """One picture of a case; ours frames a file without a camera by itself."""
     width, height = flags.size
-    name = renderer.name.lower().replace(" ", "-")
     return Request(
         scene=case.file(SCRATCH / "scenes"),
         width=width,
@@ -87,7 +88,7 @@ def request_of(case: Case, renderer: Renderer, flags: argparse.Namespace, seed: 
         threads=flags.threads,
         sky=case.sky,
         environment=case.environment,
-        picture=SCRATCH / f"{case.slug()}-{name}-{seed}.npy",
+        picture=SCRATCH / "picture.npy",
         timed=False,
         view=case.view,
     )
@@ -97,10 +98,26 @@ def render(case: Case, renderer: Renderer, flags: argparse.Namespace) -> tuple[E
     """The two renders of a case, and the versions of what made them."""
     pictures, versions = [], {}
     for seed in SEEDS:
-        request = request_of(case, renderer, flags, seed)
-        versions = renderer.render(request, flags.limit_seconds)["versions"]
-        pictures.append(np.load(request.picture))
+        picture, versions = kept_picture(renderer, request_of(case, flags, seed), flags)
+        pictures.append(picture)
     return Estimate.of(*pictures), versions
+
+
+def kept_picture(
+    renderer: Renderer, request: Request, flags: argparse.Namespace
+) -> tuple[np.ndarray, dict]:
+    """A render, kept under target/ for as long as nothing changes it.
+
+    What a .gltf names is not looked at, only the .gltf: that is what --afresh is for.
+    """
+    file = KEPT / f"{renderer.digest(request)}.npy"
+    answer = file.with_suffix(".json")
+    if flags.afresh or not answer.exists():
+        begun = file.with_name(f"{file.stem}.part.npy")
+        answered = renderer.render(replace(request, picture=begun), flags.limit_seconds)
+        begun.rename(file)
+        answer.write_text(json.dumps(answered))
+    return np.load(file), json.loads(answer.read_text())["versions"]
 
 
 def compare(
@@ -150,7 +167,7 @@ def verdict(case: Case, other: Renderer, mine: Estimate, reference: Estimate) ->
         f"blocks {found.block_error:.2%}, worst {found.worst_block:+.1%} at {found.worst_block_at}"
     )
     line = {"name": other.name, "verdict": word, **asdict(found)}
-    return line | {"reason": intent.reason} if intent else line
+    return line | {"reasons": intent.reasons} if word == "by intent" else line
 
 
 def light_of(case: Case) -> str:
@@ -197,7 +214,7 @@ def main() -> None:
     if not flags.farm.exists():
         sys.exit(f"error: there is no {flags.farm}\nhint: cargo build --release --bin farm")
     flags.farm = flags.farm.resolve()
-    SCRATCH.mkdir(parents=True, exist_ok=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
     our = ours("Tessera", flags.ours, flags.farm)
     others = chosen_peers(flags.peers)
     found = []

@@ -14,6 +14,10 @@ pixels  A test of each pixel and channel for equal means, as Mitsuba 3's
 means   Of the whole picture, for each channel.
 blocks  Of 16×16 pixels: finds what is too small for the mean, and far too weak
         for single pixels.
+
+Where neither renderer has any noise both see the plain sky, or a lamp itself,
+and nothing is there to judge: such pixels are left out, or a small model before
+a wide sky would hide what is wrong with it.
 """
 
 import math
@@ -104,10 +108,16 @@ def share_of_pixels_passing(ours: Estimate, reference: Estimate) -> float:
     With n values under test, each is at 1 − (1 − α)^(1/n), so that all pass
     with probability 1 − α or more where the pictures agree.
     """
-    deviates = equal_mean_deviates(ours, reference)
+    deviates = equal_mean_deviates(ours, reference)[noisy(ours, reference)]
     alpha = -math.expm1(math.log1p(-ALPHA) / deviates.size)
     limit = NormalDist().inv_cdf(1.0 - alpha / 2.0)
     return float((deviates <= limit).all(axis=-1).mean())
+
+
+def noisy(ours: Estimate, reference: Estimate) -> np.ndarray:
+    """Which pixels are judged; all of them where none has noise."""
+    found = ((ours.noise != 0.0) | (reference.noise != 0.0)).any(axis=-1)
+    return found if found.any() else np.ones_like(found)
 
 
 def equal_mean_deviates(ours: Estimate, reference: Estimate) -> np.ndarray:
@@ -160,12 +170,13 @@ def mean_ratios(
     ours: Estimate, reference: Estimate
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Ours over the reference for each channel, and the ratios' standard errors."""
+    judged = noisy(ours, reference)
     means, reference_means = (
-        np.maximum(estimate.picture.mean(axis=(0, 1)), 1e-9) for estimate in (ours, reference)
+        np.maximum(estimate.picture[judged].mean(axis=0), 1e-9) for estimate in (ours, reference)
     )
     ratios = means / reference_means
     relative = sum(
-        (estimate.noise**2).sum(axis=(0, 1)) / (mean * estimate.noise[..., 0].size) ** 2
+        (estimate.noise[judged] ** 2).sum(axis=0) / (mean * judged.sum()) ** 2
         for estimate, mean in ((ours, means), (reference, reference_means))
     )
     return tuple(map(float, ratios)), tuple(map(float, ratios * np.sqrt(relative)))
@@ -180,9 +191,15 @@ def block_means(values: np.ndarray) -> np.ndarray:
     return kept.reshape(rows, BLOCK, columns, BLOCK, -1).mean(axis=(1, 3))
 
 
-def brightness(reference: Estimate) -> np.ndarray:
-    """What a block's error is relative to."""
-    floor = DARKEST * reference.picture.mean(axis=(0, 1))
+def judged_blocks(ours: Estimate, reference: Estimate) -> np.ndarray:
+    """Which blocks have a pixel to judge; all where the whole picture has it in no block."""
+    share = block_means(noisy(ours, reference)[..., None].astype(np.float64))[..., 0]
+    return share > 0.0 if share.any() else np.ones_like(share, dtype=bool)
+
+
+def brightness(ours: Estimate, reference: Estimate) -> np.ndarray:
+    """What each block's error is relative to."""
+    floor = DARKEST * reference.picture[noisy(ours, reference)].mean(axis=0)
     return np.maximum(block_means(reference.picture), np.maximum(floor, 1e-9))
 
 
@@ -194,18 +211,18 @@ def block_errors(ours: Estimate, reference: Estimate) -> tuple[float, float]:
     noise is measured with both renderers' share in it (the reference's two
     renders alone would leave ours out), and taken out in squares.
     """
-    scale = brightness(reference)
+    judged, scale = judged_blocks(ours, reference), brightness(ours, reference)
     of_ours, of_reference = block_means(ours.noise), block_means(reference.noise)
     errors = np.abs(block_means(ours.picture - reference.picture)) / scale
     noises = np.abs(np.stack([of_ours + of_reference, of_ours - of_reference])) / scale
-    error, noise = (float(np.percentile(each, 95.0)) for each in (errors, noises))
+    error = float(np.percentile(errors[judged], 95.0))
+    noise = float(np.percentile(noises[:, judged], 95.0))
     return math.sqrt(max(error**2 - noise**2, 0.0)), noise
 
 
 def worst_block(ours: Estimate, reference: Estimate) -> tuple[float, tuple[int, int]]:
     """The largest relative error of a block over all channels, and where it is."""
-    scale = brightness(reference).mean(axis=-1)
     difference = block_means(ours.picture - reference.picture).mean(axis=-1)
-    errors = np.abs(difference) / scale
-    row, column = np.unravel_index(np.argmax(errors), errors.shape)
-    return float(difference[row, column] / scale[row, column]), (int(column) * BLOCK, int(row) * BLOCK)
+    errors = difference / brightness(ours, reference).mean(axis=-1)
+    row, column = np.unravel_index(np.argmax(np.abs(errors)), errors.shape)
+    return float(errors[row, column]), (int(column) * BLOCK, int(row) * BLOCK)

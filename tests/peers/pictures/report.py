@@ -6,6 +6,7 @@
 import json
 
 import shared_modules  # noqa: F401
+from cases import known_reasons
 from places import ROOT
 
 DOCS = ROOT / "docs"
@@ -14,7 +15,8 @@ PAGE = DOCS / "pictures.md"
 FOLDER = DOCS / "pictures"
 BEGIN, END = "<!-- pictures: begin -->", "<!-- pictures: end -->"
 HEADER = [
-    "| materials | against | mean, R G B | pixels | blocks | noise of blocks | worst block | verdict |",
+    "| materials | against | mean, R G B | pixels | blocks | noise of blocks | worst block "
+    "| verdict |",
     "| --- | --- | --- | --- | --- | --- | --- | --- |",
 ]
 
@@ -34,7 +36,10 @@ def write_results(old: list[dict], new: list[dict]) -> None:
 def tables(cases: list[dict]) -> str:
     """The block between the markers: a table and strips for each scene."""
     names = list(dict.fromkeys(case["name"] for case in cases))
-    lines = []
+    lines = ["## What differs by intent", ""]
+    for name, text in known_reasons().items():
+        lines += [f"### {name}", "", text, ""]
+    lines += ["## What was found", ""]
     for name in names:
         lines += scene_lines([case for case in cases if case["name"] == name])
     return "\n".join(lines).rstrip()
@@ -53,7 +58,8 @@ def scene_lines(cases: list[dict]) -> list[str]:
         *HEADER,
     ]
     lines += [row(case, line) for case in cases for line in case["renderers"]]
-    reasons = [reason for case in cases for line in case["renderers"] for reason in reasons_of(case, line)]
+    both = [(case, line) for case in cases for line in case["renderers"]]
+    reasons = [reason for case, line in both for reason in reasons_of(case, line)]
     lines += ["", *reasons] if reasons else []
     for case in cases:
         shown = [line["name"] for line in case["renderers"] if "missing" not in line]
@@ -90,10 +96,11 @@ def row(case: dict, line: dict) -> str:
 
 
 def reasons_of(case: dict, line: dict) -> list[str]:
-    """Why a line differs, where that is known."""
-    if "reason" not in line or line["verdict"] == "agrees":
+    """Links from a line that differs by intent to why it does."""
+    if line.get("verdict") != "by intent":
         return []
-    return [f"- {line['name']}, materials {case['materials']}: {line['reason']}"]
+    names = ", ".join(f"[{name}](#{name})" for name in line["reasons"])
+    return [f"- {line['name']}, materials {case['materials']}: {names}."]
 
 
 def write_page() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 import report
 import shared_modules  # noqa: F401
-from cases import TABLE, automatic_view, intent_of, write_lambertian
+from cases import TABLE, automatic_view, intent_of, known_reasons, write_lambertian
 from gltf import Gltf, camera_of_view, is_lambertian, write_glb
 from judge import BLOCK, Estimate, Limits, judge, smooth_variance
 
@@ -77,6 +77,18 @@ class Judging(unittest.TestCase):
         self.assertTrue(all(abs(ratio - 1.0) < 0.01 for ratio in found.mean_ratios))
         self.assertGreater(found.block_error, Limits().blocks_within)
 
+    def test_wide_sky_hides_nothing(self):
+        # A model in a sixteenth of the picture, 2 % too bright, before a sky without noise.
+        def before_the_sky(model: Estimate) -> Estimate:
+            picture, noise = np.ones((128, 128, 3)), np.zeros((128, 128, 3))
+            picture[48:80, 48:80], noise[48:80, 48:80] = model.picture, model.noise
+            return Estimate(picture, noise)
+
+        reference = before_the_sky(estimate(scene(32), 2, 0.01))
+        self.assertTrue(judge(before_the_sky(estimate(scene(32), 1, 0.01)), reference).within(Limits()))
+        found = judge(before_the_sky(estimate(scene(32) * 1.02, 1, 0.01)), reference)
+        self.assertGreater(min(found.mean_ratios), 1.015)
+
     def test_worst_block_is_found(self):
         wrong = scene()
         wrong[64 : 64 + BLOCK, 16 : 16 + BLOCK] *= 0.5
@@ -93,7 +105,8 @@ class Judging(unittest.TestCase):
 
 class Noise(unittest.TestCase):
     def test_ratio_error_is_the_spread_of_ratios(self):
-        found = [judge(estimate(scene(64), seed), estimate(scene(64), seed + 1)) for seed in range(0, 400, 2)]
+        pairs = range(0, 400, 2)
+        found = [judge(estimate(scene(64), seed), estimate(scene(64), seed + 1)) for seed in pairs]
         spread = np.std([each.mean_ratios[0] for each in found])
         # The standard deviation of 200 values is known to 5 %; three of that.
         self.assertAlmostEqual(found[0].mean_ratio_errors[0] / spread, 1.0, delta=0.15)
@@ -159,11 +172,27 @@ class Cases(unittest.TestCase):
         np.testing.assert_allclose(camera_of_view(view).to_world, expected, atol=1e-12)
 
     def test_every_intent_has_a_reason_and_known_limits(self):
+        reasons = known_reasons()
         for name, entry in tomllib.loads(TABLE.read_text()).items():
+            if name == "reasons":
+                continue
             for kind in ("as-they-are", "lambertian"):
                 for renderer, intent in entry.get(kind, {}).items():
                     self.assertIn(renderer, ("cycles", "mitsuba"), name)
-                    self.assertTrue(intent_of(intent).reason, name)
+                    found = intent_of(intent).reasons
+                    self.assertTrue(found and set(found) <= set(reasons), name)
+
+
+class Model(unittest.TestCase):
+    def test_albedo_of_the_roughest_lobe_head_on_is_known(self):
+        # At α = 1 half of the normals mirror below the surface; the others' cosines
+        # c are even in 0 to 1 and masked by 2c / (1 + c): in all, 1 − ln 2.
+        import mitsuba
+
+        mitsuba.set_variant("scalar_rgb")
+        from gltf_bsdf import directional_albedo
+
+        self.assertAlmostEqual(sum(directional_albedo(1.0, 1.0)), 1.0 - np.log(2.0), delta=1e-3)
 
 
 class Report(unittest.TestCase):
