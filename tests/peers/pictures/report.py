@@ -87,9 +87,9 @@ def row(case: dict, line: dict) -> str:
         " ".join(f"{ratio:.4f}" for ratio in line["mean_ratios"]) + f" ± {widest:.4f}",
         # Rounded down, so that 99.75 % is never written of less.
         f"{int(line['pixels_passing'] * 10_000) / 100:.2f} %",
-        f"{line['block_error']:.2%}",
-        f"{line['block_noise']:.2%}",
-        f"{line['worst_block']:+.1%} at {line['worst_block_at'][0]}, {line['worst_block_at'][1]}",
+        f"{100 * line['block_error']:.2f} %",
+        f"{100 * line['block_noise']:.2f} %",
+        f"{100 * line['worst_block']:+.1f} % at {line['worst_block_at'][0]}, {line['worst_block_at'][1]}",
         f"**{line['verdict']}**" if line["verdict"] == "differs" else line["verdict"],
     ]
     return f"| {' | '.join(cells)} |"

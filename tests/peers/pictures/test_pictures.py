@@ -89,6 +89,14 @@ class Judging(unittest.TestCase):
         found = judge(before_the_sky(estimate(scene(32) * 1.02, 1, 0.01)), reference)
         self.assertGreater(min(found.mean_ratios), 1.015)
 
+    def test_difference_without_noise_is_judged(self):
+        flat, noisy = np.ones((64, 64, 3)), estimate(np.ones((64, 64, 3)), 5)
+        noisy.picture[:, :32], noisy.noise[:, :32] = 1.0, 0.0
+        wrong = noisy.picture * np.where(np.arange(64) < 8, 1.1, 1.0)[:, None]
+        self.assertFalse(judge(Estimate(wrong, noisy.noise), noisy).within(Limits()))
+        found = judge(Estimate.of(1.1 * flat, 1.1 * flat), Estimate.of(flat, flat))
+        self.assertEqual(found.pixels_passing, 0.0)
+
     def test_worst_block_is_found(self):
         wrong = scene()
         wrong[64 : 64 + BLOCK, 16 : 16 + BLOCK] *= 0.5
