@@ -23,12 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
+import shared_modules  # noqa: F401
 from errors import relative_mse
 from gltf import Gltf
+from places import OUT, ROOT
 from renderers import MITSUBA_LLVM, Failed, Renderer, ours, peers
 from report import RESULTS, summarise, write_report
 from request import Request
-from scenes import OUT, ROOT, Scene, scenes
+from scenes import Scene, scenes
 
 # Far from the seeds of rounds and errors, and from those that a reference of
 # several launches counts up to.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+import shared_modules  # noqa: F401
 from gltf import write_glb
 
 COLUMNS, ROWS = 768, 656

@@ -7,7 +7,8 @@ import json
 import statistics
 from pathlib import Path
 
-from scenes import ROOT
+import shared_modules  # noqa: F401
+from places import ROOT
 
 DOCS = ROOT / "docs"
 RESULTS = DOCS / "peers-speed.json"

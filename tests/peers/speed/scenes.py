@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import shared_modules  # noqa: F401
 from make_field import write_field
 from pack_glb import pack
-
-ROOT = Path(__file__).resolve().parents[3]
-OUT = ROOT / "target" / "peers"
+from places import OUT, ROOT
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 import report
+import shared_modules  # noqa: F401
 from errors import relative_mse
 from gltf import Gltf, Unsupported, emitted_radiance, is_lambertian, write_glb
 from make_field import TRIANGLES, write_field
 from pack_glb import YFOV, camera_matrix
-from request import Request, parser, request_of
+from request import Request, View, parser, request_of
 
 FIELD_SHA256 = "ab752324c46ece0d5ad322d86ea8f306328cdc6f2f9163c5a199557b0325a050"
 
@@ -84,6 +85,7 @@ class Flags(unittest.TestCase):
         request = Request(
             scene=Path("a.glb"), width=3, height=4, spp=5, max_depth=6, seed=7, threads=8,
             sky=(1.0, 0.5, 0.25), environment=Path("sky.hdr"), picture=Path("o.npy"), timed=False,
+            view=View((-1.0, 0.1, 2.0), (0.0, 1e-9, 3.0), 0.7),
         )  # fmt: skip
         self.assertEqual(request_of(parser("").parse_args(request.flags())), request)
 

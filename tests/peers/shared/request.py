@@ -22,6 +22,20 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class View:
+    """A camera for a file that has none: where it stands and where it looks, +Y up."""
+
+    position: tuple[float, float, float]
+    target: tuple[float, float, float]
+    yfov: float
+    """Radians."""
+
+    def word(self) -> str:
+        """The view as one argument."""
+        return ",".join(repr(number) for number in (*self.position, *self.target, self.yfov))
+
+
+@dataclass(frozen=True)
 class Request:
     """One picture to render."""
 
@@ -40,6 +54,8 @@ class Request:
     """Where the linear RGB goes, as .npy: float32, height × width × 3."""
     timed: bool
     """Whether seconds are wanted; a reference needs none and saves the warm-up."""
+    view: View | None = None
+    """For peers, in the place of the file's camera; ours frames such a file by itself."""
 
     @property
     def pixels(self) -> int:
@@ -53,6 +69,9 @@ class Request:
         flags += ["--sky", ",".join(map(str, self.sky)), "--picture", str(self.picture)]
         if self.environment:
             flags += ["--environment", str(self.environment)]
+        if self.view:
+            # One word, as the first number may be negative.
+            flags += [f"--view={self.view.word()}"]
         return flags if self.timed else [*flags, "--untimed"]
 
 
@@ -68,6 +87,14 @@ def parse_colour(text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
+def parse_view(text: str) -> View:
+    """The numbers of `View.word`."""
+    numbers = [float(word) for word in text.split(",")]
+    if len(numbers) != 7:
+        raise ValueError("a view has seven numbers")
+    return View(tuple(numbers[:3]), tuple(numbers[3:6]), numbers[6])
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """The flags that all scripts share; a script adds its own."""
     flags = argparse.ArgumentParser(description=description)
@@ -79,6 +106,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     flags.add_argument("--threads", type=int, required=True)
     flags.add_argument("--sky", type=parse_colour, default=(0.0, 0.0, 0.0), metavar="R,G,B")
     flags.add_argument("--environment", type=Path)
+    flags.add_argument("--view", type=parse_view, metavar="X,Y,Z,TX,TY,TZ,YFOV")
     flags.add_argument("--picture", type=Path, required=True, metavar="OUT.npy")
     flags.add_argument("--untimed", action="store_true")
     return flags
@@ -99,6 +127,7 @@ def request_of(flags: argparse.Namespace) -> Request:
         environment=flags.environment,
         picture=flags.picture,
         timed=not flags.untimed,
+        view=flags.view,
     )
 
 

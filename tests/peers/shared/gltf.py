@@ -4,6 +4,7 @@ What it cannot read is an error that names it: a renderer that is shown less
 than the others would only look faster.
 """
 
+import base64
 import json
 import struct
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from request import View
+
 KNOWN_EXTENSIONS = {
+    "KHR_lights_punctual",
     "KHR_materials_emissive_strength",
     "KHR_materials_ior",
     "KHR_texture_transform",
@@ -61,14 +65,38 @@ class Camera:
     """Radians."""
 
 
+def camera_of_view(view: View) -> Camera:
+    """The camera that a view means."""
+    backwards = np.subtract(view.position, view.target)
+    backwards /= np.linalg.norm(backwards)
+    right = np.cross([0.0, 1.0, 0.0], backwards)
+    right /= np.linalg.norm(right)
+    to_world = np.eye(4)
+    to_world[:3, :3] = np.stack([right, np.cross(backwards, right), backwards], axis=1)
+    to_world[:3, 3] = view.position
+    return Camera(to_world, view.yfov)
+
+
+@dataclass(frozen=True)
+class PunctualLight:
+    """A point or directional light; it shines along its own −Z."""
+
+    kind: str
+    to_world: np.ndarray
+    """4 × 4."""
+    intensity: np.ndarray
+    """Linear RGB, candela or lux."""
+
+
 class Gltf:
     """A .glb or .gltf file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, any_extension: bool = False) -> None:
+        """Reads the JSON; extensions unknown here are refused, unless all are welcome."""
         self.folder = path.parent
         self.json, self._chunk = _read(path)
         unknown = set(self.json.get("extensionsUsed", [])) - KNOWN_EXTENSIONS
-        if unknown:
+        if unknown and not any_extension:
             raise Unsupported(f"{path.name} uses {', '.join(sorted(unknown))}")
 
     def materials(self) -> list[dict]:
@@ -108,9 +136,9 @@ class Gltf:
         return self.file(image["uri"])
 
     def file(self, uri: str) -> bytes:
-        """A file beside this one."""
+        """A file beside this one, or what the URI itself holds."""
         if uri.startswith("data:"):
-            raise Unsupported("data URIs")
+            return base64.b64decode(uri.partition(",")[2])
         return (self.folder / unquote(uri)).read_bytes()
 
     def placed_nodes(self) -> list[tuple[dict, np.ndarray]]:
@@ -126,6 +154,10 @@ class Gltf:
             open_nodes += [(child, matrix) for child in reversed(node.get("children", []))]
         return placed
 
+    def has_camera(self) -> bool:
+        """Whether the scene brings a camera."""
+        return any("camera" in node for node, _ in self.placed_nodes())
+
     def camera(self) -> Camera:
         """The first camera of the scene."""
         for node, matrix in self.placed_nodes():
@@ -135,6 +167,21 @@ class Gltf:
                     raise Unsupported("an orthographic camera")
                 return Camera(matrix, camera["perspective"]["yfov"])
         raise Unsupported("a scene without a camera")
+
+    def placed_lights(self) -> list[PunctualLight]:
+        """The lights of the scene; spots and ranges, whose falloff is glTF's own, are refused."""
+        extension = self.json.get("extensions", {}).get("KHR_lights_punctual", {})
+        lights = []
+        for node, matrix in self.placed_nodes():
+            index = node.get("extensions", {}).get("KHR_lights_punctual", {}).get("light")
+            if index is None:
+                continue
+            light = extension["lights"][index]
+            if light["type"] == "spot" or "range" in light:
+                raise Unsupported("a spot light, or one with a range")
+            colour = np.array(light.get("color", [1.0, 1.0, 1.0]))
+            lights.append(PunctualLight(light["type"], matrix, colour * light.get("intensity", 1.0)))
+        return lights
 
     def placed_meshes(self) -> list[PlacedMesh]:
         """All triangles of the scene, one mesh for each primitive and node."""

@@ -42,14 +42,9 @@ def add_camera(content: dict, gltf: Gltf) -> None:
     content["scenes"][content.get("scene", 0)]["nodes"].append(len(content["nodes"]) - 1)
 
 
-def pack(model: Path, out: Path) -> None:
-    """Writes the packed file."""
-    gltf = Gltf(model)
-    content, binary = copy.deepcopy(gltf.json), b""
-    if not any("camera" in node for node, _ in gltf.placed_nodes()):
-        add_camera(content, gltf)
-
-    views = content["bufferViews"]
+def write_packed(gltf: Gltf, content: dict, out: Path) -> None:
+    """Writes the JSON, a copy of a file's that may be changed, with all that it names."""
+    views, binary = content["bufferViews"], b""
     for index, view in enumerate(views):
         piece = gltf.bytes_of_view(index)
         view |= {"buffer": 0, "byteOffset": len(binary)}
@@ -59,12 +54,22 @@ def pack(model: Path, out: Path) -> None:
             continue
         name = image.pop("uri")
         piece = gltf.file(name)
-        image["mimeType"] = "image/png" if name.lower().endswith(".png") else "image/jpeg"
+        is_png = name.lower().endswith(".png") or name.startswith("data:image/png")
+        image["mimeType"] = "image/png" if is_png else "image/jpeg"
         image["bufferView"] = len(views)
         views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": len(piece)})
         binary += piece + b"\0" * (-len(piece) % 4)
     content["buffers"] = [{"byteLength": len(binary)}]
     write_glb(out, content, binary)
+
+
+def pack(model: Path, out: Path) -> None:
+    """Writes the packed file."""
+    gltf = Gltf(model)
+    content = copy.deepcopy(gltf.json)
+    if not gltf.has_camera():
+        add_camera(content, gltf)
+    write_packed(gltf, content, out)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from places import OUT
 from request import Request
-from scenes import OUT
 
 HERE = Path(__file__).resolve().parent
 MITSUBA_LLVM = "Mitsuba llvm"
@@ -59,9 +59,11 @@ class Renderer:
         hashed = hashlib.sha256()
         size = f"{request.width}x{request.height}"
         numbers = [size, request.spp, request.max_depth, request.seed, request.sky]
+        numbers += [request.view.word()] if request.view else []
         hashed.update(json.dumps([self.script, self.flags, *numbers]).encode())
         sources = [request.scene, request.environment, self.binary]
-        sources += [HERE / self.script, HERE / "gltf.py", HERE.parent / "requirements.txt"]
+        sources += [HERE / self.script, HERE.parent / "requirements.txt"]
+        sources += [HERE / "gltf.py", HERE / "gltf_bsdf.py", HERE / "gltf_normals.py"]
         for path in filter(None, sources):
             hashed.update(hashlib.sha256(path.read_bytes()).digest())
         return hashed.hexdigest()[:24]

@@ -6,17 +6,24 @@ depend on whether the sample count is a power of two, among other things.
 """
 
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import drjit
 import mitsuba
 import numpy as np
 
-from gltf import Camera, Gltf, PlacedMesh, Unsupported, emitted_radiance, is_lambertian
+from gltf import (
+    Camera, Gltf, PlacedMesh, PunctualLight, Unsupported, camera_of_view, emitted_radiance,
+    is_lambertian,
+)  # fmt: skip
 from request import Answer, Request, cpu_seconds, parser, request_of
 
 # Samples of a pixel in one launch: keeps a reference's launches within memory.
 MOST_SPP_AT_ONCE = 256
+# Mitsuba's own, and glTF's of gltf_bsdf.py.
+MODELS = ("principled", "gltf")
 
 
 def rgb(value: Any) -> dict:
@@ -34,6 +41,11 @@ def decode(image: bytes) -> np.ndarray:
     return np.array(bitmap, dtype=np.float32) / np.float32(255.0)
 
 
+def texture_of(value: Any) -> dict:
+    """A number as a texture that is the same everywhere."""
+    return value if isinstance(value, dict) else {"type": "uniform", "value": float(value)}
+
+
 def uv_transform(texture: dict) -> Any:
     """KHR_texture_transform as Mitsuba takes it: offset, then rotation, then scale."""
     from mitsuba import ScalarTransform3f as Transform
@@ -48,9 +60,10 @@ def uv_transform(texture: dict) -> Any:
 class Materials:
     """Builds the BSDFs of a file; those of one material are one object."""
 
-    def __init__(self, gltf: Gltf) -> None:
+    def __init__(self, gltf: Gltf, model: str) -> None:
+        """`model` is one of `MODELS`: what stands for a glossy material."""
         self._gltf = gltf
-        self._default = {"pbrMetallicRoughness": {}}
+        self._model = model
 
     def bsdf(self, material: dict) -> dict:
         """The BSDF of a glTF material as a dictionary for `load_dict`."""
@@ -58,17 +71,28 @@ class Materials:
         if is_lambertian(material):
             bsdf = {"type": "diffuse", "reflectance": self._base_colour(surface)}
         else:
-            bsdf = self._principled(material, surface)
-        if "normalTexture" in material:
-            normals = self._texture(material["normalTexture"], slice(0, 3), None, raw=True)
-            bsdf = {"type": "normalmap", "normalmap": normals, "bsdf": bsdf}
-        bsdf = {"type": "twosided", "bsdf": bsdf}
+            bsdf = self._glossy(material, surface)
+        bsdf = self._with_normals(material, bsdf)
         if material.get("alphaMode", "OPAQUE") != "OPAQUE":
             opacity = self._texture(surface["baseColorTexture"], slice(3, 4), None, raw=True)
             bsdf = {"type": "mask", "opacity": opacity, "bsdf": bsdf}
         return bsdf
 
-    def _principled(self, material: dict, surface: dict) -> dict:
+    def _with_normals(self, material: dict, bsdf: dict) -> dict:
+        """The BSDF under the material's normal map, and seen from both sides."""
+        normals = None
+        if "normalTexture" in material:
+            normals = self._texture(material["normalTexture"], slice(0, 3), None, raw=True)
+        if self._model == "gltf":
+            bent = {"type": "gltf_normals", "nested": bsdf}
+            if normals:
+                bent |= {"normals": normals, "scale": material["normalTexture"].get("scale", 1.0)}
+            return bent
+        if normals:
+            bsdf = {"type": "normalmap", "normalmap": normals, "bsdf": bsdf}
+        return {"type": "twosided", "bsdf": bsdf}
+
+    def _glossy(self, material: dict, surface: dict) -> dict:
         ior = material.get("extensions", {}).get("KHR_materials_ior", {}).get("ior", 1.5)
         metallic: Any = surface.get("metallicFactor", 1.0)
         roughness: Any = surface.get("roughnessFactor", 1.0)
@@ -76,6 +100,14 @@ class Materials:
             texture = surface["metallicRoughnessTexture"]
             metallic = self._texture(texture, slice(2, 3), metallic, raw=True)
             roughness = self._texture(texture, slice(1, 2), roughness, raw=True)
+        if self._model == "gltf":
+            return {
+                "type": "gltf",
+                "base_color": self._base_colour(surface),
+                "metallic": texture_of(metallic),
+                "roughness": texture_of(roughness),
+                "ior": ior,
+            }
         return {
             "type": "principled",
             "base_color": self._base_colour(surface),
@@ -165,36 +197,70 @@ def sensor(camera: Camera, request: Request) -> dict:
     }
 
 
-def sky(request: Request) -> dict | None:
+def punctual(light: PunctualLight) -> dict:
+    """A light without extent."""
+    if light.kind == "directional":
+        direction = [float(x) for x in -light.to_world[:3, 2]]
+        return {"type": "directional", "direction": direction, "irradiance": rgb(light.intensity)}
+    position = [float(x) for x in light.to_world[:3, 3]]
+    return {"type": "point", "position": position, "intensity": rgb(light.intensity)}
+
+
+def rows_at_centres(path: Path) -> Any:
+    """An environment map of which Mitsuba's interpolation makes what others make.
+
+    Mitsuba takes the first and the last row for the poles themselves, so that
+    what lies between is stretched by a row: a sun in 128 rows is 0.8 % larger.
+    With a row between each two, and the outermost twice, linear interpolation
+    gives what it does with rows at their centres.
+    """
+    rows = np.array(mitsuba.Bitmap(str(path)), dtype=np.float32)[..., :3]
+    padded = np.concatenate([rows[:1], rows, rows[-1:]])
+    finer = np.empty((2 * len(rows) + 1, *rows.shape[1:]), dtype=np.float32)
+    finer[1::2], finer[0::2] = rows, (padded[1:] + padded[:-1]) / 2.0
+    return mitsuba.Bitmap(finer)
+
+
+def sky(request: Request, model: str) -> dict | None:
     """The surroundings; the centre of Mitsuba's maps looks along +Z."""
     from mitsuba import ScalarTransform4f as Transform
 
     if request.environment:
         turn = Transform().rotate([0, 1, 0], 180)
-        return {"type": "envmap", "filename": str(request.environment), "to_world": turn}
+        map = {"type": "envmap", "to_world": turn}
+        if model == "gltf":
+            return map | {"bitmap": rows_at_centres(request.environment)}
+        return map | {"filename": str(request.environment)}
     if any(request.sky):
         return {"type": "constant", "radiance": rgb(request.sky)}
     return None
 
 
-def load(request: Request) -> Any:
+def load(request: Request, model: str) -> Any:
     """The scene of a request."""
     gltf = Gltf(request.scene)
-    builder = Materials(gltf)
+    builder = Materials(gltf, model)
     materials = [*gltf.materials(), {}]
     bsdfs = [mitsuba.load_dict(builder.bsdf(material)) for material in materials]
+    camera = camera_of_view(request.view) if request.view else gltf.camera()
     parts: dict[str, Any] = {
         "type": "scene",
         "integrator": {"type": "path", "max_depth": request.max_depth},
-        "sensor": sensor(gltf.camera(), request),
+        "sensor": sensor(camera, request),
     }
-    surroundings = sky(request)
+    surroundings = sky(request, model)
     if surroundings:
         parts["sky"] = surroundings
+    for index, light in enumerate(gltf.placed_lights()):
+        parts[f"light_{index}"] = punctual(light)
     for index, mesh in enumerate(gltf.placed_meshes()):
         # No material is the last, which is glTF's default.
         number = len(materials) - 1 if mesh.material is None else mesh.material
         radiance = emitted_radiance(materials[number])
+        if radiance.any() and model == "gltf":
+            # Mitsuba takes the cosine at a lamp from its smooth normals, which
+            # makes a ball of few triangles too dark.
+            mesh = replace(mesh, normals=None)
         parts[f"mesh_{index}"] = mesh_object(mesh, bsdfs[number], radiance)
     return mitsuba.load_dict(parts)
 
@@ -220,11 +286,19 @@ def main() -> None:
     answer = Answer()
     flags = parser(__doc__)
     flags.add_argument("--variant", required=True)
+    flags.add_argument("--model", choices=MODELS, default="principled", help="of glossy materials")
     flags = flags.parse_args()
     request = request_of(flags)
     mitsuba.set_variant(flags.variant)
     drjit.set_thread_count(request.threads)
-    scene = load(request)
+    if flags.model == "gltf":
+        # Its base class is there only once a variant is chosen.
+        from gltf_bsdf import GltfBsdf
+        from gltf_normals import GltfNormals
+
+        mitsuba.register_bsdf("gltf_normals", GltfNormals)
+        mitsuba.register_bsdf("gltf", GltfBsdf)
+    scene = load(request, flags.model)
     seconds = cpu = None
     if request.timed:
         if flags.variant.startswith("llvm"):

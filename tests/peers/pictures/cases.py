@@ -1,0 +1,164 @@
+"""What is compared: scenes, how they are lit, and what is known to differ."""
+
+import copy
+import json
+import math
+import subprocess
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import shared_modules  # noqa: F401
+from gltf import Gltf
+from judge import Limits
+from pack_glb import write_packed
+from places import ROOT
+from request import View
+
+TABLE = Path(__file__).with_name("cases.toml")
+# Models that others made, under the folder that `--assets` names.
+ASSETS = [
+    "BoxTextured.glb",
+    "BoxVertexColors.glb",
+    "CesiumMilkTruck.glb",
+    "FlightHelmet/FlightHelmet.gltf",
+    "Fox.glb",
+    "RiggedSimple.glb",
+    "AnimatedMorphCube.glb",
+]
+# As the file has them, and all made Lambertian, which leaves only light's way,
+# geometry, textures and normal maps to differ: there nothing may.
+AS_THEY_ARE, LAMBERTIAN = "as they are", "Lambertian"
+MATERIALS = (AS_THEY_ARE, LAMBERTIAN)
+# Extensions of materials that a Lambertian keeps.
+KEPT = {"KHR_materials_emissive_strength", "KHR_materials_unlit"}
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Why ours differs from a renderer on purpose, and how far it may."""
+
+    reasons: tuple[str, ...]
+    """Their names in the table."""
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scene with one kind of materials."""
+
+    name: str
+    materials: str
+    model: Path
+    sky: tuple[float, float, float]
+    environment: Path | None
+    view: View | None
+    """The camera that ours makes for a file without one."""
+    intents: dict[str, Intent] = field(default_factory=dict)
+    """By the renderer's name in lower case."""
+
+    def title(self) -> str:
+        return f"{self.name}, materials {self.materials}"
+
+    def slug(self) -> str:
+        """The case's name in file names."""
+        return self.name if self.materials == AS_THEY_ARE else f"{self.name}-lambertian"
+
+    def file(self, folder: Path) -> Path:
+        """The file to render; one with changed materials is written to the folder."""
+        if self.materials == AS_THEY_ARE:
+            return self.model
+        packed = folder / f"{self.slug()}.glb"
+        write_lambertian(self.model, packed)
+        return packed
+
+
+def default_models(assets: Path | None) -> list[Path]:
+    """Our scenes, and the named models of a folder of others'."""
+    models = sorted((ROOT / "scenes").glob("*.glb"))
+    return models + [assets / name for name in ASSETS] if assets else models
+
+
+def case_of(
+    model: Path,
+    materials: str,
+    farm: Path,
+    sky: tuple[float, float, float] | None,
+    environment: Path | None,
+) -> Case:
+    """The case of a file: lit as is asked, else by the table, else as ours lights it."""
+    entry = tomllib.loads(TABLE.read_text()).get(model.stem, {})
+    inspected = inspect(farm, model)
+    if sky is None and environment is None and "environment" in entry:
+        environment = ROOT / entry["environment"]
+    if sky is None and environment is None:
+        sky = tuple(inspected["environment"]["radiance"])
+    key = "as-they-are" if materials == AS_THEY_ARE else "lambertian"
+    return Case(
+        name=model.stem,
+        materials=materials,
+        model=model,
+        sky=sky or (0.0, 0.0, 0.0),
+        environment=environment,
+        view=None if Gltf(model, any_extension=True).has_camera() else automatic_view(inspected),
+        intents={name: intent_of(intent) for name, intent in entry.get(key, {}).items()},
+    )
+
+
+def intent_of(entry: dict) -> Intent:
+    """An entry of the table; what it does not widen stays as strict as elsewhere."""
+    limits = {name: value for name, value in entry.items() if name != "reasons"}
+    return Intent(tuple(entry["reasons"]), Limits(**limits))
+
+
+def known_reasons() -> dict[str, str]:
+    """The sentences behind the names of reasons."""
+    reasons = tomllib.loads(TABLE.read_text())["reasons"]
+    return {name: " ".join(text.split()) for name, text in reasons.items()}
+
+
+def inspect(farm: Path, model: Path) -> dict:
+    """What ours says of a file."""
+    command = [str(farm), "inspect", str(model), "--json"]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def automatic_view(inspected: dict) -> View:
+    """The camera that ours makes: it looks at the middle of the scene's bounds."""
+    camera, bounds = inspected["cameras"][0], inspected["bounds"]
+    middle = tuple((low + high) / 2 for low, high in zip(bounds["low"], bounds["high"], strict=True))
+    return View(tuple(camera["position"]), middle, math.radians(camera["vertical_fov"]))
+
+
+def write_lambertian(model: Path, out: Path) -> None:
+    """A copy of which all materials are diffuse and nothing else.
+
+    glTF has no such material; a dielectric with an index of refraction of 1
+    reflects nothing at its surface and comes to the same. Animations are left
+    out: pictures are of the scene at rest.
+    """
+    gltf = Gltf(model, any_extension=True)
+    content = copy.deepcopy(gltf.json)
+    content.pop("animations", None)
+    materials = content.setdefault("materials", [])
+    for mesh in content.get("meshes", []):
+        for primitive in mesh["primitives"]:
+            if "material" not in primitive:
+                primitive["material"] = len(materials)
+                materials.append({})
+    for material in materials:
+        make_lambertian(material)
+    used = set(content.get("extensionsUsed", [])) | {"KHR_materials_ior"}
+    dropped = {name for name in used if name.startswith("KHR_materials_")} - KEPT
+    content["extensionsUsed"] = sorted(used - dropped | {"KHR_materials_ior"})
+    write_packed(gltf, content, out)
+
+
+def make_lambertian(material: dict) -> None:
+    """Changes one material of a file."""
+    surface = material.setdefault("pbrMetallicRoughness", {})
+    surface["metallicFactor"] = 0.0
+    surface.pop("metallicRoughnessTexture", None)
+    extensions = material.get("extensions", {})
+    kept = {name: value for name, value in extensions.items() if name in KEPT}
+    material["extensions"] = kept | {"KHR_materials_ior": {"ior": 1.0}}
