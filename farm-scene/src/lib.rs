@@ -22,9 +22,9 @@ pub mod validate;
 
 pub use error::{Fault, LoadError, Problem, UnpackError};
 pub use limits::SceneLimits;
-pub use load::{LoadOptions, Loaded, Warning, load};
+pub use load::{LoadOptions, Loaded, Warning, load, load_bytes};
 pub use pack::{Blob, PackedScene, pack};
 pub use scene::*;
 pub use summary::SceneSummary;
-pub use unpack::{manifest_blobs, unpack};
+pub use unpack::{manifest_blobs, unpack, unpack_within};
 pub use validate::{validate, validate_lens};

@@ -6,3 +6,4 @@ mod glb;
 mod hostile;
 mod packing;
 pub(crate) mod scenes;
+mod seeds;
