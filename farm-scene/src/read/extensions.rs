@@ -11,6 +11,7 @@ use crate::load::Warnings;
 /// Extensions that the reader understands.
 const SUPPORTED: &[&str] = &[
     "EXT_mesh_gpu_instancing",
+    "EXT_meshopt_compression",
     "EXT_texture_webp",
     "KHR_lights_punctual",
     "KHR_materials_emissive_strength",
@@ -19,6 +20,7 @@ const SUPPORTED: &[&str] = &[
     "KHR_materials_unlit",
     "KHR_materials_variants",
     "KHR_mesh_quantization",
+    "KHR_meshopt_compression",
     "KHR_texture_transform",
 ];
 
