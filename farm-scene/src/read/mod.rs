@@ -7,6 +7,7 @@ mod accessors;
 mod buffers;
 mod cameras;
 mod container;
+mod draco;
 mod extensions;
 mod files;
 mod images;
@@ -60,7 +61,9 @@ pub(crate) fn read_scene(
     let mut root = container::parse(&files.scene, parts.json, limits)?;
     let extensions = extensions::check(&files.scene, &root, warnings)?;
     let mut buffers = buffers::load(&root, parts.bin, files)?;
-    meshopt::decode_views(&mut root, &mut buffers, limits).map_err(|fault| invalid(&files.scene, fault))?;
+    meshopt::decode_views(&mut root, &mut buffers, limits)
+        .and_then(|()| draco::decode_primitives(&mut root, &mut buffers, limits))
+        .map_err(|fault| invalid(&files.scene, fault))?;
     let accessors = Accessors { root: &root, buffers: &buffers, limits };
     let variants = variants::names(&root, limits).map_err(|fault| invalid(&files.scene, fault))?;
     let variant = variant.map(|wanted| variants::find(&files.scene, &variants, wanted)).transpose()?;

@@ -215,12 +215,12 @@ fn cyclic_nodes() {
 #[test]
 fn unknown_required_extension() {
     let mut glb = Glb::triangle();
-    glb.json["extensionsUsed"] = json!(["KHR_draco_mesh_compression"]);
-    glb.json["extensionsRequired"] = json!(["KHR_draco_mesh_compression"]);
+    glb.json["extensionsUsed"] = json!(["KHR_animation_pointer"]);
+    glb.json["extensionsRequired"] = json!(["KHR_animation_pointer"]);
     check(
         &glb.bytes(),
-        "scene `test.glb` requires the extension KHR_draco_mesh_compression, which is not supported",
-        Some("export the scene without KHR_draco_mesh_compression"),
+        "scene `test.glb` requires the extension KHR_animation_pointer, which is not supported",
+        Some("export the scene without KHR_animation_pointer"),
     );
 }
 
