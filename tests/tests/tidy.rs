@@ -108,6 +108,7 @@ fn only_one_crate_names_each_fenced_library() {
         ("rmp-serde", &["farm-wire"]),
         ("gltf", &["farm-scene"]),
         ("draco-gltf", &["farm-scene"]),
+        ("basisu", &["farm-scene"]),
         ("wgpu", &["farm-render"]),
         ("obvhs", &["farm-render"]),
         ("sqlx", &["farm-master"]),

@@ -22,6 +22,7 @@ const SUPPORTED: &[&str] = &[
     "KHR_materials_variants",
     "KHR_mesh_quantization",
     "KHR_meshopt_compression",
+    "KHR_texture_basisu",
     "KHR_texture_transform",
 ];
 

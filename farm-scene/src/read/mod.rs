@@ -11,6 +11,7 @@ mod draco;
 mod extensions;
 mod files;
 mod images;
+mod ktx2;
 mod lights;
 mod materials;
 mod meshes;

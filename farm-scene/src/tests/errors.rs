@@ -246,10 +246,10 @@ fn image_without_texels() {
 #[test]
 fn image_of_an_unknown_format() {
     let message = "scene `test.glb`: images[0]: the image cannot be decoded: \
-                   it is neither PNG nor JPEG nor WebP";
+                   it is none of PNG, JPEG, WebP and KTX2";
     check(&textured(b"nothing that anyone knows").bytes(), message, SAVE_AGAIN);
     let message = "scene `test.glb`: images[0]: the image cannot be decoded: \
-                   it is Bmp, neither PNG nor JPEG nor WebP";
+                   it is Bmp, none of PNG, JPEG, WebP and KTX2";
     check(&textured(b"BM, a format that glTF does not know").bytes(), message, SAVE_AGAIN);
 }
 
