@@ -1,5 +1,6 @@
 //! Tests of the crate as a whole, by what they claim.
 
+mod codecs;
 mod errors;
 mod features;
 mod glb;
