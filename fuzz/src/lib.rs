@@ -16,6 +16,7 @@ pub fn limits() -> SceneLimits {
         triangles: 1 << 15,
         vertices: 1 << 15,
         unbacked_elements: 1 << 12,
+        decoded_bytes: 1 << 22,
         materials: 1 << 8,
         textures: 1 << 8,
         images: 1 << 6,
