@@ -112,6 +112,8 @@ for (const [name, options] of [
   ['etc1s', { isUASTC: false, qualityLevel: 200 }],
   ['uastc', { isUASTC: true, needSupercompression: false }],
   ['uastc_zstd', { isUASTC: true, needSupercompression: true }],
+  ['etc1s_levels', { isUASTC: false, generateMipmap: true }],
+  ['uastc_levels', { isUASTC: true, needSupercompression: true, generateMipmap: true }],
 ]) {
   const stream = await encodeToKTX2(new Uint8Array(1), { generateMipmap: false, ...options, imageDecoder });
   const file = new basis.KTX2File(stream);
