@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 
 use glam::Vec3;
+use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::glb::Glb;
+use super::hostile::{broken, changes, cut};
 use crate::limits::SceneLimits;
 use crate::load::{LoadOptions, Loaded, load_bytes};
 use crate::scene::{Mesh, Texels};
+use crate::validate::validate;
 
 #[derive(Deserialize)]
 struct Streams {
@@ -380,4 +383,37 @@ fn broken_ktx2_files_are_named() {
     with(&word(44, 2), "the image cannot be decoded: BadMagicNumber(0)");
     let far = word(84, 1);
     with(&far, "reaches byte 4294967424 of the KTX2 file, which has only 128 bytes");
+}
+
+/// A file for each stream.
+fn files() -> Vec<Glb> {
+    let streams = streams();
+    let color = |kind: u32| json!({"componentType": kind, "type": "VEC4", "normalized": true});
+    let normal = |kind: u32| json!({"componentType": kind, "type": "VEC3", "normalized": true});
+    let mut files = vec![
+        grid("positions", "triangles", Some(("NORMAL", "normals_8", normal(5120)))),
+        grid("positions_1", "indices", Some(("NORMAL", "normals_16", normal(5122)))),
+        grid("exponents", "wide_triangles", Some(("COLOR_0", "colors", color(5121)))),
+        grid("exponents", "wide_triangles", Some(("COLOR_0", "turns", color(5122)))),
+    ];
+    files.extend(streams.draco.values().map(draco));
+    files.extend(streams.ktx2.values().map(|picture| textured(&picture.stream.0)));
+    files
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn broken_streams_never_panic(which in any::<prop::sample::Index>(), changes in changes(), cut in cut()) {
+        let files = files();
+        let mut glb = files[which.index(files.len())].clone();
+        let length = glb.bin.len();
+        glb.bin = broken(glb.bin, &changes, cut.map(|cut| cut / 4));
+        glb.bin.resize(length, 0);
+        let limits = SceneLimits { texels: 1 << 20, ..SceneLimits::default() };
+        if let Ok(loaded) = load_bytes("test.glb", &glb.bytes(), &LoadOptions::default(), &limits) {
+            prop_assert!(validate(&loaded.scene, &limits).is_ok());
+        }
+    }
 }
