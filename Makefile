@@ -4,7 +4,7 @@
 CARGO ?= cargo
 DEMO_OUT ?= target/demo
 
-.PHONY: help demo test bench arm lint deny
+.PHONY: help demo test bench arm fuzz lint deny
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,11 @@ bench: ## Criterion benchmarks: kernel, scheduler, farm against bare kernel
 
 arm: ## Every scene on aarch64 under qemu: the same bits as here
 	@CARGO='$(CARGO)' sh scripts/arm.sh
+
+FUZZ_SECONDS ?= 60
+
+fuzz: ## Hostile scene files and blobs, FUZZ_SECONDS each (needs cargo-fuzz and a nightly compiler)
+	@CARGO='$(CARGO)' sh scripts/fuzz.sh $(FUZZ_SECONDS)
 
 lint: ## Format and clippy, warnings as errors
 	$(CARGO) fmt --all --check

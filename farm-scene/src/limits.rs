@@ -23,6 +23,9 @@ pub struct SceneLimits {
     /// Elements of an accessor without a buffer view, which cost the file
     /// nothing: 2^22 of 16 bytes are 64 MiB.
     pub unbacked_elements: u64,
+    /// All buffer views that the file holds compressed, decoded: the vertices and
+    /// the triangles that a scene may have are 5.25 GiB.
+    pub decoded_bytes: u64,
     /// More than any artist names.
     pub materials: u64,
     /// One texture for each of four uses of each material would be more; none
@@ -67,6 +70,7 @@ impl Default for SceneLimits {
             triangles: 1 << 26,
             vertices: 1 << 26,
             unbacked_elements: 1 << 22,
+            decoded_bytes: (72 << 26) + (12 << 26),
             materials: 1 << 16,
             textures: 1 << 16,
             images: 1 << 14,

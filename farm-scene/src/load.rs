@@ -146,6 +146,21 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
     load_from_bytes(&bytes, Files::new(scene, Some(base), &limits), options, &limits)
 }
 
+/// Reads a scene from the bytes of its file, which can name no other file;
+/// `scene` names it in errors.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_bytes(
+    scene: &str,
+    bytes: &[u8],
+    options: &LoadOptions,
+    limits: &SceneLimits,
+) -> Result<Loaded, LoadError> {
+    options.check()?;
+    load_from_bytes(bytes, Files::new(scene.to_owned(), None, limits), options, limits)
+}
+
 fn read_scene_file(path: &Path, scene: &str, limits: &SceneLimits) -> Result<Vec<u8>, LoadError> {
     let failed = |source: std::io::Error| {
         let scene = scene.to_owned();

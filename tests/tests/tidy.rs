@@ -107,6 +107,8 @@ fn only_one_crate_names_each_fenced_library() {
         ("rcgen", &["farm-wire"]),
         ("rmp-serde", &["farm-wire"]),
         ("gltf", &["farm-scene"]),
+        ("draco-gltf", &["farm-scene"]),
+        ("basisu", &["farm-scene"]),
         ("wgpu", &["farm-render"]),
         ("obvhs", &["farm-render"]),
         ("sqlx", &["farm-master"]),

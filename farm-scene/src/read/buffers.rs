@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use gltf::json;
 
-use super::{Files, named};
+use super::{Files, meshopt, named};
 use crate::error::{Fault, LoadError, Problem};
 
 /// The bytes of each buffer; `None` where the file says nothing of them, which
@@ -21,6 +21,10 @@ pub(super) fn load<'a>(
     for (i, buffer) in root.buffers.iter().enumerate() {
         let place = format!("buffers[{i}]");
         let bytes = match (&buffer.uri, bin) {
+            _ if meshopt::is_fallback(buffer) => {
+                buffers.push(None);
+                continue;
+            }
             (Some(uri), _) => Cow::Owned(files.fetch("buffer", &place, uri)?),
             (None, Some(bin)) if i == 0 => Cow::Borrowed(bin),
             (None, _) => {

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
-use super::{Context, Files, buffers, named};
+use super::{Context, Files, buffers, ktx2, named};
 use crate::error::{Fault, LoadError, Problem};
 use crate::limits::SceneLimits;
 use crate::scene::{Image, Texels};
@@ -114,9 +114,9 @@ fn decode_all(encoded: &[Encoded], limits: &SceneLimits) -> Vec<Result<Image, Pr
 fn open<'a>(bytes: &'a [u8], limits: &SceneLimits) -> Result<impl ImageDecoder + use<'a>, Problem> {
     let undecodable = |text: String| Problem::Undecodable(text);
     let format = image::guess_format(bytes)
-        .map_err(|_| undecodable("it is neither PNG nor JPEG nor WebP".to_owned()))?;
+        .map_err(|_| undecodable("it is none of PNG, JPEG, WebP and KTX2".to_owned()))?;
     if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) {
-        return Err(undecodable(format!("it is {format:?}, neither PNG nor JPEG nor WebP")));
+        return Err(undecodable(format!("it is {format:?}, none of PNG, JPEG, WebP and KTX2")));
     }
     if let Some((width, height)) = png_size(bytes)
         && (width == 0 || height == 0)
@@ -141,7 +141,12 @@ fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
 
 /// The number of texels, from the image's header alone.
 fn measure(bytes: &[u8], limits: &SceneLimits) -> Result<u64, Problem> {
-    let (width, height) = open(bytes, limits)?.dimensions();
+    let (width, height) = if ktx2::is_ktx2(bytes) {
+        let header = ktx2::header(bytes)?;
+        (header.width, header.height)
+    } else {
+        open(bytes, limits)?.dimensions()
+    };
     if width == 0 || height == 0 {
         return Err(Problem::EmptyImage { width, height });
     }
@@ -151,6 +156,9 @@ fn measure(bytes: &[u8], limits: &SceneLimits) -> Result<u64, Problem> {
 
 /// Decodes one image: 8-bit texels as they are, 16-bit ones linear.
 fn decode(bytes: &[u8], srgb: bool, limits: &SceneLimits) -> Result<Image, Problem> {
+    if ktx2::is_ktx2(bytes) {
+        return ktx2::decode(bytes, srgb);
+    }
     let decoder = open(bytes, limits)?;
     let image =
         DynamicImage::from_decoder(decoder).map_err(|error| Problem::Undecodable(error.to_string()))?;

@@ -248,13 +248,15 @@ impl MaterialTable {
     }
 }
 
-/// The image of a texture; `EXT_texture_webp` comes before the fallback.
+/// The image of a texture; those of extensions come before the fallback.
 fn source(texture: &json::Texture) -> Option<usize> {
-    let webp = texture.extensions.as_ref().and_then(|e| e.others.get("EXT_texture_webp"));
-    let webp = webp.and_then(|value| value.get("source")?.as_u64());
+    let others = texture.extensions.as_ref().map(|extensions| &extensions.others);
+    let extended = others.and_then(|others| {
+        ["KHR_texture_basisu", "EXT_texture_webp"].iter().find_map(|&name| others.get(name)?.get("source"))
+    });
     // An absent source is read as the largest index.
     let fallback = || Some(texture.source.value()).filter(|&source| source != u32::MAX as usize);
-    webp.and_then(|source| usize::try_from(source).ok()).or_else(fallback)
+    extended.and_then(|source| usize::try_from(source.as_u64()?).ok()).or_else(fallback)
 }
 
 fn sampling(sampler: &json::texture::Sampler, place: &str) -> Result<(Wrap, Wrap, Filter), Fault> {

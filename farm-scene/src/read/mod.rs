@@ -7,13 +7,16 @@ mod accessors;
 mod buffers;
 mod cameras;
 mod container;
+mod draco;
 mod extensions;
 mod files;
 mod images;
+mod ktx2;
 mod layers;
 mod lights;
 mod materials;
 mod meshes;
+mod meshopt;
 mod nodes;
 mod tangents;
 mod variants;
@@ -57,9 +60,12 @@ pub(crate) fn read_scene(
     warnings: &mut Warnings,
 ) -> Result<Read, LoadError> {
     let parts = container::split(&files.scene, bytes)?;
-    let root = container::parse(&files.scene, parts.json, limits)?;
+    let mut root = container::parse(&files.scene, parts.json, limits)?;
     let extensions = extensions::check(&files.scene, &root, warnings)?;
-    let buffers = buffers::load(&root, parts.bin, files)?;
+    let mut buffers = buffers::load(&root, parts.bin, files)?;
+    meshopt::decode_views(&mut root, &mut buffers, limits)
+        .and_then(|()| draco::decode_primitives(&mut root, &mut buffers, limits))
+        .map_err(|fault| invalid(&files.scene, fault))?;
     let accessors = Accessors { root: &root, buffers: &buffers, limits };
     let variants = variants::names(&root, limits).map_err(|fault| invalid(&files.scene, fault))?;
     let variant = variant.map(|wanted| variants::find(&files.scene, &variants, wanted)).transpose()?;

@@ -215,12 +215,12 @@ fn cyclic_nodes() {
 #[test]
 fn unknown_required_extension() {
     let mut glb = Glb::triangle();
-    glb.json["extensionsUsed"] = json!(["KHR_draco_mesh_compression"]);
-    glb.json["extensionsRequired"] = json!(["KHR_draco_mesh_compression"]);
+    glb.json["extensionsUsed"] = json!(["KHR_animation_pointer"]);
+    glb.json["extensionsRequired"] = json!(["KHR_animation_pointer"]);
     check(
         &glb.bytes(),
-        "scene `test.glb` requires the extension KHR_draco_mesh_compression, which is not supported",
-        Some("export the scene without KHR_draco_mesh_compression"),
+        "scene `test.glb` requires the extension KHR_animation_pointer, which is not supported",
+        Some("export the scene without KHR_animation_pointer"),
     );
 }
 
@@ -246,10 +246,10 @@ fn image_without_texels() {
 #[test]
 fn image_of_an_unknown_format() {
     let message = "scene `test.glb`: images[0]: the image cannot be decoded: \
-                   it is neither PNG nor JPEG nor WebP";
+                   it is none of PNG, JPEG, WebP and KTX2";
     check(&textured(b"nothing that anyone knows").bytes(), message, SAVE_AGAIN);
     let message = "scene `test.glb`: images[0]: the image cannot be decoded: \
-                   it is Bmp, neither PNG nor JPEG nor WebP";
+                   it is Bmp, none of PNG, JPEG, WebP and KTX2";
     check(&textured(b"BM, a format that glTF does not know").bytes(), message, SAVE_AGAIN);
 }
 

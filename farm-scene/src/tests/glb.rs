@@ -1,6 +1,6 @@
 //! Small scene files, built in memory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -123,7 +123,11 @@ impl Glb {
 
     /// The loaded scene; the file must be valid.
     pub(super) fn loaded(&self) -> Loaded {
-        self.load().unwrap_or_else(|error| panic!("the scene should load: {error}"))
+        let loaded = self.load().unwrap_or_else(|error| panic!("the scene should load: {error}"));
+        if let Some(folder) = std::env::var_os("TESSERA_FUZZ_SEEDS") {
+            super::seeds::write(Path::new(&folder), self, &loaded.scene);
+        }
+        loaded
     }
 }
 

@@ -54,7 +54,11 @@ fn rich_file_is_valid() {
 }
 
 /// Overwrites bytes, then cuts the end off.
-fn broken(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)], cut: Option<usize>) -> Vec<u8> {
+pub(super) fn broken(
+    mut bytes: Vec<u8>,
+    changes: &[(prop::sample::Index, u8)],
+    cut: Option<usize>,
+) -> Vec<u8> {
     for (at, value) in changes {
         let at = at.index(bytes.len());
         bytes[at] = *value;
@@ -65,11 +69,11 @@ fn broken(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)], cut: Option
     bytes
 }
 
-fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
+pub(super) fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
     prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)
 }
 
-fn cut() -> impl Strategy<Value = Option<usize>> {
+pub(super) fn cut() -> impl Strategy<Value = Option<usize>> {
     prop::option::weighted(0.2, 0..2000_usize)
 }
 

@@ -1,8 +1,10 @@
 //! Tests of the crate as a whole, by what they claim.
 
+mod codecs;
 mod errors;
 mod features;
 mod glb;
 mod hostile;
 mod packing;
 pub(crate) mod scenes;
+mod seeds;

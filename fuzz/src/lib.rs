@@ -1,0 +1,31 @@
+//! What the fuzz targets share.
+
+use farm_scene::SceneLimits;
+
+/// Limits that small inputs reach, so that what is beyond them is met often, and
+/// within which no scene needs more memory than a target is given.
+#[must_use]
+pub fn limits() -> SceneLimits {
+    SceneLimits {
+        file_bytes: 1 << 20,
+        json_bytes: 1 << 20,
+        source_bytes: 1 << 20,
+        nodes: 1 << 10,
+        instances: 1 << 12,
+        meshes: 1 << 8,
+        triangles: 1 << 15,
+        vertices: 1 << 15,
+        unbacked_elements: 1 << 12,
+        decoded_bytes: 1 << 22,
+        materials: 1 << 8,
+        textures: 1 << 8,
+        images: 1 << 6,
+        image_edge: 1 << 9,
+        texels: 1 << 19,
+        lights: 1 << 8,
+        cameras: 1 << 6,
+        environment_texels: 1 << 12,
+        manifest_bytes: 1 << 20,
+        ..SceneLimits::default()
+    }
+}
