@@ -5,11 +5,12 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use glam::Vec3;
+use serde::Serialize;
 
 use crate::error::LoadError;
 use crate::limits::SceneLimits;
 use crate::read::{self, Files};
-use crate::scene::{Environment, Scene};
+use crate::scene::{Camera, Environment, EnvironmentMap, Scene};
 use crate::validate::validate;
 use crate::{auto_camera, environment};
 
@@ -29,6 +30,12 @@ pub struct LoadOptions {
     /// The variant of `KHR_materials_variants` whose materials are shown, by its
     /// name; `None` for those that the file shows without the extension.
     pub variant: Option<String>,
+    /// The animation that is shown, by its name or, where none has that name,
+    /// its number; `None` for the first.
+    pub animation: Option<String>,
+    /// When in the animation, in seconds; it holds still before its first key
+    /// and after its last. `None` shows the scene at rest.
+    pub time: Option<f64>,
 }
 
 impl Default for LoadOptions {
@@ -40,6 +47,8 @@ impl Default for LoadOptions {
             sky: None,
             aspect_ratio: 1.0,
             variant: None,
+            animation: None,
+            time: None,
         }
     }
 }
@@ -82,6 +91,29 @@ pub struct Loaded {
     pub extensions: Vec<String>,
     /// The names of its variants, for [`LoadOptions::variant`], in its order.
     pub variants: Vec<String>,
+    /// Its animations, for [`LoadOptions::animation`], in its order.
+    pub animations: Vec<AnimationSummary>,
+}
+
+/// What an animation moves.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnimationSummary {
+    /// Its name, or its number where it has none.
+    pub name: String,
+    /// When its last key is.
+    pub duration_seconds: f64,
+    /// Channels: each moves one property of one node.
+    pub channels: usize,
+    /// Nodes that are moved.
+    pub nodes: usize,
+    /// Channels that move a node's place.
+    pub translations: usize,
+    /// Channels that turn a node.
+    pub rotations: usize,
+    /// Channels that scale a node.
+    pub scales: usize,
+    /// Channels that weight morph targets.
+    pub weights: usize,
 }
 
 /// Something that an artist should know; `Display` is one line.
@@ -124,11 +156,12 @@ impl Warnings {
         self.list.len()
     }
 
-    fn finish(mut self) -> Vec<Warning> {
+    fn so_far(&self) -> Vec<Warning> {
+        let mut list = self.list.clone();
         if self.left_out > 0 {
-            self.list.push(Warning(format!("and {} more warnings like these", self.left_out)));
+            list.push(Warning(format!("and {} more warnings like these", self.left_out)));
         }
-        self.list
+        list
     }
 }
 
@@ -138,12 +171,111 @@ impl Warnings {
 /// # Errors
 /// Names the file, the place in it, the value and the limit.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let limits = SceneLimits::default();
-    options.check()?;
-    let scene = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let bytes = read_scene_file(path, &scene, &limits)?;
-    let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    load_from_bytes(&bytes, Files::new(scene, Some(base), &limits), options, &limits)
+    SceneFile::read(path, options, false)?.at(options.time)
+}
+
+/// A scene file that is read once and shown at many times. What time does not
+/// change is decoded once, and is equal at all of them.
+pub struct SceneFile {
+    file: read::File,
+    options: LoadOptions,
+    /// Whether it will be shown more than once.
+    again: bool,
+    /// The environment map, once it was read.
+    environment: Option<EnvironmentMap>,
+    /// The automatic camera, once it was needed.
+    camera: Option<Camera>,
+    limits: SceneLimits,
+    warnings: Warnings,
+}
+
+impl std::fmt::Debug for SceneFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SceneFile").field("scene", &self.file.scene()).finish_non_exhaustive()
+    }
+}
+
+impl SceneFile {
+    /// Opens a file within the default [`SceneLimits`]; of the options, the time
+    /// is left to [`SceneFile::at`].
+    ///
+    /// # Errors
+    /// As those of [`load`], for all that no node uses.
+    pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        Self::read(path, options, true)
+    }
+
+    fn read(path: &Path, options: &LoadOptions, again: bool) -> Result<Self, LoadError> {
+        let limits = SceneLimits::default();
+        let scene = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        options.check()?;
+        let bytes = read_scene_file(path, &scene, &limits)?;
+        let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        let files = Files::new(scene, Some(base), &limits);
+        Self::from_bytes(bytes, files, options, again, &limits)
+    }
+
+    /// Reads a file from its bytes; `files` fetches what it names, and `again`
+    /// says whether it will be shown more than once.
+    pub(crate) fn from_bytes(
+        bytes: Vec<u8>,
+        files: Files,
+        options: &LoadOptions,
+        again: bool,
+        limits: &SceneLimits,
+    ) -> Result<Self, LoadError> {
+        let mut warnings = Warnings::new(limits.warnings);
+        let file = read::File::open(bytes, files, options, again, limits.clone(), &mut warnings)?;
+        let (options, limits) = (options.clone(), limits.clone());
+        Ok(Self { file, options, again, environment: None, camera: None, limits, warnings })
+    }
+
+    /// The file's animations, in its order.
+    #[must_use]
+    pub fn animations(&self) -> &[AnimationSummary] {
+        &self.file.animations
+    }
+
+    /// The scene at a time of the animation in seconds, or at rest. The warnings
+    /// are those of all times so far.
+    ///
+    /// # Errors
+    /// As those of [`load`].
+    pub fn at(&mut self, time: Option<f64>) -> Result<Loaded, LoadError> {
+        let Self { file, options, again, environment, camera: known_camera, limits, warnings } = self;
+        if let Some(time) = time.filter(|time| !time.is_finite()) {
+            return Err(LoadError::Options(format!("the time is {time} s; expected a finite number")));
+        }
+        let mut scene = file.at(time, warnings)?;
+        let name = file.scene().to_owned();
+        if scene.instances.is_empty() {
+            return Err(LoadError::NothingToRender { scene: name });
+        }
+        if scene.cameras.is_empty() {
+            let camera = match known_camera.take() {
+                Some(camera) => camera,
+                None => automatic_camera(file, &scene, time, options, warnings)?,
+            };
+            scene.cameras.push(known_camera.insert(camera).clone());
+            warnings.push("the scene has no camera; the whole of it is framed automatically");
+        }
+        scene.environment = surroundings(&scene, options, (environment, *again), limits, warnings)?;
+        validate(&scene, limits).map_err(|fault| LoadError::Invalid { scene: name, fault })?;
+        let (extensions, variants) = (file.extensions.clone(), file.variants.clone());
+        let animations = file.animations.clone();
+        Ok(Loaded { scene, warnings: warnings.so_far(), extensions, variants, animations })
+    }
+}
+
+/// Reads a scene from the bytes of its file; `files` fetches what it names.
+#[cfg(test)]
+pub(crate) fn load_from_bytes(
+    bytes: &[u8],
+    files: Files,
+    options: &LoadOptions,
+    limits: &SceneLimits,
+) -> Result<Loaded, LoadError> {
+    SceneFile::from_bytes(bytes.to_vec(), files, options, false, limits)?.at(options.time)
 }
 
 fn read_scene_file(path: &Path, scene: &str, limits: &SceneLimits) -> Result<Vec<u8>, LoadError> {
@@ -168,31 +300,25 @@ fn read_scene_file(path: &Path, scene: &str, limits: &SceneLimits) -> Result<Vec
     Ok(bytes)
 }
 
-/// Reads a scene from the bytes of its file; `files` fetches what it names.
-pub(crate) fn load_from_bytes(
-    bytes: &[u8],
-    mut files: Files,
+/// Frames the scene at rest, so that the camera stands still while it moves.
+fn automatic_camera(
+    file: &mut read::File,
+    scene: &Scene,
+    time: Option<f64>,
     options: &LoadOptions,
-    limits: &SceneLimits,
-) -> Result<Loaded, LoadError> {
-    let mut warnings = Warnings::new(limits.warnings);
-    let read::Read { mut scene, extensions, variants } =
-        read::read_scene(bytes, &mut files, options.variant.as_deref(), limits, &mut warnings)?;
-    if scene.instances.is_empty() {
-        return Err(LoadError::NothingToRender { scene: files.scene });
-    }
-    if scene.cameras.is_empty() {
-        scene.cameras.push(auto_camera::frame(&scene, options.aspect_ratio));
-        warnings.push("the scene has no camera; the whole of it is framed automatically");
-    }
-    scene.environment = surroundings(&scene, options, limits, &mut warnings)?;
-    validate(&scene, limits).map_err(|fault| LoadError::Invalid { scene: files.scene.clone(), fault })?;
-    Ok(Loaded { scene, warnings: warnings.finish(), extensions, variants })
+    warnings: &mut Warnings,
+) -> Result<Camera, LoadError> {
+    let at_rest = match time {
+        Some(_) => Some(file.at(None, warnings)?).filter(|scene| !scene.instances.is_empty()),
+        None => None,
+    };
+    Ok(auto_camera::frame(at_rest.as_ref().unwrap_or(scene), options.aspect_ratio))
 }
 
 fn surroundings(
     scene: &Scene,
     options: &LoadOptions,
+    (known, again): (&mut Option<EnvironmentMap>, bool),
     limits: &SceneLimits,
     warnings: &mut Warnings,
 ) -> Result<Environment, LoadError> {
@@ -200,9 +326,13 @@ fn surroundings(
         return Ok(Environment::Constant(sky));
     }
     if let Some(path) = &options.environment {
-        let mut map = environment::read(path, limits, warnings)?;
+        let mut map = match known.take() {
+            Some(map) => map,
+            None => environment::read(path, limits, warnings)?,
+        };
         map.strength = options.environment_strength;
         map.rotation = options.environment_rotation;
+        *known = again.then(|| map.clone());
         return Ok(Environment::Map(map));
     }
     if !scene.lights.is_empty() || scene.emissive_triangles() > 0 {

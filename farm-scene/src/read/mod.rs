@@ -4,29 +4,39 @@
 //! Nothing here trusts an index, a count, an offset or a number of the file.
 
 mod accessors;
+mod animations;
 mod buffers;
 mod cameras;
 mod container;
+mod curves;
 mod extensions;
 mod files;
 mod images;
 mod lights;
 mod materials;
 mod meshes;
+mod morphs;
 mod nodes;
+mod skins;
 mod tangents;
 mod variants;
 mod vertices;
+
+use std::borrow::Cow;
 
 use gltf::json;
 
 use crate::error::{Fault, LoadError, Problem};
 use crate::limits::SceneLimits;
-use crate::load::Warnings;
+use crate::load::{AnimationSummary, LoadOptions, Warnings};
 use crate::scene::Scene;
 
 use accessors::Accessors;
+use animations::{Animation, Pose};
+use buffers::Buffers;
 pub(crate) use files::Files;
+use images::KeptImages;
+use meshes::KeptMeshes;
 
 /// What every part of the reader may look at.
 struct Context<'a> {
@@ -37,36 +47,140 @@ struct Context<'a> {
     variant: Option<u32>,
 }
 
-/// What a file holds.
-pub(crate) struct Read {
-    pub(crate) scene: Scene,
+/// A file that was read once and can be shown at many times.
+pub(crate) struct File {
+    root: json::Root,
+    buffers: Buffers<'static>,
+    files: Files,
+    limits: SceneLimits,
+    variant: Option<u32>,
+    /// The number of the animation that is shown, and the animation once it was
+    /// needed.
+    animation: (usize, Option<Animation>),
+    /// What is the same at any time; only where it is wanted again.
+    kept: Option<Kept>,
     /// The extensions that it uses.
     pub(crate) extensions: Vec<String>,
     /// The names of its variants.
     pub(crate) variants: Vec<String>,
+    /// Its animations.
+    pub(crate) animations: Vec<AnimationSummary>,
 }
 
-/// Reads everything but the surroundings; `variant` is the name of the one to
-/// show.
-pub(crate) fn read_scene(
-    bytes: &[u8],
-    files: &mut Files,
-    variant: Option<&str>,
-    limits: &SceneLimits,
-    warnings: &mut Warnings,
-) -> Result<Read, LoadError> {
-    let parts = container::split(&files.scene, bytes)?;
-    let root = container::parse(&files.scene, parts.json, limits)?;
-    let extensions = extensions::check(&files.scene, &root, warnings)?;
-    let buffers = buffers::load(&root, parts.bin, files)?;
-    let accessors = Accessors { root: &root, buffers: &buffers, limits };
-    let variants = variants::names(&root, limits).map_err(|fault| invalid(&files.scene, fault))?;
-    let variant = variant.map(|wanted| variants::find(&files.scene, &variants, wanted)).transpose()?;
-    let context = Context { root: &root, accessors, limits, variant };
-    let (mut scene, images) =
-        nodes::read(&context, warnings).map_err(|fault| invalid(&files.scene, fault))?;
-    scene.images = images.decode(&context, files)?;
-    Ok(Read { scene, extensions, variants })
+/// What was read and is the same at any time.
+#[derive(Default)]
+struct Kept {
+    meshes: Option<KeptMeshes>,
+    images: KeptImages,
+}
+
+impl File {
+    /// Reads a file but for what its nodes use. `again` says whether it will be
+    /// shown more than once.
+    pub(crate) fn open(
+        mut bytes: Vec<u8>,
+        mut files: Files,
+        options: &LoadOptions,
+        again: bool,
+        limits: SceneLimits,
+        warnings: &mut Warnings,
+    ) -> Result<Self, LoadError> {
+        let parts = container::split(&files.scene, &bytes)?;
+        let root = container::parse(&files.scene, parts.json, &limits)?;
+        let extensions = extensions::check(&files.scene, &root, warnings)?;
+        // The chunk is moved to the front, which needs no second copy of it.
+        let chunk = parts.bin.map(|bin| (bin.as_ptr().addr() - bytes.as_ptr().addr(), bin.len()));
+        let bin = chunk.map(|(start, length)| {
+            bytes.truncate(start + length);
+            bytes.drain(..start);
+            bytes
+        });
+        let buffers = buffers::load(&root, bin.map(Cow::Owned), &mut files)?;
+        let variants = variants::names(&root, &limits).map_err(|fault| invalid(&files.scene, fault))?;
+        let variant = options.variant.as_deref();
+        let variant = variant.map(|wanted| variants::find(&files.scene, &variants, wanted)).transpose()?;
+        let kept = again.then(|| Kept { meshes: Some(KeptMeshes::new()), ..Kept::default() });
+        let mut file = Self {
+            root,
+            buffers,
+            files,
+            limits,
+            variant,
+            animation: (0, None),
+            kept,
+            extensions,
+            variants,
+            animations: Vec::new(),
+        };
+        let summaries = animations::summaries(&file.context(), warnings);
+        file.animations = summaries.map_err(|fault| invalid(file.scene(), fault))?;
+        if let Some(wanted) = &options.animation {
+            file.animation.0 = animations::find(file.scene(), &file.animations, wanted)?;
+        }
+        Ok(file)
+    }
+
+    /// The scene at a time in seconds, or at rest, but for its surroundings.
+    pub(crate) fn at(&mut self, time: Option<f64>, warnings: &mut Warnings) -> Result<Scene, LoadError> {
+        let mut kept = self.kept.take();
+        let scene = self.read(time, &mut kept, warnings);
+        self.kept = kept;
+        scene
+    }
+
+    fn read(
+        &mut self,
+        time: Option<f64>,
+        kept: &mut Option<Kept>,
+        warnings: &mut Warnings,
+    ) -> Result<Scene, LoadError> {
+        let pose = match time {
+            Some(time) if !self.animations.is_empty() => self.animation()?.pose(time),
+            _ => Pose::new(),
+        };
+        let mut forgotten = None;
+        let kept_meshes = kept.as_mut().map_or(&mut forgotten, |kept| &mut kept.meshes);
+        let (mut scene, images) = nodes::read(&self.context(), &pose, kept_meshes, warnings)
+            .map_err(|fault| invalid(self.scene(), fault))?;
+        let Self { root, buffers, files, limits, variant, .. } = self;
+        let context = Context::new(root, buffers, limits, *variant);
+        let kept_images = kept.as_mut().map(|kept| &mut kept.images);
+        scene.images = images.decode(&context, files, kept_images)?;
+        Ok(scene)
+    }
+
+    /// The animation that is shown; there must be one.
+    fn animation(&mut self) -> Result<&Animation, LoadError> {
+        let (index, known) = &mut self.animation;
+        let animation = match known.take() {
+            Some(animation) => animation,
+            None => {
+                let context = Context::new(&self.root, &self.buffers, &self.limits, self.variant);
+                animations::read(&context, *index).map_err(|fault| invalid(&self.files.scene, fault))?
+            }
+        };
+        Ok(known.insert(animation))
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context::new(&self.root, &self.buffers, &self.limits, self.variant)
+    }
+
+    /// The file's name, for messages.
+    pub(crate) fn scene(&self) -> &str {
+        &self.files.scene
+    }
+}
+
+impl<'a> Context<'a> {
+    fn new(
+        root: &'a json::Root,
+        buffers: &'a Buffers<'a>,
+        limits: &'a SceneLimits,
+        variant: Option<u32>,
+    ) -> Self {
+        Self { root, accessors: Accessors { root, buffers, limits }, limits, variant }
+    }
 }
 
 fn invalid(scene: &str, fault: Fault) -> LoadError {

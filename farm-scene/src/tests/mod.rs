@@ -1,5 +1,7 @@
 //! Tests of the crate as a whole, by what they claim.
 
+mod animations;
+mod deformations;
 mod errors;
 mod features;
 mod glb;
