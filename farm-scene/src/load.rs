@@ -171,7 +171,7 @@ impl Warnings {
 /// # Errors
 /// Names the file, the place in it, the value and the limit.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    SceneFile::read(path, options, false)?.at(options.time)
+    SceneFile::open(path, options)?.once(options.time)
 }
 
 /// A scene file that is read once and shown at many times. What time does not
@@ -183,10 +183,26 @@ pub struct SceneFile {
     again: bool,
     /// The environment map, once it was read.
     environment: Option<EnvironmentMap>,
-    /// The automatic camera, once it was needed.
-    camera: Option<Camera>,
+    /// What it is like at rest, once that was needed.
+    rest: Option<Rest>,
     limits: SceneLimits,
     warnings: Warnings,
+}
+
+/// What is decided by the scene at rest, so that it stays while things move.
+#[derive(Clone)]
+struct Rest {
+    /// The camera of a scene that brings none.
+    camera: Camera,
+    /// Whether anything in it shines.
+    is_lit: bool,
+}
+
+impl Rest {
+    fn of(scene: &Scene, options: &LoadOptions) -> Self {
+        let camera = auto_camera::frame(scene, options.aspect_ratio);
+        Self { camera, is_lit: !scene.lights.is_empty() || scene.emissive_triangles() > 0 }
+    }
 }
 
 impl std::fmt::Debug for SceneFile {
@@ -202,32 +218,26 @@ impl SceneFile {
     /// # Errors
     /// As those of [`load`], for all that no node uses.
     pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
-        Self::read(path, options, true)
-    }
-
-    fn read(path: &Path, options: &LoadOptions, again: bool) -> Result<Self, LoadError> {
         let limits = SceneLimits::default();
         let scene = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         options.check()?;
         let bytes = read_scene_file(path, &scene, &limits)?;
         let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
         let files = Files::new(scene, Some(base), &limits);
-        Self::from_bytes(bytes, files, options, again, &limits)
+        Self::from_bytes(bytes, files, options, &limits)
     }
 
-    /// Reads a file from its bytes; `files` fetches what it names, and `again`
-    /// says whether it will be shown more than once.
+    /// Reads a file from its bytes; `files` fetches what it names.
     pub(crate) fn from_bytes(
         bytes: Vec<u8>,
         files: Files,
         options: &LoadOptions,
-        again: bool,
         limits: &SceneLimits,
     ) -> Result<Self, LoadError> {
         let mut warnings = Warnings::new(limits.warnings);
-        let file = read::File::open(bytes, files, options, again, limits.clone(), &mut warnings)?;
+        let file = read::File::open(bytes, files, options, limits.clone(), &mut warnings)?;
         let (options, limits) = (options.clone(), limits.clone());
-        Ok(Self { file, options, again, environment: None, camera: None, limits, warnings })
+        Ok(Self { file, options, again: true, environment: None, rest: None, limits, warnings })
     }
 
     /// The file's animations, in its order.
@@ -236,30 +246,40 @@ impl SceneFile {
         &self.file.animations
     }
 
+    /// [`SceneFile::at`] for the last time, which needs less memory.
+    ///
+    /// # Errors
+    /// As those of [`load`].
+    pub fn once(mut self, time: Option<f64>) -> Result<Loaded, LoadError> {
+        self.file.keep_less(time.is_none());
+        self.again = false;
+        self.at(time)
+    }
+
     /// The scene at a time of the animation in seconds, or at rest. The warnings
     /// are those of all times so far.
     ///
     /// # Errors
     /// As those of [`load`].
     pub fn at(&mut self, time: Option<f64>) -> Result<Loaded, LoadError> {
-        let Self { file, options, again, environment, camera: known_camera, limits, warnings } = self;
+        let Self { file, options, again, environment, rest, limits, warnings } = self;
         if let Some(time) = time.filter(|time| !time.is_finite()) {
             return Err(LoadError::Options(format!("the time is {time} s; expected a finite number")));
+        }
+        if rest.is_none() && time.is_some() {
+            *rest = Some(Rest::of(&file.without_images(None, warnings)?, options));
         }
         let mut scene = file.at(time, warnings)?;
         let name = file.scene().to_owned();
         if scene.instances.is_empty() {
             return Err(LoadError::NothingToRender { scene: name });
         }
+        let rest = rest.get_or_insert_with(|| Rest::of(&scene, options));
         if scene.cameras.is_empty() {
-            let camera = match known_camera.take() {
-                Some(camera) => camera,
-                None => automatic_camera(file, &scene, time, options, warnings)?,
-            };
-            scene.cameras.push(known_camera.insert(camera).clone());
+            scene.cameras.push(rest.camera.clone());
             warnings.push("the scene has no camera; the whole of it is framed automatically");
         }
-        scene.environment = surroundings(&scene, options, (environment, *again), limits, warnings)?;
+        scene.environment = surroundings(rest.is_lit, options, (environment, *again), limits, warnings)?;
         validate(&scene, limits).map_err(|fault| LoadError::Invalid { scene: name, fault })?;
         let (extensions, variants) = (file.extensions.clone(), file.variants.clone());
         let animations = file.animations.clone();
@@ -275,7 +295,7 @@ pub(crate) fn load_from_bytes(
     options: &LoadOptions,
     limits: &SceneLimits,
 ) -> Result<Loaded, LoadError> {
-    SceneFile::from_bytes(bytes.to_vec(), files, options, false, limits)?.at(options.time)
+    SceneFile::from_bytes(bytes.to_vec(), files, options, limits)?.once(options.time)
 }
 
 fn read_scene_file(path: &Path, scene: &str, limits: &SceneLimits) -> Result<Vec<u8>, LoadError> {
@@ -300,23 +320,8 @@ fn read_scene_file(path: &Path, scene: &str, limits: &SceneLimits) -> Result<Vec
     Ok(bytes)
 }
 
-/// Frames the scene at rest, so that the camera stands still while it moves.
-fn automatic_camera(
-    file: &mut read::File,
-    scene: &Scene,
-    time: Option<f64>,
-    options: &LoadOptions,
-    warnings: &mut Warnings,
-) -> Result<Camera, LoadError> {
-    let at_rest = match time {
-        Some(_) => Some(file.at(None, warnings)?).filter(|scene| !scene.instances.is_empty()),
-        None => None,
-    };
-    Ok(auto_camera::frame(at_rest.as_ref().unwrap_or(scene), options.aspect_ratio))
-}
-
 fn surroundings(
-    scene: &Scene,
+    is_lit: bool,
     options: &LoadOptions,
     (known, again): (&mut Option<EnvironmentMap>, bool),
     limits: &SceneLimits,
@@ -326,16 +331,18 @@ fn surroundings(
         return Ok(Environment::Constant(sky));
     }
     if let Some(path) = &options.environment {
-        let mut map = match known.take() {
+        let map = match known.take() {
             Some(map) => map,
-            None => environment::read(path, limits, warnings)?,
+            None => {
+                let map = environment::read(path, limits, warnings)?;
+                let (strength, rotation) = (options.environment_strength, options.environment_rotation);
+                EnvironmentMap { strength, rotation, ..map }
+            }
         };
-        map.strength = options.environment_strength;
-        map.rotation = options.environment_rotation;
         *known = again.then(|| map.clone());
         return Ok(Environment::Map(map));
     }
-    if !scene.lights.is_empty() || scene.emissive_triangles() > 0 {
+    if is_lit {
         return Ok(Environment::Constant(Vec3::ZERO));
     }
     warnings.push("the scene has no light and no environment; a white sky of radiance 1 lights it");

@@ -101,7 +101,7 @@ pub(super) fn summaries(
     let mut summary = |(index, animation): (usize, &json::Animation)| {
         let duration = reader.duration(index, animation);
         if let Err(fault) = &duration {
-            warnings.push(format!("{fault}; the animation cannot be shown"));
+            warnings.push(format!("{fault}; the length of the animation is not known"));
         }
         summary(index, animation, duration.unwrap_or(0.0), context.limits)
     };

@@ -35,7 +35,7 @@ use accessors::Accessors;
 use animations::{Animation, Pose};
 use buffers::Buffers;
 pub(crate) use files::Files;
-use images::KeptImages;
+use images::{ImageTable, KeptImages};
 use meshes::KeptMeshes;
 
 /// What every part of the reader may look at.
@@ -57,8 +57,9 @@ pub(crate) struct File {
     /// The number of the animation that is shown, and the animation once it was
     /// needed.
     animation: (usize, Option<Animation>),
-    /// What is the same at any time; only where it is wanted again.
-    kept: Option<Kept>,
+    /// Meshes and images that are the same at any time; `None` keeps none.
+    meshes: Option<KeptMeshes>,
+    images: Option<KeptImages>,
     /// The extensions that it uses.
     pub(crate) extensions: Vec<String>,
     /// The names of its variants.
@@ -67,21 +68,12 @@ pub(crate) struct File {
     pub(crate) animations: Vec<AnimationSummary>,
 }
 
-/// What was read and is the same at any time.
-#[derive(Default)]
-struct Kept {
-    meshes: Option<KeptMeshes>,
-    images: KeptImages,
-}
-
 impl File {
-    /// Reads a file but for what its nodes use. `again` says whether it will be
-    /// shown more than once.
+    /// Reads a file but for what its nodes use.
     pub(crate) fn open(
         mut bytes: Vec<u8>,
         mut files: Files,
         options: &LoadOptions,
-        again: bool,
         limits: SceneLimits,
         warnings: &mut Warnings,
     ) -> Result<Self, LoadError> {
@@ -99,7 +91,6 @@ impl File {
         let variants = variants::names(&root, &limits).map_err(|fault| invalid(&files.scene, fault))?;
         let variant = options.variant.as_deref();
         let variant = variant.map(|wanted| variants::find(&files.scene, &variants, wanted)).transpose()?;
-        let kept = again.then(|| Kept { meshes: Some(KeptMeshes::new()), ..Kept::default() });
         let mut file = Self {
             root,
             buffers,
@@ -107,7 +98,8 @@ impl File {
             limits,
             variant,
             animation: (0, None),
-            kept,
+            meshes: Some(KeptMeshes::new()),
+            images: Some(KeptImages::new()),
             extensions,
             variants,
             animations: Vec::new(),
@@ -120,33 +112,38 @@ impl File {
         Ok(file)
     }
 
-    /// The scene at a time in seconds, or at rest, but for its surroundings.
-    pub(crate) fn at(&mut self, time: Option<f64>, warnings: &mut Warnings) -> Result<Scene, LoadError> {
-        let mut kept = self.kept.take();
-        let scene = self.read(time, &mut kept, warnings);
-        self.kept = kept;
-        scene
+    /// Keeps no images for another time, and no meshes either if it `is_last`.
+    pub(crate) fn keep_less(&mut self, is_last: bool) {
+        self.images = None;
+        self.meshes = self.meshes.take().filter(|_| !is_last);
     }
 
-    fn read(
+    /// The scene at a time in seconds, or at rest, but for its surroundings.
+    pub(crate) fn at(&mut self, time: Option<f64>, warnings: &mut Warnings) -> Result<Scene, LoadError> {
+        let (mut scene, images) = self.read(time, warnings)?;
+        let context = Context::new(&self.root, &self.buffers, &self.limits, self.variant);
+        scene.images = images.decode(&context, &mut self.files, self.images.as_mut())?;
+        Ok(scene)
+    }
+
+    /// [`File::at`] without the images, of which no shape or light depends.
+    pub(crate) fn without_images(
         &mut self,
         time: Option<f64>,
-        kept: &mut Option<Kept>,
         warnings: &mut Warnings,
     ) -> Result<Scene, LoadError> {
+        self.read(time, warnings).map(|(scene, _)| scene)
+    }
+
+    fn read(&mut self, time: Option<f64>, warnings: &mut Warnings) -> Result<(Scene, ImageTable), LoadError> {
         let pose = match time {
             Some(time) if !self.animations.is_empty() => self.animation()?.pose(time),
             _ => Pose::new(),
         };
-        let mut forgotten = None;
-        let kept_meshes = kept.as_mut().map_or(&mut forgotten, |kept| &mut kept.meshes);
-        let (mut scene, images) = nodes::read(&self.context(), &pose, kept_meshes, warnings)
-            .map_err(|fault| invalid(self.scene(), fault))?;
-        let Self { root, buffers, files, limits, variant, .. } = self;
-        let context = Context::new(root, buffers, limits, *variant);
-        let kept_images = kept.as_mut().map(|kept| &mut kept.images);
-        scene.images = images.decode(&context, files, kept_images)?;
-        Ok(scene)
+        let mut meshes = self.meshes.take();
+        let read = nodes::read(&self.context(), &pose, &mut meshes, warnings);
+        self.meshes = meshes;
+        read.map_err(|fault| invalid(self.scene(), fault))
     }
 
     /// The animation that is shown; there must be one.

@@ -10,6 +10,7 @@ use crate::limits::SceneLimits;
 use crate::load::{AnimationSummary, LoadOptions, Loaded, SceneFile};
 use crate::pack::pack;
 use crate::read::Files;
+use crate::scene::Environment;
 
 /// Moves one property of node 0; returns the file with its animation, called
 /// `move`.
@@ -138,6 +139,37 @@ fn automatic_camera_stands_still() {
     }
 }
 
+/// A lamp that an animation shrinks to nothing leaves the dark, not a white sky.
+#[test]
+fn surroundings_stay_while_lights_come_and_go() {
+    let keys = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+    let mut glb = animated(Glb::triangle(), "scale", "STEP", &[0.0, 1.0], "VEC3", &keys);
+    glb.json["materials"] = json!([{"emissiveFactor": [1, 1, 1]}]);
+    glb.push("meshes", glb.json["meshes"][0].clone());
+    glb.json["meshes"][0]["primitives"][0]["material"] = json!(0);
+    glb.push("nodes", json!({"mesh": 1}));
+    glb.json["scenes"][0]["nodes"] = json!([0, 1]);
+    for (time, instances) in [(0.0, 2), (1.0, 1)] {
+        let scene = load_at(&glb, time).scene;
+        assert_eq!(scene.instances.len(), instances);
+        assert_eq!(scene.environment, Environment::Constant(Vec3::ZERO));
+    }
+}
+
+/// A channel without a node is an extension's.
+#[test]
+fn channels_without_a_node_are_left_out() {
+    let mut glb = two_animations();
+    glb.json["animations"][0]["channels"].as_array_mut().expect("a list").insert(0, json!({
+        "sampler": 0,
+        "target": {"path": "pointer", "extensions": {"KHR_animation_pointer": {"pointer": "/materials/0"}}},
+    }));
+    glb.json["extensionsUsed"] = json!(["KHR_animation_pointer"]);
+    let loaded = load_at(&glb, 0.0);
+    assert_eq!(loaded.scene.instances[0].transform.translation.x.to_bits(), 1.0_f32.to_bits());
+    assert!(loaded.warnings.iter().any(|warning| warning.0.contains("KHR_animation_pointer")));
+}
+
 /// Two animations, of which one has no name.
 fn two_animations() -> Glb {
     let mut glb = animated(
@@ -240,14 +272,14 @@ fn what_does_not_move_has_the_same_blobs_at_all_times() {
     let bytes = half_animated().bytes();
     let limits = SceneLimits::default();
     let files = || Files::new("test.glb".to_owned(), None, &limits);
-    let mut file = SceneFile::from_bytes(bytes.clone(), files(), &LoadOptions::default(), true, &limits)
+    let mut file = SceneFile::from_bytes(bytes.clone(), files(), &LoadOptions::default(), &limits)
         .expect("the file is valid");
     let mut manifests = Vec::new();
     for time in [Some(0.0), Some(0.5), Some(1.0), Some(0.5), None] {
         let loaded = file.at(time).expect("any time is good");
         let options = LoadOptions { time, ..LoadOptions::default() };
-        let alone = SceneFile::from_bytes(bytes.clone(), files(), &options, false, &limits)
-            .and_then(|mut file| file.at(time))
+        let alone = SceneFile::from_bytes(bytes.clone(), files(), &options, &limits)
+            .and_then(|file| file.once(time))
             .expect("any time is good");
         assert_eq!(loaded.scene, alone.scene, "what is kept changes nothing");
         let packed = pack(&loaded.scene);
@@ -280,8 +312,7 @@ fn times_that_fall() {
     let glb = animated(Glb::triangle(), "translation", "STEP", &[0.0, 2.0, 1.0], "VEC3", &[0.0; 9]);
     check_fault(&glb, "animations[0].samplers[0].input: key 2 is at 1 s, after one at 2 s");
     let rest = glb.loaded();
-    let text =
-        "animations[0].samplers[0].input: key 2 is at 1 s, after one at 2 s; the animation cannot be shown";
+    let text = "animations[0].samplers[0].input: key 2 is at 1 s, after one at 2 s; the length of the animation is not known";
     assert!(rest.warnings.iter().any(|warning| warning.0 == text), "{:?}", rest.warnings);
 }
 
