@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use farm_core::{FrameRange, JobId, PixelFilter, Resolution};
+use farm_core::{FrameNumber, FrameRange, JobId, PixelFilter, Resolution};
 
 use crate::values;
 
@@ -174,9 +174,19 @@ pub(crate) struct SettingsArgs {
     /// Longest path in segments; 1 sees emitters and the sky only.
     #[arg(long, value_name = "N", default_value = "8", value_parser = values::parse_depth)]
     pub(crate) max_depth: u32,
-    /// Frames to render, both ends included; a single number for one frame.
-    #[arg(long, value_name = "A-B", default_value = "1", value_parser = values::parse_frames)]
-    pub(crate) frames: FrameRange,
+    /// Frames to render, both ends included; a single number for one frame. Where
+    /// the scene has animations, frame N shows it N frames after their start
+    /// [default: one frame, with the scene at rest].
+    #[arg(long, value_name = "A-B", value_parser = values::parse_frames)]
+    pub(crate) frames: Option<FrameRange>,
+    /// The animation that the frames show, by its name or its number; `farm
+    /// inspect` lists them [default: the first].
+    #[arg(long, value_name = "NAME", requires = "frames")]
+    pub(crate) animation: Option<String>,
+    /// Frames in a second of the animation; may be a fraction, as 24000/1001.
+    #[arg(long, value_name = "N", default_value = "24", requires = "frames",
+          value_parser = values::parse_fps, allow_negative_numbers = true)]
+    pub(crate) fps: f64,
     /// Edge of the tiles in pixels; changes no pixel [default: by the picture's size].
     #[arg(long, value_name = "N", value_parser = values::parse_tile)]
     pub(crate) tile: Option<u32>,
@@ -186,6 +196,13 @@ pub(crate) struct SettingsArgs {
     /// Leave the background out of the picture, with alpha 0 there.
     #[arg(long)]
     pub(crate) transparent: bool,
+}
+
+impl SettingsArgs {
+    /// The frames to render; the number 1 for a scene at rest.
+    pub(crate) fn frames(&self) -> FrameRange {
+        self.frames.unwrap_or(FrameRange { first: FrameNumber(1), last: FrameNumber(1) })
+    }
 }
 
 /// A reconstruction filter by its name.
@@ -467,12 +484,16 @@ mod tests {
     fn render_takes_every_documented_option() {
         let line = "farm render a.glb -o o.exr --png o.png --size 64x32 --spp 16 --seed 7 \
                     --camera main --env e.hdr --env-strength 2 --env-rotation -90 --max-depth 3 \
-                    --frames 2-4 --tile 32 --filter gaussian --nodes 2 --json --half \
+                    --frames 2-4 --animation Run --fps 25 --tile 32 --filter gaussian --nodes 2 --json --half \
                     --transparent --adapter 1 --cpu 3 --quiet";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("all options are known");
         let Command::Render(render) = cli.command else { panic!("not render") };
         assert_eq!(render.settings.size, Resolution { width: 64, height: 32 });
-        assert_eq!(render.settings.frames.count(), 3);
+        assert_eq!(render.settings.frames().count(), 3);
+        assert_eq!(
+            (render.settings.animation.as_deref(), render.settings.fps.to_bits()),
+            (Some("Run"), 25_f64.to_bits())
+        );
         assert_eq!(PixelFilter::from(render.settings.filter), PixelFilter::Gaussian);
         assert_eq!(render.scene.env_rotation.to_bits(), (-90.0_f32).to_bits());
         assert_eq!(render.nodes, 2);
@@ -485,6 +506,8 @@ mod tests {
             "farm render a.glb -o o.exr --sky 1,1,1 --env e.hdr",
             "farm render a.glb -o o.exr --cpu 0",
             "farm render a.glb -o o.exr --env-strength 2",
+            "farm render a.glb -o o.exr --animation Run",
+            "farm render a.glb -o o.exr --fps 25",
             "farm render a.glb",
             "farm render a.glb -o o.exr --nodes 0",
             "farm render a.glb -o o.exr --nodes 65",

@@ -201,6 +201,7 @@ fn measure(
         name: "bench".into(),
         scene: digest_of(&packed.manifest),
         blobs: packed.blobs.iter().map(digest_of).collect(),
+        frame_scenes: Vec::new(),
         shader_digest: farm_node::shader_digest(),
         resolution: command.size,
         frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1) },

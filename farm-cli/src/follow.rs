@@ -135,6 +135,7 @@ mod tests {
             name: "test".into(),
             scene: BlobDigest([1; 32]),
             blobs: Vec::new(),
+            frame_scenes: Vec::new(),
             shader_digest: BlobDigest([2; 32]),
             resolution: Resolution { width: 8, height: 8 },
             frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1) },

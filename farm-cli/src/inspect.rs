@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use farm_core::{BlobDigest, Resolution};
-use farm_scene::{Environment, PackedScene, Projection, Scene, Texels};
+use farm_scene::{AnimationSummary, Environment, Loaded, PackedScene, Projection, Scene, Texels};
 use serde::Serialize;
 
 use crate::args::InspectCommand;
@@ -24,6 +24,8 @@ struct Report {
     materials: usize,
     /// Names for `--variant`.
     variants: Vec<String>,
+    /// Names for `--animation`, and what they move.
+    animations: Vec<AnimationSummary>,
     textures: usize,
     images: Vec<ImageReport>,
     lights: usize,
@@ -83,7 +85,8 @@ pub(crate) fn run(command: &InspectCommand) -> Result<(), Failure> {
     let loaded = load_scene(&command.scene, size)?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let packed = farm_scene::pack(&loaded.scene);
-    let report = Report { variants: loaded.variants, ..report(&loaded.scene, &packed, warnings) };
+    let Loaded { scene, variants, animations, .. } = loaded;
+    let report = Report { variants, animations, ..report(&scene, &packed, warnings) };
     if command.json {
         return print_json(&report);
     }
@@ -108,6 +111,7 @@ fn report(scene: &Scene, packed: &PackedScene, warnings: Vec<String>) -> Report 
         instanced_triangles: scene.instances.iter().map(|instance| triangles_of(instance.mesh)).sum(),
         materials: scene.materials.len(),
         variants: Vec::new(),
+        animations: Vec::new(),
         textures: scene.textures.len(),
         images: scene.images.iter().map(image_report).collect(),
         lights: scene.lights.len(),
@@ -190,12 +194,27 @@ fn enclose(points: impl Iterator<Item = [f32; 3]>) -> Option<Bounds> {
     })
 }
 
+/// What an animation does, in words.
+fn describe_animation(animation: &AnimationSummary) -> String {
+    let AnimationSummary { name, duration_seconds, channels, nodes, .. } = animation;
+    let kinds = [
+        (animation.translations, "translations"),
+        (animation.rotations, "rotations"),
+        (animation.scales, "scales"),
+        (animation.weights, "morph weights"),
+    ];
+    let moved: Vec<_> =
+        kinds.iter().filter(|(count, _)| *count > 0).map(|(count, kind)| format!("{count} {kind}")).collect();
+    let moved = if moved.is_empty() { "nothing".to_owned() } else { moved.join(", ") };
+    format!("`{name}`, {duration_seconds:.3} s, {channels} channels on {nodes} nodes: {moved}")
+}
+
 /// The report in words.
 fn describe(report: &Report) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a string gives no error.
-        let _ = writeln!(text, "{name:<12}{}", printable(&value));
+        let _ = writeln!(text, "{name:<14}{}", printable(&value));
     };
     line("meshes", format!("{} in {} instances", report.meshes, report.instances));
     line("triangles", format!("{} stored, {} seen", report.triangles, report.instanced_triangles));
@@ -204,6 +223,9 @@ fn describe(report: &Report) -> String {
     if !report.variants.is_empty() {
         let names: Vec<_> = report.variants.iter().map(|name| format!("`{name}`")).collect();
         line("variants", names.join(", "));
+    }
+    for (index, animation) in report.animations.iter().enumerate() {
+        line(&format!("animation {index}"), describe_animation(animation));
     }
     line("textures", format!("{} of {} images", report.textures, report.images.len()));
     for (index, image) in report.images.iter().enumerate() {

@@ -17,6 +17,7 @@ mod jobs;
 mod login;
 mod manual;
 mod output;
+mod prepare;
 mod progress;
 mod render;
 mod requests;

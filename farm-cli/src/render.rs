@@ -17,10 +17,10 @@ use crate::follow::{Followed, Patience, follow};
 use crate::frames::FramePattern;
 use crate::interrupt::interrupted;
 use crate::output::{Failure, float, human_count, print_json, print_text};
+use crate::prepare::{JobOptions, Prepared, next_aside, open_aside};
 use crate::progress::Progress;
 use crate::requests::Link;
-use crate::spec::{JobOptions, Prepared, prepare};
-use crate::submit::{all_blobs, byte_count, send_job};
+use crate::submit::send_job;
 
 /// An adapter that worked on the job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -135,7 +135,7 @@ pub(crate) async fn run(command: RenderCommand, started: Instant) -> Result<(), 
 
 /// Makes sure that the pictures can be written before anything is rendered.
 fn check_outputs(command: &RenderCommand) -> Result<Outputs, Failure> {
-    let frames = command.settings.frames;
+    let frames = command.settings.frames();
     let numbered = frames.count() > 1;
     let exr = FramePattern::parse(&command.output, "-o", "exr", numbered)?;
     let png = command.png.as_ref().map(|path| FramePattern::parse(path, "--png", "png", numbered));
@@ -161,14 +161,23 @@ async fn render(
         disk_cache: open_cache(command, progress),
     };
     let starting = EmbeddedFarm::start(folder, command.nodes, lanes);
-    let (prepared, started) = tokio::try_join!(prepare_aside(command), starting)?;
+    let job_options = JobOptions { name: None, priority: 0, shader_digest: farm_node::shader_digest() };
+    let reading = open_aside(command.scene.clone(), command.settings.clone(), job_options);
+    let ((mut preparation, mut next), started) = tokio::try_join!(reading, starting)?;
     let farm = farm.insert(started);
+    let storing = async {
+        while let Some(packed) = next {
+            // While a scene is stored, the next one is read.
+            let store = farm.store(Arc::new(packed));
+            ((preparation, next), ()) = tokio::try_join!(next_aside(preparation), store)?;
+        }
+        Ok(preparation)
+    };
+    let (mut link, preparation) = tokio::try_join!(farm.connect(), storing)?;
+    let Prepared { spec, warnings, load_time, scene_bytes, .. } = preparation.finish()?;
     step.finish();
-    prepared.warnings.iter().for_each(|warning| progress.warn(warning));
+    warnings.iter().for_each(|warning| progress.warn(warning));
 
-    let Prepared { packed, spec, warnings, load_time } = prepared;
-    let scene_bytes = all_blobs(&packed).map(byte_count).sum();
-    let (mut link, ()) = tokio::try_join!(farm.connect(), farm.store(Arc::new(packed)))?;
     let job = send_job(&link, spec.clone()).await?;
     let submitted = Instant::now();
     let mut collector = Collector::new(job, outputs.exr, outputs.png, command.half);
@@ -206,14 +215,6 @@ fn open_cache(command: &RenderCommand, progress: &Progress) -> Option<Arc<DiskCa
             None
         }
     }
-}
-
-/// Loads and packs the scene on a thread that may block.
-async fn prepare_aside(command: &RenderCommand) -> Result<Prepared, Failure> {
-    let (scene, settings) = (command.scene.clone(), command.settings.clone());
-    let options = JobOptions { name: None, priority: 0, shader_digest: farm_node::shader_digest() };
-    let preparing = tokio::task::spawn_blocking(move || prepare(&scene, &settings, options));
-    preparing.await.map_err(|error| Failure::job_failed(format!("reading the scene failed: {error}")))?
 }
 
 /// Says goodbye to the embedded master.

@@ -1,94 +1,36 @@
-//! A scene file and options to blobs and a [`JobSpec`].
+//! What the artist says of a scene and its job, made sense of.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use farm_core::{BlobDigest, JobSpec, Limits, RenderSettings, Resolution};
-use farm_scene::{Lens, LoadOptions, Loaded, PackedScene, Projection, Scene, SceneLimits};
+use farm_core::{BlobDigest, Limits, Resolution};
+use farm_scene::{Lens, LoadError, LoadOptions, Loaded, Projection, Scene, SceneLimits};
 
-use crate::args::{SceneArgs, SettingsArgs};
+use crate::args::SceneArgs;
 use crate::output::{Failure, describe};
 
-/// A scene that is ready to travel and the job that renders it.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    /// The scene as blobs.
-    pub(crate) packed: PackedScene,
-    /// The job.
-    pub(crate) spec: JobSpec,
-    /// What the artist should know about the scene, one line each.
-    pub(crate) warnings: Vec<String>,
-    /// Time spent on reading, checking and packing the scene.
-    pub(crate) load_time: Duration,
-}
-
-/// What a job has beside its scene and settings.
-#[derive(Debug)]
-pub(crate) struct JobOptions {
-    /// A name for people; the scene file's where there is none.
-    pub(crate) name: Option<String>,
-    /// Higher goes first.
-    pub(crate) priority: i32,
-    /// The shaders that the job is pinned to.
-    pub(crate) shader_digest: BlobDigest,
-}
-
-/// Loads a scene for a frame of this shape.
+/// Loads a scene at rest for a frame of this shape.
 pub(crate) fn load_scene(scene: &SceneArgs, size: Resolution) -> Result<Loaded, Failure> {
+    farm_scene::load(&scene.scene, &load_options(scene, size)).map_err(|error| bad_scene(&error))
+}
+
+/// The options of a scene for a frame of this shape.
+pub(crate) fn load_options(scene: &SceneArgs, size: Resolution) -> LoadOptions {
     #[expect(clippy::cast_precision_loss, reason = "frame edges stay below 2^24")]
     let aspect_ratio = size.width as f32 / size.height as f32;
-    let options = LoadOptions {
+    LoadOptions {
         environment: scene.env.clone(),
         environment_strength: scene.env_strength,
         environment_rotation: scene.env_rotation.to_radians(),
         sky: scene.sky.map(|sky| sky.0.into()),
         aspect_ratio,
         variant: scene.variant.clone(),
-    };
-    farm_scene::load(&scene.scene, &options).map_err(|error| Failure::wrong_use(describe(&error)))
+        ..LoadOptions::default()
+    }
 }
 
-/// Loads and packs a scene and makes the job of it. Blocks: it reads files,
-/// decodes images and hashes all of it.
-pub(crate) fn prepare(
-    scene_args: &SceneArgs,
-    settings: &SettingsArgs,
-    options: JobOptions,
-) -> Result<Prepared, Failure> {
-    let started = Instant::now();
-    let name = match options.name {
-        Some(name) => checked_name(name)?,
-        None => name_of(&scene_args.scene),
-    };
-    let Loaded { mut scene, warnings, .. } = load_scene(scene_args, settings.size)?;
-    let camera = match &settings.camera {
-        Some(wanted) => find_camera(&scene, wanted)?,
-        None => 0,
-    };
-    set_lens(&mut scene, camera, settings.fstop, settings.focus_distance)?;
-    let packed = farm_scene::pack(&scene);
-    drop(scene);
-    let spec = JobSpec {
-        name,
-        scene: digest_of(&packed.manifest),
-        blobs: packed.blobs.iter().map(digest_of).collect(),
-        shader_digest: options.shader_digest,
-        resolution: settings.size,
-        frames: settings.frames,
-        tile_size: settings.tile.unwrap_or_else(|| tile_size_for(settings.size)),
-        settings: RenderSettings {
-            samples_per_pixel: settings.spp,
-            seed: settings.seed,
-            max_depth: settings.max_depth,
-            filter: settings.filter.into(),
-            camera,
-            transparent: settings.transparent,
-        },
-        priority: options.priority,
-    };
-    spec.validate(&Limits::default()).map_err(|error| Failure::wrong_use(error.to_string()))?;
-    let warnings = warnings.iter().map(ToString::to_string).collect();
-    Ok(Prepared { packed, spec, warnings, load_time: started.elapsed() })
+/// Why a scene cannot be loaded, for the artist.
+pub(crate) fn bad_scene(error: &LoadError) -> Failure {
+    Failure::wrong_use(describe(error))
 }
 
 /// A blob's digest as the farm writes it.
@@ -98,7 +40,7 @@ pub(crate) fn digest_of(blob: &farm_scene::Blob) -> BlobDigest {
 
 /// The edge of the tiles where the artist names none: large enough that a tile
 /// fills an adapter, small enough that there are some tiles for every node.
-fn tile_size_for(size: Resolution) -> u32 {
+pub(crate) fn tile_size_for(size: Resolution) -> u32 {
     /// So many rectangles keep a dozen lanes busy at two leases each.
     const ENOUGH: u32 = 24;
     let enough = |&tile: &u32| farm_core::plan::rect_count(size, tile) >= ENOUGH;
@@ -106,7 +48,7 @@ fn tile_size_for(size: Resolution) -> u32 {
 }
 
 /// A job's name as the artist gives it.
-fn checked_name(name: String) -> Result<String, Failure> {
+pub(crate) fn checked_name(name: String) -> Result<String, Failure> {
     if name.trim().is_empty() || name.chars().any(char::is_control) {
         return Err(Failure::wrong_use("the job's name is empty or holds control characters"));
     }
@@ -114,7 +56,7 @@ fn checked_name(name: String) -> Result<String, Failure> {
 }
 
 /// A job's name from its scene file, cut to what the farm allows.
-fn name_of(scene: &Path) -> String {
+pub(crate) fn name_of(scene: &Path) -> String {
     let stem = scene.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
     let most = usize::try_from(Limits::default().job_name_bytes).unwrap_or(usize::MAX);
     let mut name = String::new();
@@ -128,7 +70,7 @@ fn name_of(scene: &Path) -> String {
 }
 
 /// The index of a camera by its name or, where none has that name, its number.
-fn find_camera(scene: &Scene, wanted: &str) -> Result<u32, Failure> {
+pub(crate) fn find_camera(scene: &Scene, wanted: &str) -> Result<u32, Failure> {
     let named: Vec<usize> =
         (0..scene.cameras.len()).filter(|&index| scene.cameras[index].name == wanted).collect();
     let number = wanted.parse().ok().filter(|&index: &usize| index < scene.cameras.len());
@@ -149,7 +91,7 @@ fn find_camera(scene: &Scene, wanted: &str) -> Result<u32, Failure> {
 
 /// Gives a camera the lens that was asked for, or changes what is asked for of the
 /// one that it has.
-fn set_lens(
+pub(crate) fn set_lens(
     scene: &mut Scene,
     camera: u32,
     f_number: Option<f32>,

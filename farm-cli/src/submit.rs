@@ -16,9 +16,10 @@ use crate::follow::{Patience, follow};
 use crate::frames::open_folder;
 use crate::login::open_credentials;
 use crate::output::{Failure, print_json, print_text};
+use crate::prepare::{JobOptions, Prepared, next_aside, open_aside};
 use crate::progress::{Progress, human_bytes};
 use crate::requests::{Link, RequestError, find_missing, submit_job};
-use crate::spec::{JobOptions, digest_of, prepare};
+use crate::spec::digest_of;
 
 /// Blobs that travel at once: small ones must not wait for each other's answers.
 const UPLOADS_AT_ONCE: usize = 8;
@@ -51,18 +52,24 @@ pub(crate) async fn run(command: SubmitCommand) -> Result<(), Failure> {
     }
     let credentials = open_credentials(&farm)?;
     let progress = Progress::new(output_args.quiet);
-    let frames = settings.frames;
+    let frames = settings.frames();
     let job_options = JobOptions { name, priority, shader_digest: farm_node::shader_digest() };
     let step = progress.step("reading the scene");
-    let prepared = tokio::task::spawn_blocking(move || prepare(&scene, &settings, job_options));
-    let prepared = prepared.await.map_err(|error| Failure::job_failed(error.to_string()))??;
+    let (mut preparation, mut next) = open_aside(scene, settings, job_options).await?;
     step.finish();
-    prepared.warnings.iter().for_each(|warning| progress.warn(warning));
 
     let mut link = Link::connect(credentials).await?;
-    let packed = Arc::new(prepared.packed);
-    let uploaded_bytes = upload(&mut link, &packed, &progress).await?;
-    let spec = prepared.spec;
+    let mut uploaded_bytes = 0;
+    while let Some(packed) = next {
+        // While a scene travels, the next one is read.
+        let packed = Arc::new(packed);
+        let upload = upload(&mut link, &packed, &progress);
+        let sent;
+        (sent, (preparation, next)) = tokio::try_join!(upload, next_aside(preparation))?;
+        uploaded_bytes += sent;
+    }
+    let Prepared { spec, warnings, load_time, blobs, scene_bytes } = preparation.finish()?;
+    warnings.iter().for_each(|warning| progress.warn(warning));
     let job = send_job(&link, spec.clone()).await?;
     progress.note(&format!("job {job} is submitted; {} were sent", human_bytes(uploaded_bytes)));
 
@@ -70,11 +77,11 @@ pub(crate) async fn run(command: SubmitCommand) -> Result<(), Failure> {
         job,
         name: spec.name.clone(),
         scene: spec.scene,
-        blobs: packed.blobs.len() + 1,
-        scene_bytes: all_blobs(&packed).map(byte_count).sum(),
+        blobs,
+        scene_bytes,
         uploaded_bytes,
-        seconds_load: prepared.load_time.as_secs_f64(),
-        warnings: prepared.warnings,
+        seconds_load: load_time.as_secs_f64(),
+        warnings,
         outcome: None,
         frames_detail: Vec::new(),
     };

@@ -65,6 +65,16 @@ pub(crate) fn parse_frames(text: &str) -> Result<FrameRange, String> {
     Ok(frames)
 }
 
+/// Parses frames of a second: a number, or a fraction such as 24000/1001.
+pub(crate) fn parse_fps(text: &str) -> Result<f64, String> {
+    let (above, below) = text.split_once('/').unwrap_or((text, "1"));
+    let number =
+        |text: &str| text.trim().parse::<f64>().ok().filter(|value| value.is_finite() && *value > 0.0);
+    let fps = number(above).zip(number(below)).map(|(above, below)| above / below);
+    fps.filter(|fps| (1e-3..=1e6).contains(fps))
+        .ok_or_else(|| format!("`{text}` is not a number of frames a second from 0.001 to 1000000"))
+}
+
 /// A finite number.
 fn parse_finite(text: &str) -> Result<f32, String> {
     text.trim()
@@ -184,6 +194,16 @@ mod tests {
         );
         let frames = parse_frames("5-9").expect("a range");
         assert_eq!((frames.first, frames.last, frames.count()), (FrameNumber(5), FrameNumber(9), 5));
+    }
+
+    #[test]
+    fn frames_a_second_are_numbers_or_fractions() {
+        check(
+            parse_fps,
+            &["24", "23.976", "24000/1001", "1 / 2", "1e3"],
+            &["", "0", "-24", "nan", "inf", "1/0", "24/", "1/2/3", "1e-4", "1e7"],
+        );
+        assert_eq!(parse_fps("30000/1001").map(f64::to_bits), Ok((30000.0_f64 / 1001.0).to_bits()));
     }
 
     #[test]

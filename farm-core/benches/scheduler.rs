@@ -18,6 +18,7 @@ fn spec() -> JobSpec {
         name: "bench".into(),
         scene: BlobDigest([1; 32]),
         blobs: Vec::new(),
+        frame_scenes: Vec::new(),
         shader_digest: BlobDigest([2; 32]),
         resolution: Resolution { width: 16_384, height: 16_384 },
         frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1000) },

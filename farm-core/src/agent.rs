@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use command::{AgentCommand, AgentEffect, LaneIndex};
 
-use crate::id::{BlobDigest, JobId, LeaseId};
+use crate::id::{BlobDigest, LeaseId};
 use crate::limits::Limits;
 use crate::scheduler::{FailureKind, HeldLease, Lease};
 use crate::time::Timestamp;
@@ -212,9 +212,9 @@ impl Agent {
     /// Gives up the queued leases that need a blob which cannot be had.
     fn miss_blob(&mut self, digest: BlobDigest, kind: FailureKind, message: &str) {
         self.fetching.remove(&digest);
-        let jobs = self.specs.needing(digest);
-        let needs =
-            |lease: &&LeaseId| self.leases.get(lease).is_some_and(|held| jobs.contains(&held.lease.tile.job));
+        let needs = |lease: &&LeaseId| {
+            self.leases.get(lease).is_some_and(|held| self.specs.lacks(held.lease.tile, digest))
+        };
         let unfit: Vec<_> = self.queue.iter().filter(needs).copied().collect();
         for lease in unfit {
             self.fail(lease, kind, message.to_owned());
@@ -232,7 +232,7 @@ impl Agent {
         self.lanes[lane.0 as usize] = None;
         self.finished.insert(lease);
         if let Some(held) = self.leases.get(&lease) {
-            self.specs.release(held.lease.tile.job);
+            self.specs.release(held.lease.tile);
         }
         if self.connected {
             self.effects.push_back(AgentEffect::SendTile(lease));
@@ -280,14 +280,15 @@ impl Agent {
         if !self.connected || self.drain != Drain::No {
             return;
         }
-        let mut seen: Option<JobId> = None;
+        let mut seen = None;
         for lease in &self.queue {
-            let Some(job) = self.leases.get(lease).map(|held| held.lease.tile.job) else { continue };
-            if seen.replace(job) == Some(job) {
+            let Some(tile) = self.leases.get(lease).map(|held| held.lease.tile) else { continue };
+            let frame = (tile.job, tile.frame);
+            if seen.replace(frame) == Some(frame) {
                 continue;
             }
             while self.fetching.len() < self.limits.blob_fetches.max(1) {
-                let Some(digest) = self.specs.next_missing(job, &self.fetching) else { break };
+                let Some(digest) = self.specs.next_missing(tile, &self.fetching) else { break };
                 self.fetching.insert(digest);
                 self.effects.push_back(AgentEffect::FetchBlob(digest));
             }
@@ -355,7 +356,7 @@ impl Agent {
         if self.finished.remove(&lease) {
             return;
         }
-        self.specs.release(held.lease.tile.job);
+        self.specs.release(held.lease.tile);
         self.queue.retain(|queued| *queued != lease);
         for lane in &mut self.lanes {
             if lane.is_some_and(|rendering| rendering.lease == lease) {

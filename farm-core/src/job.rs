@@ -85,15 +85,30 @@ impl RenderSettings {
     }
 }
 
+/// What a frame shows where the frames of a job have scenes of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameScene {
+    /// The scene's manifest.
+    pub scene: BlobDigest,
+    /// The blobs that the manifest names beside those that all frames share,
+    /// sorted, without repetition.
+    pub blobs: Vec<BlobDigest>,
+}
+
 /// Everything that a job is. The plan of tiles is a pure function of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// A name for people.
     pub name: String,
-    /// The scene's manifest.
+    /// The scene's manifest; the first frame's where they differ.
     pub scene: BlobDigest,
-    /// Every blob that the manifest names, sorted, without repetition.
+    /// Every blob that the manifest names, sorted, without repetition; where the
+    /// frames' scenes differ, those that all of them name.
     pub blobs: Vec<BlobDigest>,
+    /// The scenes of the frames, first to last, where they differ; empty where
+    /// all frames show `scene`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frame_scenes: Vec<FrameScene>,
     /// Digest of the shaders that the job is pinned to.
     pub shader_digest: BlobDigest,
     /// Size of each frame.
@@ -121,6 +136,41 @@ pub struct JobSpecError {
 }
 
 impl JobSpec {
+    /// The manifest of what a frame shows.
+    #[must_use]
+    pub fn scene_of(&self, frame: FrameNumber) -> BlobDigest {
+        self.frame_scene(frame).map_or(self.scene, |own| own.scene)
+    }
+
+    /// What a frame shows, where it has a scene of its own.
+    #[must_use]
+    pub fn frame_scene(&self, frame: FrameNumber) -> Option<&FrameScene> {
+        let place = frame.0.checked_sub(self.frames.first.0)?;
+        self.frame_scenes.get(usize::try_from(place).ok()?)
+    }
+
+    /// Every blob that a frame needs, its manifest first.
+    pub fn blobs_of(&self, frame: FrameNumber) -> impl Iterator<Item = BlobDigest> + '_ {
+        let own = self.frame_scene(frame).into_iter().flat_map(|own| &own.blobs);
+        std::iter::once(self.scene_of(frame)).chain(self.blobs.iter().chain(own).copied())
+    }
+
+    /// Every blob of the job; one that several frames have for their own comes
+    /// several times.
+    pub fn all_blobs(&self) -> impl Iterator<Item = BlobDigest> + '_ {
+        let own = self.frame_scenes.iter();
+        let own = own.flat_map(|own| std::iter::once(&own.scene).chain(&own.blobs)).copied();
+        std::iter::once(self.scene).chain(self.blobs.iter().copied()).chain(own)
+    }
+
+    /// Whether a blob is one of the job's.
+    #[must_use]
+    pub fn names(&self, digest: &BlobDigest) -> bool {
+        let has = |blobs: &[BlobDigest]| blobs.binary_search(digest).is_ok();
+        let is_own = |own: &FrameScene| own.scene == *digest || has(&own.blobs);
+        self.scene == *digest || has(&self.blobs) || self.frame_scenes.iter().any(is_own)
+    }
+
     /// Checks every field against `limits`.
     ///
     /// # Errors
@@ -133,7 +183,9 @@ impl JobSpec {
             Err(JobSpecError { field, value: value.to_string(), allowed: format!("{low} to {high}") })
         }
         let name_length = u64::try_from(self.name.len()).unwrap_or(u64::MAX);
-        let blob_count = u64::try_from(self.blobs.len()).unwrap_or(u64::MAX);
+        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+        let own_blobs = self.frame_scenes.iter().map(|own| count(own.blobs.len()).saturating_add(1));
+        let blob_count = own_blobs.fold(count(self.blobs.len()), u64::saturating_add);
         within("the length of the name in bytes", name_length, 1, limits.job_name_bytes)?;
         within("the number of blobs", blob_count, 0, limits.blobs_per_job)?;
         within("the width", self.resolution.width.into(), 1, limits.frame_edge_pixels.into())?;
@@ -153,13 +205,105 @@ impl JobSpec {
         )?;
         within("the maximum depth", self.settings.max_depth.into(), 1, limits.max_depth.into())?;
         within("the number of frames", self.frames.count(), 1, limits.frames_per_job)?;
-        if !self.blobs.is_sorted_by(|a, b| a < b) {
+        let lists = std::iter::once(&self.blobs).chain(self.frame_scenes.iter().map(|own| &own.blobs));
+        if lists.into_iter().any(|blobs| !blobs.is_sorted_by(|a, b| a < b)) {
             return Err(JobSpecError {
                 field: "the list of blobs",
                 value: "unsorted or repeating".into(),
                 allowed: "sorted, without repetition".into(),
             });
         }
+        self.validate_frame_scenes()
+    }
+
+    fn validate_frame_scenes(&self) -> Result<(), JobSpecError> {
+        let Some(first) = self.frame_scenes.first() else { return Ok(()) };
+        let (scenes, frames) = (self.frame_scenes.len(), self.frames.count());
+        if u64::try_from(scenes) != Ok(frames) {
+            return Err(JobSpecError {
+                field: "the number of the frames' scenes",
+                value: scenes.to_string(),
+                allowed: format!("0 or {frames}, as many as there are frames"),
+            });
+        }
+        if first.scene != self.scene {
+            return Err(JobSpecError {
+                field: "the scene",
+                value: self.scene.to_string(),
+                allowed: format!("{}, the first frame's", first.scene),
+            });
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(value: u8) -> BlobDigest {
+        BlobDigest([value; 32])
+    }
+
+    /// Frames 5 to 7: blob 1 is in all of them, 2 in the first and the last.
+    fn moving() -> JobSpec {
+        let own = |scene, blobs: &[u8]| FrameScene {
+            scene: digest(scene),
+            blobs: blobs.iter().copied().map(digest).collect(),
+        };
+        JobSpec {
+            name: "fox".into(),
+            scene: digest(50),
+            blobs: vec![digest(1)],
+            frame_scenes: vec![own(50, &[2]), own(60, &[3]), own(70, &[2, 4])],
+            shader_digest: digest(9),
+            resolution: Resolution { width: 16, height: 16 },
+            frames: FrameRange { first: FrameNumber(5), last: FrameNumber(7) },
+            tile_size: 16,
+            settings: RenderSettings {
+                samples_per_pixel: 16,
+                seed: 0,
+                max_depth: 1,
+                filter: PixelFilter::Box,
+                camera: 0,
+                transparent: false,
+            },
+            priority: 0,
+        }
+    }
+
+    #[test]
+    fn frames_have_their_own_scenes_and_blobs() {
+        let spec = moving();
+        let blobs = |frame| spec.blobs_of(FrameNumber(frame)).collect::<Vec<_>>();
+        assert_eq!(blobs(5), [digest(50), digest(1), digest(2)]);
+        assert_eq!(blobs(6), [digest(60), digest(1), digest(3)]);
+        assert_eq!(spec.scene_of(FrameNumber(7)), digest(70));
+        assert_eq!(spec.all_blobs().filter(|blob| *blob == digest(2)).count(), 2);
+        for (value, named) in [(50, true), (60, true), (1, true), (4, true), (5, false), (9, false)] {
+            assert_eq!(spec.names(&digest(value)), named, "{value}");
+        }
+        let still = JobSpec { frame_scenes: Vec::new(), ..spec };
+        assert_eq!(still.blobs_of(FrameNumber(6)).collect::<Vec<_>>(), [digest(50), digest(1)]);
+    }
+
+    #[test]
+    fn frames_scenes_are_as_many_as_frames_within_the_limits() {
+        let limits = Limits::default();
+        assert_eq!(moving().validate(&limits), Ok(()));
+        let field = |change: fn(&mut JobSpec), limits: &Limits| {
+            let mut spec = moving();
+            change(&mut spec);
+            spec.validate(limits).expect_err("something is wrong").field
+        };
+        let scenes = "the number of the frames' scenes";
+        assert_eq!(field(|spec| drop(spec.frame_scenes.pop()), &limits), scenes);
+        assert_eq!(field(|spec| spec.frames.last = FrameNumber(8), &limits), scenes);
+        assert_eq!(field(|spec| spec.scene = digest(60), &limits), "the scene");
+        assert_eq!(field(|spec| spec.frame_scenes[2].blobs.reverse(), &limits), "the list of blobs");
+        // One shared, three manifests and four of their own.
+        let few = Limits { blobs_per_job: 7, ..Limits::default() };
+        assert_eq!(field(|_| (), &few), "the number of blobs");
+        assert_eq!(moving().validate(&Limits { blobs_per_job: 8, ..few }), Ok(()));
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// A file name's worth.
     pub job_name_bytes: u64,
-    /// 65,536 digests of 32 bytes are 2 MiB of a job's message.
+    /// 65,536 digests of 32 bytes are 2 MiB of a job's message; where each is the
+    /// manifest of a frame, with 16 bytes of names, 3 MiB. A thousand frames may
+    /// have 64 blobs of their own each.
     pub blobs_per_job: u64,
     /// 2^15: what GPUs accept as an image edge, and more than any cinema frame.
     pub frame_edge_pixels: u32,

@@ -182,11 +182,13 @@ async fn send_file(send: &mut SendStream, file: File, offset: u64, length: u64) 
 }
 
 async fn submit_job(farm: &Farm, send: &mut SendStream, spec: Box<JobSpec>) -> Outcome {
-    if spec.blobs.len() >= DIGESTS {
+    let mut closure: Vec<BlobDigest> = spec.all_blobs().collect();
+    closure.sort_unstable();
+    closure.dedup();
+    if closure.len() > DIGESTS {
         return Ok(Err(Refusal::new("the job names too many blobs")));
     }
     let blobs = Arc::clone(&farm.blobs);
-    let closure: Vec<BlobDigest> = [&[spec.scene], &spec.blobs[..]].concat();
     let missing = match blocking(move || blobs.missing(&closure)).await {
         Ok(missing) => missing,
         Err(refusal) => return Ok(Err(refusal)),

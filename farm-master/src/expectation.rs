@@ -36,7 +36,7 @@ impl Expectation {
         let attributes = TileAttributes {
             tile,
             node,
-            scene: spec.scene,
+            scene: spec.scene_of(tile.frame),
             shader_digest: spec.shader_digest,
             samples_per_pixel: tile.range.samples(spec.settings.samples_per_pixel),
             finished: task.is_whole(),

@@ -52,7 +52,7 @@ fn origin(spec: &JobSpec, frame: FrameNumber) -> Text {
     let settings = &spec.settings;
     text(&format!(
         "scene={} shaders={} frame={} samplesPerPixel={} seed={} maxDepth={}",
-        spec.scene,
+        spec.scene_of(frame),
         spec.shader_digest,
         frame.0,
         settings.samples_per_pixel,

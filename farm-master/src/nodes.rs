@@ -49,8 +49,7 @@ impl Described {
 
     /// Whether one of the jobs has this blob.
     pub(crate) fn names(&self, digest: BlobDigest) -> bool {
-        let has = |spec: &JobSpec| spec.scene == digest || spec.blobs.binary_search(&digest).is_ok();
-        self.lock().iter().any(|(_, spec)| has(spec))
+        self.lock().iter().any(|(_, spec)| spec.names(&digest))
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(JobId, Arc<JobSpec>)>> {

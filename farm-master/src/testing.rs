@@ -20,6 +20,7 @@ pub(crate) fn spec(width: u32, height: u32, tile_size: u32, samples_per_pixel: u
         name: "test".to_owned(),
         scene: BlobDigest([3; 32]),
         blobs: Vec::new(),
+        frame_scenes: Vec::new(),
         shader_digest: BlobDigest([4; 32]),
         resolution: Resolution { width, height },
         frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1) },

@@ -65,6 +65,7 @@ fn spec() -> JobSpec {
         name: "test".to_owned(),
         scene: BlobDigest(*blake3::hash(SCENE).as_bytes()),
         blobs: Vec::new(),
+        frame_scenes: Vec::new(),
         shader_digest: SHADERS,
         resolution: Resolution { width: 64, height: 48 },
         frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1) },

@@ -163,6 +163,7 @@ pub(crate) fn spec(scene: BlobDigest, seed: u32) -> JobSpec {
         name: "teapot".into(),
         scene,
         blobs: Vec::new(),
+        frame_scenes: Vec::new(),
         shader_digest: SHADERS,
         resolution: RESOLUTION,
         frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1) },

@@ -1,7 +1,8 @@
 //! Scene file to [`Scene`], validated once, and its canonical packing into
 //! content-addressed blobs.
 //!
-//! [`load`] reads glTF 2.0 on the artist's machine; [`pack`] turns the scene into
+//! [`load`] reads glTF 2.0 on the artist's machine, and [`SceneFile`] shows it at
+//! any time of its animations; [`pack`] turns the scene into
 //! a manifest and blobs; [`unpack`] turns them back on a node, trusting nothing.
 //! The same scene gives the same digests on every machine.
 
@@ -24,7 +25,7 @@ pub mod validate;
 pub use error::{Fault, LoadError, Problem, UnpackError};
 pub use layers::{Anisotropy, Coat, Iridescence, Sheen, Transmission, Volume};
 pub use limits::SceneLimits;
-pub use load::{LoadOptions, Loaded, Warning, load, load_bytes};
+pub use load::{AnimationSummary, LoadOptions, Loaded, SceneFile, Warning, load, load_bytes};
 pub use pack::{Blob, PackedScene, pack};
 pub use scene::*;
 pub use summary::SceneSummary;

@@ -41,6 +41,20 @@ pub struct SceneLimits {
     pub lights: u64,
     /// 2^12 cameras.
     pub cameras: u64,
+    /// Animations of a file, and the channels of all of them: 2^20, which is
+    /// one for each of the nodes.
+    pub channels: u64,
+    /// Times and values of an animation's keys: 2^26 of 4 bytes are 256 MiB,
+    /// half an hour of a hundred joints at 30 keys a second.
+    pub key_numbers: u64,
+    /// Joints of the skins that are shown: 2^20 matrices of 96 bytes are 96 MiB.
+    pub joints: u64,
+    /// Joints that move a vertex, over all skinned vertices: 2^28 are four for
+    /// each of 2^26, and at 10 ns each 3 s of work.
+    pub influences: u64,
+    /// Displacements by morph targets whose weight is not zero: 2^28 are four
+    /// for each of 2^26 vertices, and at 10 ns each 3 s of work.
+    pub displacements: u64,
     /// Bytes of a name.
     pub name_bytes: u64,
     /// 16,384 × 8,192 texels of 12 bytes are 1.5 GiB.
@@ -78,6 +92,11 @@ impl Default for SceneLimits {
             texels: 1 << 31,
             lights: 1 << 16,
             cameras: 1 << 12,
+            channels: 1 << 20,
+            key_numbers: 1 << 26,
+            joints: 1 << 20,
+            influences: 1 << 28,
+            displacements: 1 << 28,
             name_bytes: 1024,
             environment_texels: 1 << 27,
             coordinate: 1e9,

@@ -5,11 +5,12 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use glam::Vec3;
+use serde::Serialize;
 
 use crate::error::LoadError;
 use crate::limits::SceneLimits;
 use crate::read::{self, Files};
-use crate::scene::{Environment, Scene};
+use crate::scene::{Camera, Environment, EnvironmentMap, Scene};
 use crate::validate::validate;
 use crate::{auto_camera, environment};
 
@@ -29,6 +30,12 @@ pub struct LoadOptions {
     /// The variant of `KHR_materials_variants` whose materials are shown, by its
     /// name; `None` for those that the file shows without the extension.
     pub variant: Option<String>,
+    /// The animation that is shown, by its name or, where none has that name,
+    /// its number; `None` for the first.
+    pub animation: Option<String>,
+    /// When in the animation, in seconds; it holds still before its first key
+    /// and after its last. `None` shows the scene at rest.
+    pub time: Option<f64>,
 }
 
 impl Default for LoadOptions {
@@ -40,6 +47,8 @@ impl Default for LoadOptions {
             sky: None,
             aspect_ratio: 1.0,
             variant: None,
+            animation: None,
+            time: None,
         }
     }
 }
@@ -82,6 +91,29 @@ pub struct Loaded {
     pub extensions: Vec<String>,
     /// The names of its variants, for [`LoadOptions::variant`], in its order.
     pub variants: Vec<String>,
+    /// Its animations, for [`LoadOptions::animation`], in its order.
+    pub animations: Vec<AnimationSummary>,
+}
+
+/// What an animation moves.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnimationSummary {
+    /// Its name, or its number where it has none.
+    pub name: String,
+    /// When its last key is.
+    pub duration_seconds: f64,
+    /// Channels: each moves one property of one node.
+    pub channels: usize,
+    /// Nodes that are moved.
+    pub nodes: usize,
+    /// Channels that move a node's place.
+    pub translations: usize,
+    /// Channels that turn a node.
+    pub rotations: usize,
+    /// Channels that scale a node.
+    pub scales: usize,
+    /// Channels that weight morph targets.
+    pub weights: usize,
 }
 
 /// Something that an artist should know; `Display` is one line.
@@ -124,11 +156,12 @@ impl Warnings {
         self.list.len()
     }
 
-    fn finish(mut self) -> Vec<Warning> {
+    fn so_far(&self) -> Vec<Warning> {
+        let mut list = self.list.clone();
         if self.left_out > 0 {
-            self.list.push(Warning(format!("and {} more warnings like these", self.left_out)));
+            list.push(Warning(format!("and {} more warnings like these", self.left_out)));
         }
-        self.list
+        list
     }
 }
 
@@ -138,12 +171,131 @@ impl Warnings {
 /// # Errors
 /// Names the file, the place in it, the value and the limit.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let limits = SceneLimits::default();
-    options.check()?;
-    let scene = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let bytes = read_scene_file(path, &scene, &limits)?;
-    let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    load_from_bytes(&bytes, Files::new(scene, Some(base), &limits), options, &limits)
+    SceneFile::open(path, options)?.once(options.time)
+}
+
+/// A scene file that is read once and shown at many times. What time does not
+/// change is decoded once, and is equal at all of them.
+pub struct SceneFile {
+    file: read::File,
+    options: LoadOptions,
+    /// Whether it will be shown more than once.
+    again: bool,
+    /// The environment map, once it was read.
+    environment: Option<EnvironmentMap>,
+    /// What it is like at rest, once that was needed.
+    rest: Option<Rest>,
+    limits: SceneLimits,
+    warnings: Warnings,
+}
+
+/// What is decided by the scene at rest, so that it stays while things move.
+#[derive(Clone)]
+struct Rest {
+    /// The camera of a scene that brings none.
+    camera: Camera,
+    /// Whether anything in it shines.
+    is_lit: bool,
+}
+
+impl Rest {
+    fn of(scene: &Scene, options: &LoadOptions) -> Self {
+        let camera = auto_camera::frame(scene, options.aspect_ratio);
+        Self { camera, is_lit: !scene.lights.is_empty() || scene.emissive_triangles() > 0 }
+    }
+}
+
+impl std::fmt::Debug for SceneFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SceneFile").field("scene", &self.file.scene()).finish_non_exhaustive()
+    }
+}
+
+impl SceneFile {
+    /// Opens a file within the default [`SceneLimits`]; of the options, the time
+    /// is left to [`SceneFile::at`].
+    ///
+    /// # Errors
+    /// As those of [`load`], for all that no node uses.
+    pub fn open(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        let limits = SceneLimits::default();
+        let scene = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        options.check()?;
+        let bytes = read_scene_file(path, &scene, &limits)?;
+        let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        let files = Files::new(scene, Some(base), &limits);
+        Self::from_bytes(bytes, files, options, &limits)
+    }
+
+    /// Reads a file from its bytes; `files` fetches what it names.
+    pub(crate) fn from_bytes(
+        bytes: Vec<u8>,
+        files: Files,
+        options: &LoadOptions,
+        limits: &SceneLimits,
+    ) -> Result<Self, LoadError> {
+        let mut warnings = Warnings::new(limits.warnings);
+        let file = read::File::open(bytes, files, options, limits.clone(), &mut warnings)?;
+        let (options, limits) = (options.clone(), limits.clone());
+        Ok(Self { file, options, again: true, environment: None, rest: None, limits, warnings })
+    }
+
+    /// The file's animations, in its order.
+    #[must_use]
+    pub fn animations(&self) -> &[AnimationSummary] {
+        &self.file.animations
+    }
+
+    /// [`SceneFile::at`] for the last time, which needs less memory.
+    ///
+    /// # Errors
+    /// As those of [`load`].
+    pub fn once(mut self, time: Option<f64>) -> Result<Loaded, LoadError> {
+        self.file.keep_less(time.is_none());
+        self.again = false;
+        self.at(time)
+    }
+
+    /// The scene at a time of the animation in seconds, or at rest. The warnings
+    /// are those of all times so far.
+    ///
+    /// # Errors
+    /// As those of [`load`].
+    pub fn at(&mut self, time: Option<f64>) -> Result<Loaded, LoadError> {
+        let Self { file, options, again, environment, rest, limits, warnings } = self;
+        if let Some(time) = time.filter(|time| !time.is_finite()) {
+            return Err(LoadError::Options(format!("the time is {time} s; expected a finite number")));
+        }
+        if rest.is_none() && time.is_some() {
+            *rest = Some(Rest::of(&file.without_images(None, warnings)?, options));
+        }
+        let mut scene = file.at(time, warnings)?;
+        let name = file.scene().to_owned();
+        if scene.instances.is_empty() {
+            return Err(LoadError::NothingToRender { scene: name });
+        }
+        let rest = rest.get_or_insert_with(|| Rest::of(&scene, options));
+        if scene.cameras.is_empty() {
+            scene.cameras.push(rest.camera.clone());
+            warnings.push("the scene has no camera; the whole of it is framed automatically");
+        }
+        scene.environment = surroundings(rest.is_lit, options, (environment, *again), limits, warnings)?;
+        validate(&scene, limits).map_err(|fault| LoadError::Invalid { scene: name, fault })?;
+        let (extensions, variants) = (file.extensions.clone(), file.variants.clone());
+        let animations = file.animations.clone();
+        Ok(Loaded { scene, warnings: warnings.so_far(), extensions, variants, animations })
+    }
+}
+
+/// Reads a scene from the bytes of its file; `files` fetches what it names.
+#[cfg(test)]
+pub(crate) fn load_from_bytes(
+    bytes: &[u8],
+    files: Files,
+    options: &LoadOptions,
+    limits: &SceneLimits,
+) -> Result<Loaded, LoadError> {
+    SceneFile::from_bytes(bytes.to_vec(), files, options, limits)?.once(options.time)
 }
 
 /// Reads a scene from the bytes of its file, which can name no other file;
@@ -158,7 +310,8 @@ pub fn load_bytes(
     limits: &SceneLimits,
 ) -> Result<Loaded, LoadError> {
     options.check()?;
-    load_from_bytes(bytes, Files::new(scene.to_owned(), None, limits), options, limits)
+    let files = Files::new(scene.to_owned(), None, limits);
+    SceneFile::from_bytes(bytes.to_vec(), files, options, limits)?.once(options.time)
 }
 
 fn read_scene_file(path: &Path, scene: &str, limits: &SceneLimits) -> Result<Vec<u8>, LoadError> {
@@ -183,31 +336,10 @@ fn read_scene_file(path: &Path, scene: &str, limits: &SceneLimits) -> Result<Vec
     Ok(bytes)
 }
 
-/// Reads a scene from the bytes of its file; `files` fetches what it names.
-pub(crate) fn load_from_bytes(
-    bytes: &[u8],
-    mut files: Files,
-    options: &LoadOptions,
-    limits: &SceneLimits,
-) -> Result<Loaded, LoadError> {
-    let mut warnings = Warnings::new(limits.warnings);
-    let read::Read { mut scene, extensions, variants } =
-        read::read_scene(bytes, &mut files, options.variant.as_deref(), limits, &mut warnings)?;
-    if scene.instances.is_empty() {
-        return Err(LoadError::NothingToRender { scene: files.scene });
-    }
-    if scene.cameras.is_empty() {
-        scene.cameras.push(auto_camera::frame(&scene, options.aspect_ratio));
-        warnings.push("the scene has no camera; the whole of it is framed automatically");
-    }
-    scene.environment = surroundings(&scene, options, limits, &mut warnings)?;
-    validate(&scene, limits).map_err(|fault| LoadError::Invalid { scene: files.scene.clone(), fault })?;
-    Ok(Loaded { scene, warnings: warnings.finish(), extensions, variants })
-}
-
 fn surroundings(
-    scene: &Scene,
+    is_lit: bool,
     options: &LoadOptions,
+    (known, again): (&mut Option<EnvironmentMap>, bool),
     limits: &SceneLimits,
     warnings: &mut Warnings,
 ) -> Result<Environment, LoadError> {
@@ -215,12 +347,18 @@ fn surroundings(
         return Ok(Environment::Constant(sky));
     }
     if let Some(path) = &options.environment {
-        let mut map = environment::read(path, limits, warnings)?;
-        map.strength = options.environment_strength;
-        map.rotation = options.environment_rotation;
+        let map = match known.take() {
+            Some(map) => map,
+            None => {
+                let map = environment::read(path, limits, warnings)?;
+                let (strength, rotation) = (options.environment_strength, options.environment_rotation);
+                EnvironmentMap { strength, rotation, ..map }
+            }
+        };
+        *known = again.then(|| map.clone());
         return Ok(Environment::Map(map));
     }
-    if !scene.lights.is_empty() || scene.emissive_triangles() > 0 {
+    if is_lit {
         return Ok(Environment::Constant(Vec3::ZERO));
     }
     warnings.push("the scene has no light and no environment; a white sky of radiance 1 lights it");

@@ -48,6 +48,7 @@ fn spec(packed: &PackedScene, seed: u32) -> JobSpec {
         name: format!("bench {seed}"),
         scene: BlobDigest(*packed.manifest.digest.as_bytes()),
         blobs: packed.blobs.iter().map(|blob| BlobDigest(*blob.digest.as_bytes())).collect(),
+        frame_scenes: Vec::new(),
         shader_digest: farm_node::shader_digest(),
         resolution: RESOLUTION,
         frames: FrameRange { first: frame, last: frame },

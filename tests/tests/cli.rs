@@ -428,6 +428,81 @@ fn several_frames_have_several_files() {
     assert_eq!(report["frames_detail"][1]["output"], "out.0004.exr");
 }
 
+/// The quad, glowing and small before an orthographic camera, whose edges lie
+/// between pixels of a picture of 32×32, so that it is without noise; at x, or
+/// where it slides from −0.5 to 0.5 within a second. A second one stands still.
+fn sliding_quad(x: Option<f32>) -> Vec<u8> {
+    let (mut document, mut buffer) = quad();
+    document["materials"][0]["emissiveFactor"] = json!([1.0, 0.5, 0.25]);
+    document["cameras"] = json!([{
+        "type": "orthographic", "orthographic": { "xmag": 1, "ymag": 1, "znear": 0.1, "zfar": 10 },
+    }]);
+    document["scenes"][0]["nodes"] = json!([0, 1, 2]);
+    document["nodes"] = json!([
+        { "mesh": 0, "scale": [0.25, 0.25, 1], "translation": [x.unwrap_or(0.75), 0, 0] },
+        { "mesh": 0, "scale": [0.125, 0.125, 1], "translation": [0, 0.75, 0] },
+        { "camera": 0, "translation": [0, 0, 5] },
+    ]);
+    if x.is_some() {
+        return glb(&document, &buffer);
+    }
+    let keys = [0.0_f32, 1.0, -0.5, 0.0, 0.0, 0.5, 0.0, 0.0];
+    buffer.extend(keys.iter().flat_map(|value| value.to_le_bytes()));
+    document["buffers"][0]["byteLength"] = json!(buffer.len());
+    let mut push = |list: &str, value: Value| document[list].as_array_mut().expect("an array").push(value);
+    push("bufferViews", json!({ "buffer": 0, "byteOffset": 60, "byteLength": 8 }));
+    push("bufferViews", json!({ "buffer": 0, "byteOffset": 68, "byteLength": 24 }));
+    push("accessors", json!({ "bufferView": 2, "componentType": 5126, "count": 2, "type": "SCALAR" }));
+    push("accessors", json!({ "bufferView": 3, "componentType": 5126, "count": 2, "type": "VEC3" }));
+    document["animations"] = json!([{
+        "name": "slide",
+        "samplers": [{ "input": 2, "output": 3 }],
+        "channels": [{ "sampler": 0, "target": { "node": 0, "path": "translation" } }],
+    }]);
+    glb(&document, &buffer)
+}
+
+const NOISELESS: &str = "--size 32x32 --spp 16 --max-depth 1 --filter box --sky 0,0,0 --json";
+
+/// The digests of the pixels of a command's frames.
+fn frame_digests(report: &Value) -> Vec<String> {
+    let frames = report["frames_detail"].as_array().expect("a list");
+    frames.iter().map(|frame| frame["pixel_digest"].as_str().expect("a digest").to_owned()).collect()
+}
+
+#[test]
+fn frames_of_an_animation_are_pictures_of_their_times() {
+    let studio = Studio::new();
+    studio.write("slide.glb", sliding_quad(None));
+    let render = format!("render slide.glb -o out.exr {NOISELESS}");
+    let moving = studio.json(&format!("{render} --frames 0-3 --fps 2 --animation slide --nodes 2"));
+    let frames = frame_digests(&moving);
+    for (frame, x) in [-0.5, 0.0, 0.5, 0.5].into_iter().enumerate() {
+        studio.write("still.glb", sliding_quad(Some(x)));
+        let still = studio.json(&format!("render still.glb -o still.exr {NOISELESS}"));
+        assert_eq!(frames[frame], still["pixel_digest"], "frame {frame}");
+        assert_eq!(digest_of_pixels(&studio.path(&format!("out.000{frame}.exr"))), frames[frame]);
+    }
+    assert!(frames[0] != frames[1] && frames[1] != frames[2]);
+    let one = studio.json(&format!("{render} --frames 2 --fps 2"));
+    assert_eq!(one["pixel_digest"], frames[2], "one frame alone is the same");
+
+    studio.write("still.glb", sliding_quad(Some(0.75)));
+    let (rest, still) =
+        (studio.json(&render), studio.json(&format!("render still.glb -o o.exr {NOISELESS}")));
+    assert_eq!(rest["pixel_digest"], still["pixel_digest"], "without frames it is at rest");
+    assert_eq!(rest["scene"], still["scene"]);
+
+    let report = studio.json("inspect slide.glb --json");
+    assert_eq!(report["animations"][0]["name"], "slide");
+    assert_eq!(report["animations"][0]["duration_seconds"], 1.0);
+    let text = studio.farm("inspect slide.glb").output().expect("farm runs").stdout;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(text.contains("`slide`, 1.000 s, 1 channels on 1 nodes: 1 translations"), "{text}");
+    studio.refuses(&format!("{render} --frames 1 --animation jump"), &[2], "it has `slide`");
+    studio.refuses(&format!("{render} --animation slide"), &[2], "--frames");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_stops_a_render_in_order() {
@@ -538,6 +613,14 @@ fn check_submitting(studio: &Studio) {
     assert_eq!(fetched["frames"][0]["pixel_digest"], alone["pixel_digest"]);
     assert!(studio.path("out/again.exr").is_file());
 
+    // Of four frames two are alike, and their one mesh is the quad's.
+    studio.write("slide.glb", sliding_quad(None));
+    let moving = studio.json(&format!("submit slide.glb {NOISELESS} --frames 0-3 --fps 2 --wait --out out"));
+    assert_eq!(moving["blobs"], 4, "{moving}");
+    assert!(moving["uploaded_bytes"].as_u64() < moving["scene_bytes"].as_u64(), "{moving}");
+    let alone = studio.json(&format!("render slide.glb -o o.exr {NOISELESS} --frames 0-3 --fps 2"));
+    assert_eq!(frame_digests(&moving), frame_digests(&alone));
+
     // More work than a test lasts for, given up at once.
     let long = studio.json("submit quad.glb --size 4096x4096 --spp 65536 --json --name long");
     let long = long["job"].as_u64().expect("a number");
@@ -550,5 +633,5 @@ fn check_submitting(studio: &Studio) {
     studio.refuses("fetch 999", &[2], "999");
     let jobs = studio.json("jobs --json");
     let names: Vec<_> = jobs["jobs"].as_array().expect("a list").iter().map(|job| &job["name"]).collect();
-    assert_eq!(names, ["quad", "again", "long"]);
+    assert_eq!(names, ["quad", "again", "slide", "long"]);
 }

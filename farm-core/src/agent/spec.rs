@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{BlobDigest, JobId};
+use crate::id::{BlobDigest, FrameNumber, JobId};
 use crate::job::JobSpec;
 use crate::limits::Limits;
 use crate::plan;
 use crate::scheduler::{FailureKind, Lease};
-use crate::tile::{BlockRange, RenderTask};
+use crate::tile::{BlockRange, RenderTask, TileId};
 
 /// The jobs that an agent knows.
 #[derive(Debug)]
@@ -22,11 +22,66 @@ pub(super) struct Specs {
 struct Known {
     /// The spec, or what is wrong with it.
     spec: Result<Box<JobSpec>, String>,
-    /// Its blobs that are not in the cache; the manifest is one of them.
-    missing: BTreeSet<BlobDigest>,
-    /// Leases of it that are queued or rendering.
-    leases: u32,
+    missing: Missing,
+    /// Leases of it that are queued or rendering, by their frames.
+    leases: BTreeMap<FrameNumber, u32>,
     used: u64,
+}
+
+/// The blobs of a job that are not in the cache.
+#[derive(Debug, Default)]
+struct Missing {
+    /// Those that every frame needs.
+    shared: BTreeSet<BlobDigest>,
+    /// Those that only some frames need, by frame.
+    own: BTreeMap<FrameNumber, BTreeSet<BlobDigest>>,
+    /// The frames that need a blob beside others; only of jobs whose frames have
+    /// scenes of their own.
+    users: BTreeMap<BlobDigest, Vec<FrameNumber>>,
+}
+
+impl Missing {
+    fn new(spec: &JobSpec, cached: &BTreeSet<BlobDigest>) -> Self {
+        let mut users: BTreeMap<BlobDigest, Vec<FrameNumber>> = BTreeMap::new();
+        for (frame, own) in spec.frames.iter().zip(&spec.frame_scenes) {
+            for digest in own.blobs.iter().chain([&own.scene]) {
+                users.entry(*digest).or_default().push(frame);
+            }
+        }
+        let mut missing = Self { users, ..Self::default() };
+        let uncached: BTreeSet<_> = spec.all_blobs().filter(|digest| !cached.contains(digest)).collect();
+        uncached.into_iter().for_each(|digest| missing.insert(spec, digest));
+        missing
+    }
+
+    fn insert(&mut self, spec: &JobSpec, digest: BlobDigest) {
+        let is_every_frames = spec.frame_scenes.is_empty() && spec.scene == digest;
+        if is_every_frames || spec.blobs.binary_search(&digest).is_ok() {
+            self.shared.insert(digest);
+        }
+        for frame in self.users.get(&digest).into_iter().flatten() {
+            self.own.entry(*frame).or_default().insert(digest);
+        }
+    }
+
+    /// Whether it was among them.
+    fn remove(&mut self, digest: &BlobDigest) -> bool {
+        let mut was_missing = self.shared.remove(digest);
+        for frame in self.users.get(digest).into_iter().flatten() {
+            if let Some(own) = self.own.get_mut(frame) {
+                was_missing |= own.remove(digest);
+                if own.is_empty() {
+                    self.own.remove(frame);
+                }
+            }
+        }
+        was_missing
+    }
+
+    /// Those that a frame needs.
+    fn of(&self, frame: FrameNumber) -> impl Iterator<Item = &BlobDigest> {
+        self.shared.iter().chain(self.own.get(&frame).into_iter().flatten())
+    }
 }
 
 /// Why a lease cannot be taken.
@@ -52,20 +107,20 @@ impl Specs {
             return;
         }
         while self.jobs.len() >= limits.specs_per_node.max(1) {
-            let unused = self.jobs.iter().filter(|(_, known)| known.leases == 0);
+            let unused = self.jobs.iter().filter(|(_, known)| known.leases.is_empty());
             let Some(oldest) = unused.min_by_key(|(_, known)| known.used).map(|(job, _)| *job) else { break };
             self.jobs.remove(&oldest);
         }
-        let leases = self.jobs.get(&job).map_or(0, |known| known.leases);
-        let blobs = spec.iter().flat_map(|spec| blobs(spec));
-        let missing = blobs.filter(|digest| !self.cached.contains(digest)).collect();
+        let leases = self.jobs.get_mut(&job).map(|known| std::mem::take(&mut known.leases));
+        let leases = leases.unwrap_or_default();
+        let missing = spec.as_ref().map_or_else(|_| Missing::default(), |it| Missing::new(it, &self.cached));
         self.jobs.insert(job, Known { spec, missing, leases, used: self.clock });
     }
 
     /// Forgets the jobs without leases: the master describes them again on the
     /// next connection.
     pub(super) fn forget_unused(&mut self) {
-        self.jobs.retain(|_, known| known.leases > 0);
+        self.jobs.retain(|_, known| !known.leases.is_empty());
     }
 
     /// Counts a lease, once it is found to be one of its job's plan.
@@ -89,14 +144,17 @@ impl Specs {
         }
         self.clock += 1;
         known.used = self.clock;
-        known.leases += 1;
+        *known.leases.entry(tile.frame).or_default() += 1;
         Ok(())
     }
 
     /// Counts a lease no longer.
-    pub(super) fn release(&mut self, job: JobId) {
-        if let Some(known) = self.jobs.get_mut(&job) {
-            known.leases = known.leases.saturating_sub(1);
+    pub(super) fn release(&mut self, tile: TileId) {
+        let Some(known) = self.jobs.get_mut(&tile.job) else { return };
+        let Some(count) = known.leases.get_mut(&tile.frame) else { return };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            known.leases.remove(&tile.frame);
         }
     }
 
@@ -112,29 +170,36 @@ impl Specs {
     pub(super) fn evict(&mut self, digest: BlobDigest) {
         self.cached.remove(&digest);
         for known in self.jobs.values_mut() {
-            if known.spec.as_ref().is_ok_and(|spec| needs(spec, &digest)) {
-                known.missing.insert(digest);
+            if let Ok(spec) = &known.spec {
+                known.missing.insert(spec, digest);
             }
         }
     }
 
-    /// The jobs that lack a blob.
-    pub(super) fn needing(&self, digest: BlobDigest) -> BTreeSet<JobId> {
-        let lacking = self.jobs.iter().filter(|(_, known)| known.missing.contains(&digest));
-        lacking.map(|(job, _)| *job).collect()
+    /// Whether a tile waits for a blob.
+    pub(super) fn lacks(&self, tile: TileId, digest: BlobDigest) -> bool {
+        let known = self.jobs.get(&tile.job);
+        known.is_some_and(|known| {
+            let own = known.missing.own.get(&tile.frame);
+            known.missing.shared.contains(&digest) || own.is_some_and(|own| own.contains(&digest))
+        })
     }
 
-    /// The next blob to fetch for a job: the manifest, then the others.
-    pub(super) fn next_missing(&self, job: JobId, fetching: &BTreeSet<BlobDigest>) -> Option<BlobDigest> {
-        let known = self.jobs.get(&job)?;
-        let scene = known.spec.as_ref().ok()?.scene;
-        let is_next = |digest: &&BlobDigest| !fetching.contains(digest);
-        known.missing.get(&scene).filter(is_next).or_else(|| known.missing.iter().find(is_next)).copied()
+    /// The next blob to fetch for a tile: the manifest, then the others.
+    pub(super) fn next_missing(&self, tile: TileId, fetching: &BTreeSet<BlobDigest>) -> Option<BlobDigest> {
+        let known = self.jobs.get(&tile.job)?;
+        let scene = known.spec.as_ref().ok()?.scene_of(tile.frame);
+        let is_next = |digest: &BlobDigest| !fetching.contains(digest);
+        if self.lacks(tile, scene) && is_next(&scene) {
+            return Some(scene);
+        }
+        known.missing.of(tile.frame).copied().find(is_next)
     }
 
-    /// What to render under a lease, if every blob of its job is here.
+    /// What to render under a lease, if every blob of its frame is here.
     pub(super) fn task(&self, lease: &Lease) -> Option<RenderTask> {
-        let known = self.jobs.get(&lease.tile.job).filter(|known| known.missing.is_empty())?;
+        let is_whole = |known: &&Known| known.missing.of(lease.tile.frame).next().is_none();
+        let known = self.jobs.get(&lease.tile.job).filter(is_whole)?;
         let spec = known.spec.as_ref().ok()?;
         Some(RenderTask {
             resolution: spec.resolution,
@@ -145,18 +210,17 @@ impl Specs {
         })
     }
 
-    /// The blobs of every job with leases that are queued or rendering.
+    /// The blobs of every frame with leases that are queued or rendering.
     pub(super) fn pinned(&self) -> BTreeSet<BlobDigest> {
-        let used = self.jobs.values().filter(|known| known.leases > 0);
-        used.flat_map(|known| &known.spec).flat_map(|spec| blobs(spec)).collect()
+        let mut pinned = BTreeSet::new();
+        for known in self.jobs.values().filter(|known| !known.leases.is_empty()) {
+            let Ok(spec) = &known.spec else { continue };
+            pinned.extend(&spec.blobs);
+            for frame in known.leases.keys() {
+                pinned.insert(spec.scene_of(*frame));
+                pinned.extend(spec.frame_scene(*frame).into_iter().flat_map(|own| &own.blobs));
+            }
+        }
+        pinned
     }
-}
-
-/// The manifest and every blob that it names.
-fn blobs(spec: &JobSpec) -> impl Iterator<Item = BlobDigest> + '_ {
-    std::iter::once(spec.scene).chain(spec.blobs.iter().copied())
-}
-
-fn needs(spec: &JobSpec, digest: &BlobDigest) -> bool {
-    spec.scene == *digest || spec.blobs.binary_search(digest).is_ok()
 }

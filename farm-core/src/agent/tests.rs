@@ -1,8 +1,8 @@
 //! Claims about the agent, on a node whose driver does as it is told.
 
 use super::*;
-use crate::id::FrameNumber;
-use crate::job::{FrameRange, JobSpec, PixelFilter, RenderSettings, Resolution};
+use crate::id::{FrameNumber, JobId};
+use crate::job::{FrameRange, FrameScene, JobSpec, PixelFilter, RenderSettings, Resolution};
 use crate::tile::{BlockRange, Rect, RectIndex, TileId};
 
 const JOB: JobId = JobId(1);
@@ -17,6 +17,7 @@ fn spec(blobs: &[u8]) -> Box<JobSpec> {
         name: "kitchen".into(),
         scene: blob(100),
         blobs: blobs.iter().map(|value| blob(*value)).collect(),
+        frame_scenes: Vec::new(),
         shader_digest: blob(101),
         resolution: Resolution { width: 64, height: 64 },
         frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1) },
@@ -144,6 +145,52 @@ fn missing_blob_gives_up_the_leases_that_need_it() {
     assert_eq!(failed(&effects), [(0, kind), (1, kind)]);
     assert_eq!(node.holding(), [0; 0]);
     assert_eq!(node.take(2..3), [AgentEffect::FetchBlob(blob(100))], "a later lease is another chance");
+}
+
+/// A job of two frames, whose manifests are 100 and 200, and whose own blobs are
+/// 1 and 2; both need 3.
+fn moving() -> Box<JobSpec> {
+    let own = |scene, own| FrameScene { scene: blob(scene), blobs: vec![blob(own)] };
+    let frames = FrameRange { first: FrameNumber(1), last: FrameNumber(2) };
+    Box::new(JobSpec { frames, frame_scenes: vec![own(100, 1), own(200, 2)], ..*spec(&[3]) })
+}
+
+fn lease_of(id: u32, frame: u32) -> Lease {
+    let tile = TileId { frame: FrameNumber(frame), ..lease(id).tile };
+    Lease { tile, ..lease(id) }
+}
+
+#[test]
+fn frames_wait_only_for_their_own_blobs() {
+    let cached = [1, 3, 100].map(blob);
+    let mut node = Node { agent: Agent::new(2, cached.into(), Limits::default()), now: Timestamp(0) };
+    node.handle(AgentCommand::Connect);
+    node.handle(AgentCommand::OpenJob { job: JOB, spec: moving() });
+    let effects = node.handle(AgentCommand::TakeLease(lease_of(0, 2)));
+    assert_eq!(effects, [200, 2].map(|value| AgentEffect::FetchBlob(blob(value))), "the manifest goes first");
+    assert_eq!(started(&node.handle(AgentCommand::TakeLease(lease_of(1, 1)))), [(0, 1)]);
+    assert_eq!(node.agent.pinned(), [1, 2, 3, 100, 200].map(blob).into());
+    node.handle(AgentCommand::StoreBlob(blob(200)));
+    assert_eq!(started(&node.handle(AgentCommand::StoreBlob(blob(2)))), [(1, 0)]);
+    node.finish(0, 1);
+    assert_eq!(node.agent.pinned(), [2, 3, 200].map(blob).into(), "of frames with leases only");
+}
+
+#[test]
+fn missing_blob_of_a_frame_gives_up_that_frames_leases() {
+    let cached = [1, 3, 100].map(blob);
+    let mut node = Node { agent: Agent::new(1, cached.into(), Limits::default()), now: Timestamp(0) };
+    node.handle(AgentCommand::Connect);
+    node.handle(AgentCommand::OpenJob { job: JOB, spec: moving() });
+    for (id, frame) in [(0, 1), (1, 2), (2, 1)] {
+        node.handle(AgentCommand::TakeLease(lease_of(id, frame)));
+    }
+    let kind = FailureKind::BlobUnavailable;
+    let miss = |digest| AgentCommand::MissBlob { digest: blob(digest), kind, message: "gone".into() };
+    assert_eq!(failed(&node.handle(miss(2))), [(1, kind)]);
+    assert_eq!(node.holding(), [0, 2]);
+    node.handle(AgentCommand::EvictBlob(blob(3)));
+    assert_eq!(failed(&node.handle(miss(3))), [(2, kind)], "what is shared concerns every frame");
 }
 
 #[test]

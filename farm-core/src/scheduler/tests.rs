@@ -137,6 +137,7 @@ fn spec(rects: u32, samples_per_pixel: u32) -> JobSpec {
         name: "kitchen".into(),
         scene: blob(1),
         blobs: vec![blob(2), blob(3)],
+        frame_scenes: Vec::new(),
         shader_digest: blob(4),
         resolution: Resolution { width: rects * 8, height: rects * 8 },
         frames: FrameRange { first: FRAME, last: FRAME },

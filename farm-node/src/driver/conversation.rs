@@ -83,7 +83,7 @@ impl Driver {
                     "job {job} `{}`: scene {} in {} blobs",
                     spec.name,
                     spec.scene,
-                    spec.blobs.len() + 1
+                    spec.all_blobs().count()
                 );
                 self.remember_job(job, KnownJob::new(&spec));
                 self.tell(AgentCommand::OpenJob { job, spec });

@@ -83,7 +83,7 @@ impl Driver {
         let attributes = TileAttributes {
             tile: held.tile,
             node: self.node,
-            scene: known.scene,
+            scene: known.scene_of(held.tile.frame),
             shader_digest: self.shader_digest,
             samples_per_pixel: task.range.samples(task.settings.samples_per_pixel),
             finished: task.is_whole(),

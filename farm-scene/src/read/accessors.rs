@@ -74,7 +74,12 @@ impl Accessors<'_> {
 
     /// Scalar indices.
     pub(super) fn indices(&self, index: usize, place: &str) -> Result<Vec<u32>, Fault> {
-        let elements = self.open::<1>(index, place)?;
+        Ok(self.unsigned(index, place)?.into_iter().map(|[value]| value).collect())
+    }
+
+    /// Vectors of `N` unsigned integers.
+    pub(super) fn unsigned<const N: usize>(&self, index: usize, place: &str) -> Result<Vec<[u32; N]>, Fault> {
+        let elements = self.open::<N>(index, place)?;
         let values = match elements.component {
             ComponentType::U8 => elements.read(|[x]: [u8; 1]| u32::from(x)),
             ComponentType::U16 => elements.read(|x| u32::from(u16::from_le_bytes(x))),
@@ -83,7 +88,12 @@ impl Accessors<'_> {
                 return Err(elements.wrong_type("unsigned integers"));
             }
         };
-        Ok(values.into_iter().map(|[value]| value).collect())
+        Ok(values)
+    }
+
+    /// The number of an accessor's elements, before any is read.
+    pub(super) fn count(&self, index: usize, place: &str) -> Result<u64, Fault> {
+        Ok(named(&self.root.accessors, index, "accessor", place)?.count.0)
     }
 
     /// The components of an accessor's elements: 3 for `VEC3`.
@@ -237,6 +247,7 @@ fn type_of(components: usize) -> (Type, &'static str) {
         1 => (Type::Scalar, "SCALAR"),
         2 => (Type::Vec2, "VEC2"),
         3 => (Type::Vec3, "VEC3"),
+        16 => (Type::Mat4, "MAT4"),
         _ => (Type::Vec4, "VEC4"),
     }
 }

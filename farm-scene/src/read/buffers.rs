@@ -14,20 +14,20 @@ pub(super) type Buffers<'a> = Vec<Option<Cow<'a, [u8]>>>;
 /// Loads every buffer of the file.
 pub(super) fn load<'a>(
     root: &json::Root,
-    bin: Option<&'a [u8]>,
+    mut bin: Option<Cow<'a, [u8]>>,
     files: &mut Files,
 ) -> Result<Buffers<'a>, LoadError> {
     let mut buffers = Vec::with_capacity(root.buffers.len());
     for (i, buffer) in root.buffers.iter().enumerate() {
         let place = format!("buffers[{i}]");
-        let bytes = match (&buffer.uri, bin) {
+        let bytes = match (&buffer.uri, bin.take_if(|_| i == 0)) {
             _ if meshopt::is_fallback(buffer) => {
                 buffers.push(None);
                 continue;
             }
             (Some(uri), _) => Cow::Owned(files.fetch("buffer", &place, uri)?),
-            (None, Some(bin)) if i == 0 => Cow::Borrowed(bin),
-            (None, _) => {
+            (None, Some(bin)) => bin,
+            (None, None) => {
                 buffers.push(None);
                 continue;
             }

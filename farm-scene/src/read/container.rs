@@ -79,11 +79,25 @@ pub(super) fn parse(scene: &str, bytes: &[u8], limits: &SceneLimits) -> Result<j
     let text = std::str::from_utf8(bytes)
         .map_err(|error| LoadError::NotUtf8 { scene: scene(), offset: error.valid_up_to() as u64 })?;
     let text = text.trim_end_matches(['\0', ' ', '\n', '\r', '\t']);
-    let root: json::Root =
-        serde_json::from_str(text).map_err(|source| LoadError::Json { scene: scene(), source })?;
+    let root: json::Root = serde_json::from_str(text)
+        .or_else(|source| without_foreign_channels(text).ok_or(source))
+        .map_err(|source| LoadError::Json { scene: scene(), source })?;
     let version = root.asset.min_version.as_ref().unwrap_or(&root.asset.version);
     if version != "2" && !version.starts_with("2.") {
         return Err(LoadError::Version { scene: scene(), found: version.chars().take(20).collect() });
     }
     Ok(root)
+}
+
+/// The file without those channels of animations that move no node but what an
+/// extension says (glTF 2.0, section 3.11): the JSON types insist on a node.
+fn without_foreign_channels(text: &str) -> Option<json::Root> {
+    let mut file: serde_json::Value = serde_json::from_str(text).ok()?;
+    for animation in file.get_mut("animations")?.as_array_mut()? {
+        let channels = animation.get_mut("channels").and_then(|channels| channels.as_array_mut());
+        if let Some(channels) = channels {
+            channels.retain(|channel| channel.pointer("/target/node").is_some());
+        }
+    }
+    serde_json::from_str(&file.to_string()).ok()
 }

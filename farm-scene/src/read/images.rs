@@ -26,6 +26,9 @@ pub(super) struct ImageTable {
     requests: Vec<(usize, bool)>,
 }
 
+/// Decoded images, for other times of the scene.
+pub(super) type KeptImages = BTreeMap<(usize, bool), Image>;
+
 /// An encoded image.
 struct Encoded {
     bytes: Vec<u8>,
@@ -52,8 +55,22 @@ impl ImageTable {
         Ok(id)
     }
 
-    /// Fetches and decodes all images.
-    pub(super) fn decode(self, context: &Context<'_>, files: &mut Files) -> Result<Vec<Image>, LoadError> {
+    /// Fetches and decodes all images but those that are `kept`, and keeps them.
+    pub(super) fn decode(
+        self,
+        context: &Context<'_>,
+        files: &mut Files,
+        kept: Option<&mut KeptImages>,
+    ) -> Result<Vec<Image>, LoadError> {
+        let Some(kept) = kept else { return self.decode_all(context, files) };
+        let requests = self.requests.iter().copied().filter(|request| !kept.contains_key(request)).collect();
+        let new = Self { requests, ..Self::default() };
+        let keys = new.requests.clone();
+        kept.extend(keys.into_iter().zip(new.decode_all(context, files)?));
+        Ok(self.requests.iter().map(|request| kept[request].clone()).collect())
+    }
+
+    fn decode_all(self, context: &Context<'_>, files: &mut Files) -> Result<Vec<Image>, LoadError> {
         let mut encoded = Vec::with_capacity(self.requests.len());
         let mut texels = 0;
         for &(index, srgb) in &self.requests {

@@ -9,7 +9,8 @@ use json::validation::Checked;
 
 use super::accessors::Integers;
 use super::materials::MaterialTable;
-use super::{Context, named, tangents, variants, vertices};
+use super::skins::Joints;
+use super::{Context, morphs, named, skins, tangents, variants, vertices};
 use crate::error::{Fault, Problem};
 use crate::load::Warnings;
 use crate::scene::Mesh;
@@ -20,38 +21,91 @@ use crate::validate::at_most;
 pub(super) struct MeshTable {
     pub(super) meshes: Vec<Mesh>,
     pub(super) materials: MaterialTable,
-    /// By mesh of the file and whether it is mirrored.
-    ids: BTreeMap<(usize, bool), Vec<u32>>,
+    ids: BTreeMap<Form, Vec<u32>>,
     triangles: u64,
     vertices: u64,
+    /// Work done on morph targets and skins, for the limits.
+    displaced: u64,
+    influences: u64,
+}
+
+/// Primitives that are the same at any time, as they were read: by mesh of the
+/// file, whether it is mirrored, and primitive. `None` has no triangles.
+pub(super) type KeptMeshes = BTreeMap<(usize, bool, usize), Option<Mesh>>;
+
+/// What tells the forms of a mesh of the file apart. Nodes that show it in the
+/// same form share it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Form {
+    mesh: usize,
+    mirrored: bool,
+    /// Bits of the morph targets' weights.
+    weights: Vec<u64>,
+    skin: Option<usize>,
+}
+
+/// How a node's mesh is deformed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Deformation {
+    /// Weights of the morph targets; empty where all are zero.
+    pub(super) weights: Vec<f64>,
+    /// The skin and its joints.
+    pub(super) skin: Option<(usize, Joints)>,
+}
+
+impl Deformation {
+    fn is_none(&self) -> bool {
+        self.weights.is_empty() && self.skin.is_none()
+    }
 }
 
 impl MeshTable {
     /// The scene's meshes for a mesh of the file: one for each primitive that
-    /// has triangles.
+    /// has triangles. Those that are not deformed are taken from `kept`, if they
+    /// are there, and stay there.
     pub(super) fn ids(
         &mut self,
         context: &Context<'_>,
-        index: usize,
-        mirrored: bool,
+        (index, mirrored, deformation): (usize, bool, &Deformation),
         place: &str,
+        kept: &mut Option<KeptMeshes>,
         warnings: &mut Warnings,
     ) -> Result<Vec<u32>, Fault> {
-        if let Some(ids) = self.ids.get(&(index, mirrored)) {
+        let weights = deformation.weights.iter().map(|weight| weight.to_bits()).collect();
+        let skin = deformation.skin.as_ref().map(|(skin, _)| *skin);
+        let form = Form { mesh: index, mirrored, weights, skin };
+        if let Some(ids) = self.ids.get(&form) {
             return Ok(ids.clone());
         }
+        let mut kept = kept.as_mut().filter(|_| deformation.is_none());
         let file = named(&context.root.meshes, index, "mesh", place)?;
         let mut ids = Vec::with_capacity(file.primitives.len());
         for (i, primitive) in file.primitives.iter().enumerate() {
             let place = format!("meshes[{index}].primitives[{i}]");
-            if let Some(mut mesh) = self.read(context, primitive, &place, warnings)? {
-                if mirrored {
-                    vertices::mirror(&mut mesh);
-                }
-                ids.push(self.push(context, mesh, &place)?);
+            let key = (index, mirrored, i);
+            let known = kept.as_ref().and_then(|kept| kept.get(&key)).cloned();
+            let is_new = known.is_none();
+            let mesh = match known {
+                Some(mesh) => mesh,
+                None => self.read(context, primitive, deformation, &place, warnings)?.map(|mut mesh| {
+                    if mirrored {
+                        vertices::mirror(&mut mesh);
+                    }
+                    mesh
+                }),
+            };
+            if let Some(kept) = kept.as_mut().filter(|_| is_new) {
+                kept.insert(key, mesh.clone());
             }
+            let Some(mut mesh) = mesh else { continue };
+            if !is_new {
+                // The materials that are in use may be others at another time.
+                let material = variants::material_of(primitive, context.variant);
+                mesh.material = self.materials.id(context, material, &place, warnings)?;
+            }
+            ids.push(self.push(context, mesh, &place)?);
         }
-        self.ids.insert((index, mirrored), ids.clone());
+        self.ids.insert(form, ids.clone());
         Ok(ids)
     }
 
@@ -73,15 +127,13 @@ impl MeshTable {
         &mut self,
         context: &Context<'_>,
         primitive: &Primitive,
+        deformation: &Deformation,
         place: &str,
         warnings: &mut Warnings,
     ) -> Result<Option<Mesh>, Fault> {
         let Some(mode) = triangle_mode(primitive, place, warnings)? else {
             return Ok(None);
         };
-        if primitive.targets.as_ref().is_some_and(|targets| !targets.is_empty()) {
-            warnings.push("morph targets are not rendered; meshes are shown at rest");
-        }
         let attributes = Attributes { context, primitive, place };
         let mut mesh = Mesh { positions: attributes.positions()?, ..Mesh::default() };
         mesh.triangles = attributes.triangles(mode, mesh.positions.len(), warnings)?;
@@ -95,18 +147,42 @@ impl MeshTable {
         attributes.fill_uvs(&mut mesh, material.slots().map(|slot| slot.uv_set), warnings)?;
         attributes.fill_colors(&mut mesh)?;
         let has_normals = attributes.fill_normals(&mut mesh, warnings)?;
-        if let Some(slot) = material.tangent_slot() {
-            // Tangents without normals are to be ignored (glTF 2.0, 3.7.2.1).
+        let (tangent_slot, needs_tangents) = (material.tangent_slot().copied(), material.needs_tangents());
+        // Tangents without normals are to be ignored (glTF 2.0, 3.7.2.1).
+        let has_tangents = needs_tangents && has_normals && attributes.fill_tangents(&mut mesh)?;
+        self.deform(&attributes, deformation, &mut mesh, warnings)?;
+        if let Some(slot) = tangent_slot.filter(|_| !has_tangents) {
             if !has_normals {
                 vertices::make_flat(&mut mesh);
-                tangents::generate(&mut mesh, slot);
-            } else if !attributes.fill_tangents(&mut mesh)? {
-                tangents::generate(&mut mesh, slot);
             }
-        } else if material.needs_tangents() && !(has_normals && attributes.fill_tangents(&mut mesh)?) {
+            tangents::generate(&mut mesh, &slot);
+        } else if needs_tangents && !has_tangents {
             warnings.push(format!("{place} has no tangents for its anisotropy to follow; any will do"));
         }
         Ok(Some(mesh))
+    }
+
+    /// Morph targets first, then the skin (glTF 2.0, section 3.7.2.2).
+    fn deform(
+        &mut self,
+        &Attributes { context, primitive, place }: &Attributes<'_>,
+        deformation: &Deformation,
+        mesh: &mut Mesh,
+        warnings: &mut Warnings,
+    ) -> Result<(), Fault> {
+        if !deformation.weights.is_empty() {
+            morphs::apply(context, primitive, &deformation.weights, mesh, place, &mut self.displaced)?;
+        }
+        if let Some((_, joints)) = &deformation.skin {
+            skins::apply(context, primitive, joints, mesh, place, (&mut self.influences, warnings))?;
+        }
+        let limit = context.limits.coordinate;
+        let is_far = |position: &Vec3| !position.is_finite() || position.abs().max_element() > limit;
+        if !deformation.is_none() && mesh.positions.iter().any(is_far) {
+            let text = "a morph target or a skin carries a vertex farther than 1e9 metres".to_owned();
+            return Err(Fault::new(place, Problem::Malformed(text)));
+        }
+        Ok(())
     }
 }
 

@@ -4,9 +4,11 @@
 //! Nothing here trusts an index, a count, an offset or a number of the file.
 
 mod accessors;
+mod animations;
 mod buffers;
 mod cameras;
 mod container;
+mod curves;
 mod draco;
 mod extensions;
 mod files;
@@ -17,20 +19,28 @@ mod lights;
 mod materials;
 mod meshes;
 mod meshopt;
+mod morphs;
 mod nodes;
+mod skins;
 mod tangents;
 mod variants;
 mod vertices;
+
+use std::borrow::Cow;
 
 use gltf::json;
 
 use crate::error::{Fault, LoadError, Problem};
 use crate::limits::SceneLimits;
-use crate::load::Warnings;
+use crate::load::{AnimationSummary, LoadOptions, Warnings};
 use crate::scene::Scene;
 
 use accessors::Accessors;
+use animations::{Animation, Pose};
+use buffers::Buffers;
 pub(crate) use files::Files;
+use images::{ImageTable, KeptImages};
+use meshes::KeptMeshes;
 
 /// What every part of the reader may look at.
 struct Context<'a> {
@@ -41,39 +51,140 @@ struct Context<'a> {
     variant: Option<u32>,
 }
 
-/// What a file holds.
-pub(crate) struct Read {
-    pub(crate) scene: Scene,
+/// A file that was read once and can be shown at many times.
+pub(crate) struct File {
+    root: json::Root,
+    buffers: Buffers<'static>,
+    files: Files,
+    limits: SceneLimits,
+    variant: Option<u32>,
+    /// The number of the animation that is shown, and the animation once it was
+    /// needed.
+    animation: (usize, Option<Animation>),
+    /// Meshes and images that are the same at any time; `None` keeps none.
+    meshes: Option<KeptMeshes>,
+    images: Option<KeptImages>,
     /// The extensions that it uses.
     pub(crate) extensions: Vec<String>,
     /// The names of its variants.
     pub(crate) variants: Vec<String>,
+    /// Its animations.
+    pub(crate) animations: Vec<AnimationSummary>,
 }
 
-/// Reads everything but the surroundings; `variant` is the name of the one to
-/// show.
-pub(crate) fn read_scene(
-    bytes: &[u8],
-    files: &mut Files,
-    variant: Option<&str>,
-    limits: &SceneLimits,
-    warnings: &mut Warnings,
-) -> Result<Read, LoadError> {
-    let parts = container::split(&files.scene, bytes)?;
-    let mut root = container::parse(&files.scene, parts.json, limits)?;
-    let extensions = extensions::check(&files.scene, &root, warnings)?;
-    let mut buffers = buffers::load(&root, parts.bin, files)?;
-    meshopt::decode_views(&mut root, &mut buffers, limits)
-        .and_then(|()| draco::decode_primitives(&mut root, &mut buffers, limits))
-        .map_err(|fault| invalid(&files.scene, fault))?;
-    let accessors = Accessors { root: &root, buffers: &buffers, limits };
-    let variants = variants::names(&root, limits).map_err(|fault| invalid(&files.scene, fault))?;
-    let variant = variant.map(|wanted| variants::find(&files.scene, &variants, wanted)).transpose()?;
-    let context = Context { root: &root, accessors, limits, variant };
-    let (mut scene, images) =
-        nodes::read(&context, warnings).map_err(|fault| invalid(&files.scene, fault))?;
-    scene.images = images.decode(&context, files)?;
-    Ok(Read { scene, extensions, variants })
+impl File {
+    /// Reads a file but for what its nodes use.
+    pub(crate) fn open(
+        mut bytes: Vec<u8>,
+        mut files: Files,
+        options: &LoadOptions,
+        limits: SceneLimits,
+        warnings: &mut Warnings,
+    ) -> Result<Self, LoadError> {
+        let parts = container::split(&files.scene, &bytes)?;
+        let mut root = container::parse(&files.scene, parts.json, &limits)?;
+        let extensions = extensions::check(&files.scene, &root, warnings)?;
+        // The chunk is moved to the front, which needs no second copy of it.
+        let chunk = parts.bin.map(|bin| (bin.as_ptr().addr() - bytes.as_ptr().addr(), bin.len()));
+        let bin = chunk.map(|(start, length)| {
+            bytes.truncate(start + length);
+            bytes.drain(..start);
+            bytes
+        });
+        let mut buffers = buffers::load(&root, bin.map(Cow::Owned), &mut files)?;
+        meshopt::decode_views(&mut root, &mut buffers, &limits)
+            .and_then(|()| draco::decode_primitives(&mut root, &mut buffers, &limits))
+            .map_err(|fault| invalid(&files.scene, fault))?;
+        let variants = variants::names(&root, &limits).map_err(|fault| invalid(&files.scene, fault))?;
+        let variant = options.variant.as_deref();
+        let variant = variant.map(|wanted| variants::find(&files.scene, &variants, wanted)).transpose()?;
+        let mut file = Self {
+            root,
+            buffers,
+            files,
+            limits,
+            variant,
+            animation: (0, None),
+            meshes: Some(KeptMeshes::new()),
+            images: Some(KeptImages::new()),
+            extensions,
+            variants,
+            animations: Vec::new(),
+        };
+        let summaries = animations::summaries(&file.context(), warnings);
+        file.animations = summaries.map_err(|fault| invalid(file.scene(), fault))?;
+        if let Some(wanted) = &options.animation {
+            file.animation.0 = animations::find(file.scene(), &file.animations, wanted)?;
+        }
+        Ok(file)
+    }
+
+    /// Keeps no images for another time, and no meshes either if it `is_last`.
+    pub(crate) fn keep_less(&mut self, is_last: bool) {
+        self.images = None;
+        self.meshes = self.meshes.take().filter(|_| !is_last);
+    }
+
+    /// The scene at a time in seconds, or at rest, but for its surroundings.
+    pub(crate) fn at(&mut self, time: Option<f64>, warnings: &mut Warnings) -> Result<Scene, LoadError> {
+        let (mut scene, images) = self.read(time, warnings)?;
+        let context = Context::new(&self.root, &self.buffers, &self.limits, self.variant);
+        scene.images = images.decode(&context, &mut self.files, self.images.as_mut())?;
+        Ok(scene)
+    }
+
+    /// [`File::at`] without the images, of which no shape or light depends.
+    pub(crate) fn without_images(
+        &mut self,
+        time: Option<f64>,
+        warnings: &mut Warnings,
+    ) -> Result<Scene, LoadError> {
+        self.read(time, warnings).map(|(scene, _)| scene)
+    }
+
+    fn read(&mut self, time: Option<f64>, warnings: &mut Warnings) -> Result<(Scene, ImageTable), LoadError> {
+        let pose = match time {
+            Some(time) if !self.animations.is_empty() => self.animation()?.pose(time),
+            _ => Pose::new(),
+        };
+        let mut meshes = self.meshes.take();
+        let read = nodes::read(&self.context(), &pose, &mut meshes, warnings);
+        self.meshes = meshes;
+        read.map_err(|fault| invalid(self.scene(), fault))
+    }
+
+    /// The animation that is shown; there must be one.
+    fn animation(&mut self) -> Result<&Animation, LoadError> {
+        let (index, known) = &mut self.animation;
+        let animation = match known.take() {
+            Some(animation) => animation,
+            None => {
+                let context = Context::new(&self.root, &self.buffers, &self.limits, self.variant);
+                animations::read(&context, *index).map_err(|fault| invalid(&self.files.scene, fault))?
+            }
+        };
+        Ok(known.insert(animation))
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context::new(&self.root, &self.buffers, &self.limits, self.variant)
+    }
+
+    /// The file's name, for messages.
+    pub(crate) fn scene(&self) -> &str {
+        &self.files.scene
+    }
+}
+
+impl<'a> Context<'a> {
+    fn new(
+        root: &'a json::Root,
+        buffers: &'a Buffers<'a>,
+        limits: &'a SceneLimits,
+        variant: Option<u32>,
+    ) -> Self {
+        Self { root, accessors: Accessors { root, buffers, limits }, limits, variant }
+    }
 }
 
 fn invalid(scene: &str, fault: Fault) -> LoadError {

@@ -4,44 +4,43 @@
 //! f32, and glam's f64 types have no SIMD variants, so every machine gets the
 //! same bits.
 
-use glam::{Affine3A, DAffine3, DMat4, DQuat, DVec3};
+use glam::{Affine3A, DAffine3, DMat4, DVec3};
 use gltf::json;
 
 use super::accessors::Integers;
+use super::animations::{NodePose, Pose};
+use super::curves::unit_rotation;
 use super::images::ImageTable;
-use super::meshes::MeshTable;
-use super::{Context, cameras, lights, named, short_name};
+use super::meshes::{Deformation, KeptMeshes, MeshTable};
+use super::skins::{self, SkinTable};
+use super::{Context, cameras, lights, morphs, named, short_name};
 use crate::error::{Fault, Problem};
 use crate::load::Warnings;
 use crate::scene::{Instance, Scene};
 use crate::validate::{at_most, keeps_orientation};
 
-/// Reads the scene's nodes and all that they use. The images are yet to be
-/// decoded.
-pub(super) fn read(context: &Context<'_>, warnings: &mut Warnings) -> Result<(Scene, ImageTable), Fault> {
+/// Reads the scene's nodes, as a pose has them, and all that they use. The
+/// images are yet to be decoded.
+pub(super) fn read(
+    context: &Context<'_>,
+    pose: &Pose,
+    kept: &mut Option<KeptMeshes>,
+    warnings: &mut Warnings,
+) -> Result<(Scene, ImageTable), Fault> {
     let root = context.root;
     at_most("nodes", root.nodes.len() as u64, context.limits.nodes).map_err(|p| Fault::new("nodes", p))?;
-    if !root.animations.is_empty() {
-        warnings.push("animations are not rendered; the scene is shown at rest");
-    }
-    let mut reader = Reader { context, scene: Scene::default(), meshes: MeshTable::default(), warnings };
-    let mut is_reached = vec![false; root.nodes.len()];
-    let mut open: Vec<(usize, DAffine3, String)> = Vec::new();
-    let (roots, place) = reader.roots()?;
-    open.extend(roots.into_iter().rev().map(|node| (node, DAffine3::IDENTITY, place.clone())));
-    while let Some((index, parent, named_at)) = open.pop() {
-        let node = named(&root.nodes, index, "node", &named_at)?;
-        if std::mem::replace(&mut is_reached[index], true) {
-            return Err(Fault::new(named_at, Problem::NotATree { node: index as u64 }));
-        }
-        let place = format!("nodes[{index}]");
-        let transform = parent * local_transform(node, &place)?;
-        if !transform.is_finite() {
-            return Err(Fault::new(place, Problem::Malformed("its transform is not finite".to_owned())));
-        }
-        reader.visit(node, transform, &place)?;
-        let children = node.children.iter().flatten().rev();
-        open.extend(children.map(|child| (child.value(), transform, format!("{place}.children"))));
+    let mut reader = Reader {
+        context,
+        pose,
+        scene: Scene::default(),
+        meshes: MeshTable::default(),
+        skins: SkinTable::default(),
+        world: vec![None; root.nodes.len()],
+        kept,
+        warnings,
+    };
+    for index in reader.place_nodes()? {
+        reader.visit(index)?;
     }
     let Reader { mut scene, meshes, .. } = reader;
     scene.meshes = meshes.meshes;
@@ -52,12 +51,43 @@ pub(super) fn read(context: &Context<'_>, warnings: &mut Warnings) -> Result<(Sc
 
 struct Reader<'a, 'w> {
     context: &'a Context<'a>,
+    pose: &'a Pose,
     scene: Scene,
     meshes: MeshTable,
+    skins: SkinTable,
+    /// Where each node of the scene is.
+    world: Vec<Option<DAffine3>>,
+    kept: &'w mut Option<KeptMeshes>,
     warnings: &'w mut Warnings,
 }
 
 impl Reader<'_, '_> {
+    /// Finds where each node of the scene is, for skins may name any of them;
+    /// the nodes in the order of the file's trees.
+    fn place_nodes(&mut self) -> Result<Vec<usize>, Fault> {
+        let nodes = &self.context.root.nodes;
+        let (roots, place) = self.roots()?;
+        let mut open: Vec<(usize, DAffine3, String)> =
+            roots.into_iter().rev().map(|node| (node, DAffine3::IDENTITY, place.clone())).collect();
+        let mut order = Vec::new();
+        while let Some((index, parent, named_at)) = open.pop() {
+            let node = named(nodes, index, "node", &named_at)?;
+            if self.world[index].is_some() {
+                return Err(Fault::new(named_at, Problem::NotATree { node: index as u64 }));
+            }
+            let place = format!("nodes[{index}]");
+            let transform = parent * local_transform(node, self.pose.get(&index), &place)?;
+            if !transform.is_finite() {
+                return Err(Fault::new(place, Problem::Malformed("its transform is not finite".to_owned())));
+            }
+            self.world[index] = Some(transform);
+            order.push(index);
+            let children = node.children.iter().flatten().rev();
+            open.extend(children.map(|child| (child.value(), transform, format!("{place}.children"))));
+        }
+        Ok(order)
+    }
+
     /// The nodes where the scene begins, and where the file names them.
     fn roots(&mut self) -> Result<(Vec<usize>, String), Fault> {
         let root = self.context.root;
@@ -85,8 +115,10 @@ impl Reader<'_, '_> {
         Ok((nodes, format!("scenes[{index}].nodes")))
     }
 
-    fn visit(&mut self, node: &json::Node, transform: DAffine3, place: &str) -> Result<(), Fault> {
-        let limits = self.context.limits;
+    /// Takes what a node carries into the scene.
+    fn visit(&mut self, index: usize) -> Result<(), Fault> {
+        let (node, limits) = (&self.context.root.nodes[index], self.context.limits);
+        let (transform, place) = (self.world[index].unwrap_or_default(), &*format!("nodes[{index}]"));
         if let Some(camera) = node.camera {
             let file = named(&self.context.root.cameras, camera.value(), "camera", place)?;
             let name = node.name.as_deref().or(file.name.as_deref());
@@ -106,17 +138,42 @@ impl Reader<'_, '_> {
             self.scene.lights.extend(light);
         }
         if let Some(mesh) = node.mesh {
-            if node.skin.is_some() {
-                self.warnings.push("skins are not rendered; skinned meshes are shown at rest");
+            let mesh = mesh.value();
+            let deformation = self.deformation(index, mesh, place)?;
+            if deformation.skin.is_some() {
+                // A skin carries its vertices into the world, whatever its
+                // node's transform (glTF 2.0, section 3.7.3.3).
+                return self.place_mesh((mesh, &deformation), DAffine3::IDENTITY, place);
             }
             for transform in self.placements(node, transform, place)? {
-                self.place_mesh(mesh.value(), transform, place)?;
+                self.place_mesh((mesh, &deformation), transform, place)?;
             }
         }
         Ok(())
     }
 
-    fn place_mesh(&mut self, mesh: usize, transform: DAffine3, place: &str) -> Result<(), Fault> {
+    /// How a node's mesh is deformed.
+    fn deformation(&mut self, index: usize, mesh: usize, place: &str) -> Result<Deformation, Fault> {
+        let node = &self.context.root.nodes[index];
+        let file = named(&self.context.root.meshes, mesh, "mesh", place)?;
+        let weights = morphs::weights((file, mesh), node, self.pose.get(&index), place)?;
+        let Some(skin) = node.skin else { return Ok(Deformation { weights, skin: None }) };
+        if !file.primitives.iter().all(skins::has_influences) {
+            self.warnings.push(format!(
+                "{place} has a skin, but meshes[{mesh}] does not say which joints move it; it is shown without"
+            ));
+            return Ok(Deformation { weights, skin: None });
+        }
+        let joints = self.skins.joints(self.context, skin.value(), &self.world, place)?;
+        Ok(Deformation { weights, skin: Some((skin.value(), joints)) })
+    }
+
+    fn place_mesh(
+        &mut self,
+        (mesh, deformation): (usize, &Deformation),
+        transform: DAffine3,
+        place: &str,
+    ) -> Result<(), Fault> {
         let mirrored = transform.matrix3.determinant() < 0.0;
         let transform =
             if mirrored { transform * DAffine3::from_scale(DVec3::new(-1.0, 1.0, 1.0)) } else { transform };
@@ -125,7 +182,8 @@ impl Reader<'_, '_> {
             self.warnings.push(format!("{place} is scaled to nothing; its mesh is left out"));
             return Ok(());
         }
-        for mesh in self.meshes.ids(self.context, mesh, mirrored, place, self.warnings)? {
+        let form = (mesh, mirrored, deformation);
+        for mesh in self.meshes.ids(self.context, form, place, self.kept, self.warnings)? {
             self.scene.instances.push(Instance { mesh, transform });
         }
         at_most("instances", self.scene.instances.len() as u64, self.context.limits.instances)
@@ -159,9 +217,9 @@ impl Reader<'_, '_> {
         }
         let at = |i: usize| {
             local(
-                translations.as_ref().map_or([0.0; 3], |values| values[i]),
-                rotations.as_ref().map_or([0.0, 0.0, 0.0, 1.0], |values| values[i]),
-                scales.as_ref().map_or([1.0; 3], |values| values[i]),
+                translations.as_ref().map_or([0.0; 3], |values| values[i].map(f64::from)),
+                rotations.as_ref().map_or([0.0, 0.0, 0.0, 1.0], |values| values[i].map(f64::from)),
+                scales.as_ref().map_or([1.0; 3], |values| values[i].map(f64::from)),
                 &place,
             )
         };
@@ -185,12 +243,18 @@ impl Reader<'_, '_> {
     }
 }
 
-fn local_transform(node: &json::Node, place: &str) -> Result<DAffine3, Fault> {
-    let Some(matrix) = node.matrix else {
+/// A node's transform in its parent's space. An animation moves no node that
+/// has a matrix, which `animations` checks.
+fn local_transform(node: &json::Node, pose: Option<&NodePose>, place: &str) -> Result<DAffine3, Fault> {
+    let matrix = node.matrix.filter(|_| !pose.is_some_and(NodePose::is_placed));
+    let Some(matrix) = matrix else {
+        let translation = node.translation.unwrap_or([0.0; 3]).map(f64::from);
+        let rotation = node.rotation.map_or([0.0, 0.0, 0.0, 1.0], |rotation| rotation.0.map(f64::from));
+        let scale = node.scale.unwrap_or([1.0; 3]).map(f64::from);
         return local(
-            node.translation.unwrap_or([0.0; 3]),
-            node.rotation.map_or([0.0, 0.0, 0.0, 1.0], |rotation| rotation.0),
-            node.scale.unwrap_or([1.0; 3]),
+            pose.and_then(|pose| pose.translation).unwrap_or(translation),
+            pose.and_then(|pose| pose.rotation).unwrap_or(rotation),
+            pose.and_then(|pose| pose.scale).unwrap_or(scale),
             place,
         );
     };
@@ -202,17 +266,16 @@ fn local_transform(node: &json::Node, place: &str) -> Result<DAffine3, Fault> {
     Ok(DAffine3::from_mat4(matrix))
 }
 
-fn local(translation: [f32; 3], rotation: [f32; 4], scale: [f32; 3], place: &str) -> Result<DAffine3, Fault> {
-    let rotation = DQuat::from_array(rotation.map(f64::from));
-    let length = rotation.length();
-    if !(length.is_finite() && length > 1e-6) {
+fn local(translation: [f64; 3], rotation: [f64; 4], scale: [f64; 3], place: &str) -> Result<DAffine3, Fault> {
+    let unit = unit_rotation(rotation).ok_or_else(|| {
+        let rotation = glam::DQuat::from_array(rotation);
         let text = format!("its rotation {rotation} is not a quaternion of unit length");
-        return Err(Fault::new(place, Problem::Malformed(text)));
-    }
+        Fault::new(place, Problem::Malformed(text))
+    })?;
     Ok(DAffine3::from_scale_rotation_translation(
-        DVec3::from_array(scale.map(f64::from)),
-        rotation / length,
-        DVec3::from_array(translation.map(f64::from)),
+        DVec3::from_array(scale),
+        unit,
+        DVec3::from_array(translation),
     ))
 }
 

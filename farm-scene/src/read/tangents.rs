@@ -1,7 +1,7 @@
 //! Tangents for normal maps, by the MikkTSpace algorithm, which glTF 2.0
 //! (section 3.7.2.1) names for meshes that bring none.
 
-use glam::{Vec2, Vec3, Vec4};
+use glam::{DVec3, Vec2, Vec3, Vec4};
 
 use super::vertices;
 use crate::scene::{Mesh, TextureSlot};
@@ -76,7 +76,12 @@ pub(super) fn repair(mesh: &mut Mesh) {
 
 /// The unit vector in a direction, if it has one.
 pub(super) fn unit(vector: Vec3) -> Option<Vec3> {
-    vector.is_finite().then(|| vector.as_dvec3().try_normalize()).flatten().map(|unit| unit.as_vec3())
+    vector.is_finite().then(|| unit_of(vector.as_dvec3())).flatten()
+}
+
+/// The unit vector in a direction of higher precision, if it has one.
+pub(super) fn unit_of(vector: DVec3) -> Option<Vec3> {
+    vector.try_normalize().map(|unit| unit.as_vec3())
 }
 
 #[cfg(test)]

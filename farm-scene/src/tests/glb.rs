@@ -89,6 +89,7 @@ impl Glb {
             Some("VEC2") => 2,
             Some("VEC3") => 3,
             Some("VEC4") => 4,
+            Some("MAT4") => 16,
             _ => 1,
         };
         description["bufferView"] = json!(self.view(bytes));
@@ -147,9 +148,14 @@ pub(super) fn container(json: &[u8], bin: &[u8]) -> Vec<u8> {
 
 /// Loads a file from memory, as `test.glb`, within limits that a test can reach.
 pub(super) fn load_bytes(bytes: &[u8]) -> Result<Loaded, LoadError> {
+    load_bytes_with(bytes, &LoadOptions::default())
+}
+
+/// Loads a file from memory with options.
+pub(super) fn load_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Loaded, LoadError> {
     let limits = SceneLimits::default();
     let files = Files::new("test.glb".to_owned(), Some(PathBuf::from("/nowhere")), &limits);
-    load_from_bytes(bytes, files, &LoadOptions::default(), &limits)
+    load_from_bytes(bytes, files, options, &limits)
 }
 
 /// A PNG of one colour.

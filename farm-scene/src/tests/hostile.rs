@@ -4,10 +4,10 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::glb::{Glb, load_bytes, png};
+use super::glb::{Glb, load_bytes, load_bytes_with, png};
 use super::scenes::textured_quad;
 use crate::limits::SceneLimits;
-use crate::load::Warnings;
+use crate::load::{LoadOptions, Warnings};
 use crate::pack::pack;
 use crate::unpack::unpack;
 use crate::validate::validate;
@@ -53,6 +53,36 @@ fn rich_file_is_valid() {
     assert_eq!((loaded.scene.instances.len(), loaded.scene.lights.len()), (4, 1));
 }
 
+/// A small file with an animation, a skin and a morph target.
+fn moving() -> Glb {
+    let mut glb = super::animations::half_animated();
+    glb.json["meshes"][0]["primitives"][0]["targets"] = json!([{"POSITION": 0, "NORMAL": 1}]);
+    glb.json["meshes"][0]["weights"] = json!([0.5]);
+    let input = glb.floats("SCALAR", &[0.0, 0.25, 1.0]);
+    let turns =
+        glb.floats("VEC4", &[[0.0, 0.0, 0.0, 1.0], [0.6, 0.0, 0.8, 0.0], [0.0, 0.0, 0.0, -1.0]].concat());
+    let weights = glb.floats("SCALAR", &[0.0, 1.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.5, 1.0]);
+    let animation = &mut glb.json["animations"][0];
+    let mut add = |list: &str, value: serde_json::Value| {
+        animation[list].as_array_mut().expect("a list").push(value);
+    };
+    add("samplers", json!({"input": input, "output": turns}));
+    add("samplers", json!({"input": input, "output": weights, "interpolation": "CUBICSPLINE"}));
+    add("channels", json!({"sampler": 1, "target": {"node": 1, "path": "rotation"}}));
+    add("channels", json!({"sampler": 2, "target": {"node": 0, "path": "weights"}}));
+    glb
+}
+
+fn middle() -> LoadOptions {
+    LoadOptions { time: Some(0.3), ..LoadOptions::default() }
+}
+
+#[test]
+fn moving_file_is_valid() {
+    let loaded = load_bytes_with(&moving().bytes(), &middle()).expect("the file is valid");
+    assert_eq!((loaded.scene.instances.len(), loaded.animations[0].channels), (2, 3));
+}
+
 /// Overwrites bytes, then cuts the end off.
 pub(super) fn broken(
     mut bytes: Vec<u8>,
@@ -77,6 +107,25 @@ pub(super) fn cut() -> impl Strategy<Value = Option<usize>> {
     prop::option::weighted(0.2, 0..2000_usize)
 }
 
+fn wrong_number() -> impl Strategy<Value = serde_json::Value> {
+    let numbers = [
+        json!(-1),
+        json!(0),
+        json!(1),
+        json!(2),
+        json!(7),
+        json!(255),
+        json!(u32::MAX),
+        json!(u64::MAX),
+        json!(1e300),
+        json!(1e38),
+        json!(-1e38),
+        json!(0.5),
+        json!(1e-40),
+    ];
+    prop::sample::select(numbers.to_vec())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
@@ -90,17 +139,32 @@ proptest! {
     /// Numbers of the JSON replaced: indices, counts, offsets and factors that
     /// byte flips seldom reach.
     #[test]
-    fn wrong_numbers_never_panic(at in any::<prop::sample::Index>(), value in prop_oneof![
-        Just(json!(-1)), Just(json!(0)), Just(json!(1)), Just(json!(2)), Just(json!(7)), Just(json!(255)),
-        Just(json!(4_294_967_295_u64)), Just(json!(u64::MAX)), Just(json!(1e300)), Just(json!(1e38)),
-        Just(json!(-1e38)), Just(json!(0.5)), Just(json!(1e-40)),
-    ]) {
+    fn wrong_numbers_never_panic(at in any::<prop::sample::Index>(), value in wrong_number()) {
         let mut glb = rich();
         let mut numbers = Vec::new();
         numbers_of(&mut glb.json, &mut numbers);
         let chosen = at.index(numbers.len());
         *numbers.swap_remove(chosen) = value;
         if let Ok(loaded) = glb.load() {
+            prop_assert!(validate(&loaded.scene, &SceneLimits::default()).is_ok());
+        }
+    }
+
+    #[test]
+    fn broken_moving_files_never_panic(changes in changes(), cut in cut()) {
+        if let Ok(loaded) = load_bytes_with(&broken(moving().bytes(), &changes, cut), &middle()) {
+            prop_assert!(validate(&loaded.scene, &SceneLimits::default()).is_ok());
+        }
+    }
+
+    #[test]
+    fn wrong_numbers_of_moving_files_never_panic(at in any::<prop::sample::Index>(), value in wrong_number()) {
+        let mut glb = moving();
+        let mut numbers = Vec::new();
+        numbers_of(&mut glb.json, &mut numbers);
+        let chosen = at.index(numbers.len());
+        *numbers.swap_remove(chosen) = value;
+        if let Ok(loaded) = load_bytes_with(&glb.bytes(), &middle()) {
             prop_assert!(validate(&loaded.scene, &SceneLimits::default()).is_ok());
         }
     }

@@ -1,6 +1,8 @@
 //! Tests of the crate as a whole, by what they claim.
 
+mod animations;
 mod codecs;
+mod deformations;
 mod errors;
 mod features;
 mod glb;

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use farm_core::scheduler::{Fact, FailureKind, HeldLease, JobStatus, JobView, Lease, NodeView};
 use farm_core::{
-    BlobDigest, BlockRange, FrameNumber, FrameRange, JobId, JobSpec, LeaseId, NodeId, PixelFilter, Rect,
-    RectIndex, RenderSettings, Resolution, TileId, Timestamp,
+    BlobDigest, BlockRange, FrameNumber, FrameRange, FrameScene, JobId, JobSpec, LeaseId, NodeId,
+    PixelFilter, Rect, RectIndex, RenderSettings, Resolution, TileId, Timestamp,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -91,11 +91,14 @@ fn settings() -> impl Strategy<Value = RenderSettings> {
 
 fn spec() -> impl Strategy<Value = Box<JobSpec>> {
     let shape = (any::<[u32; 3]>(), frame(), frame(), any::<i32>());
-    (text(), digest(), vec(digest(), 0..5), digest(), shape, settings()).prop_map(
+    let frame_scene = (digest(), vec(digest(), 0..3)).prop_map(|(scene, blobs)| FrameScene { scene, blobs });
+    let frame_scenes = vec(frame_scene, 0..3);
+    (text(), digest(), vec(digest(), 0..5), frame_scenes, digest(), shape, settings()).prop_map(
         |(
             name,
             scene,
             blobs,
+            frame_scenes,
             shader_digest,
             ([width, height, tile_size], first, last, priority),
             settings,
@@ -104,6 +107,7 @@ fn spec() -> impl Strategy<Value = Box<JobSpec>> {
                 name,
                 scene,
                 blobs,
+                frame_scenes,
                 shader_digest,
                 resolution: Resolution { width, height },
                 frames: FrameRange { first, last },
@@ -337,11 +341,50 @@ proptest! {
     }
 }
 
+/// A job of one scene.
+fn still(blobs: Vec<BlobDigest>) -> JobSpec {
+    JobSpec {
+        name: "kitchen".into(),
+        scene: BlobDigest([1; 32]),
+        blobs,
+        frame_scenes: Vec::new(),
+        shader_digest: BlobDigest([2; 32]),
+        resolution: Resolution { width: 1, height: 1 },
+        frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1) },
+        tile_size: 8,
+        settings: RenderSettings {
+            samples_per_pixel: 1,
+            seed: 0,
+            max_depth: 1,
+            filter: PixelFilter::Box,
+            camera: 0,
+            transparent: false,
+        },
+        priority: 0,
+    }
+}
+
 #[test]
 fn the_longest_job_fits_a_request() {
-    let blobs = (0..65_536u32).map(|i| BlobDigest([u8::try_from(i % 256).expect("a byte"); 32])).collect();
-    let request = Request::FindMissing { digests: blobs };
+    let digest = |i: u32| BlobDigest([u8::try_from(i % 256).expect("a byte"); 32]);
+    let blobs: Vec<BlobDigest> = (0..65_536).map(digest).collect();
+    let request = Request::FindMissing { digests: blobs.clone() };
     assert!(encode(&request).len() < crate::codec::REQUEST_LIMIT);
+    let request = Request::SubmitJob { spec: Box::new(still(blobs)) };
+    assert!(encode(&request).len() < crate::codec::REQUEST_LIMIT);
+    // A manifest for each frame takes the most room.
+    let frame_scenes = (0..65_536).map(|i| FrameScene { scene: digest(i), blobs: Vec::new() }).collect();
+    let request = Request::SubmitJob { spec: Box::new(JobSpec { frame_scenes, ..still(Vec::new()) }) };
+    assert!(encode(&request).len() < crate::codec::REQUEST_LIMIT);
+}
+
+/// Journals and programs from before frames had scenes of their own.
+#[test]
+fn jobs_of_one_scene_are_written_as_they_ever_were() {
+    let spec = still(vec![BlobDigest([3; 32])]);
+    let bytes = encode(&spec);
+    assert!(!bytes.windows(12).any(|window| window == b"frame_scenes"));
+    assert_eq!(decode::<JobSpec>(&bytes, RESPONSE_LIMIT).expect("nothing is missing"), spec);
 }
 
 /// What a newer program may send: a field more.

@@ -111,9 +111,7 @@ impl SimulatedNode {
         });
         ensure(granted, property, || format!("{task:?} is not lease {lease}"))?;
         let spec = process.specs.get(&job);
-        let here = spec.is_some_and(|spec| {
-            self.cache.contains(&spec.scene) && spec.blobs.iter().all(|blob| self.cache.contains(blob))
-        });
+        let here = spec.is_some_and(|spec| spec.blobs_of(task.frame).all(|blob| self.cache.contains(&blob)));
         ensure(here, property, || format!("blobs of job {job} are missing"))
     }
 

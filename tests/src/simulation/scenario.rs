@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use farm_core::{
-    BlobDigest, FrameNumber, FrameRange, JobId, JobSpec, Limits, PixelFilter, RenderSettings, Resolution,
+    BlobDigest, FrameNumber, FrameRange, FrameScene, JobId, JobSpec, Limits, PixelFilter, RenderSettings,
+    Resolution,
 };
 
 use super::random::Random;
@@ -167,10 +168,18 @@ fn job(
     scene: u8,
     priority: i32,
 ) -> JobSpec {
+    // Every other scene moves: each frame has a manifest and a blob of its own.
+    let own = |frame: u8| FrameScene {
+        scene: BlobDigest([100 + 10 * scene + frame; 32]),
+        blobs: vec![BlobDigest([150 + 10 * scene + frame; 32])],
+    };
+    let moving = if scene % 2 == 1 { u8::try_from(frames.count()).expect("a few frames") } else { 0 };
+    let frame_scenes: Vec<FrameScene> = (0..moving).map(own).collect();
     JobSpec {
         name: "simulated".into(),
-        scene: BlobDigest([scene; 32]),
+        scene: frame_scenes.first().map_or(BlobDigest([scene; 32]), |first| first.scene),
         blobs: (10..16).map(|blob| BlobDigest([blob + scene; 32])).collect(),
+        frame_scenes,
         shader_digest: BlobDigest([99; 32]),
         resolution,
         frames,

@@ -65,6 +65,7 @@ pub(crate) fn picture(room: &PackedScene, tile_size: u32) -> JobSpec {
         name: "room".into(),
         scene: digest(&room.manifest.digest),
         blobs: room.blobs.iter().map(|blob| digest(&blob.digest)).collect(),
+        frame_scenes: Vec::new(),
         shader_digest: farm_node::shader_digest(),
         resolution: Resolution { width: 128, height: 96 },
         frames: FrameRange { first: FrameNumber(1), last: FrameNumber(1) },
