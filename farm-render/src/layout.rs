@@ -45,10 +45,10 @@ pub(crate) mod light_kind {
     pub(crate) const TREE: u32 = 5;
 }
 
-/// Flags of a node among the lights.
+/// Flags of a node of the tree over lights.
 pub(crate) mod light_node_flags {
-    pub(crate) const IS_LIGHT: u32 = 1;
-    pub(crate) const SHINES_BOTH_WAYS: u32 = 2;
+    pub(crate) const IS_LIGHT: u32 = 1 << 31;
+    pub(crate) const SHINES_BOTH_WAYS: u32 = 1 << 31;
 }
 
 /// What holds for a whole dispatch.

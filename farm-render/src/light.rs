@@ -20,7 +20,7 @@ const SKY_SHARE: f64 = 0.5;
 /// Lights with their table and their tree.
 #[derive(Debug)]
 pub(crate) struct PackedLights {
-    /// Entries of the table, then the rest of the tree's nodes, then its lights.
+    /// Entries of the table, then the tree's pairs of nodes, then its lights.
     pub(crate) lights: Vec<Light>,
     /// Entries of the table.
     pub(crate) count: u32,
@@ -127,13 +127,12 @@ impl Placed {
     /// Appends the tree and its lights to the entries of the table, of which the
     /// first stands for it.
     fn plant(self, entries: &mut Vec<Light>, geometry: &mut Geometry) {
-        // A binary tree over n lights has 2n - 1 nodes.
-        let first_node = entries.len();
-        let first_light = first_node + 2 * self.lights.len() - 1;
-        let tree = light_tree::build(&self.emitters, first_node, first_light);
-        let place = [word_index(first_node), 0, 0, 0];
-        entries[0] = Light { kind: light_kind::TREE, place, ..Light::zeroed() };
-        entries.extend(&tree.nodes);
+        // A binary tree over n lights has n - 1 pairs of nodes.
+        let first_pair = entries.len();
+        let first_light = first_pair + self.lights.len() - 1;
+        let tree = light_tree::build(&self.emitters, first_pair, first_light);
+        entries[0] = Light { kind: light_kind::TREE, place: [tree.root, 0, 0, 0], ..Light::zeroed() };
+        entries.extend(&tree.pairs);
         debug_assert_eq!(entries.len(), first_light, "the tree is binary");
         let lights = self.lights.into_iter().zip(tree.trails);
         entries.extend(lights.map(|(light, trail)| Light { threshold: trail, ..light }));

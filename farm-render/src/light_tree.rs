@@ -42,50 +42,74 @@ impl Emitter {
     }
 }
 
-/// A tree's nodes, root first, and the trail to each light: bit `n` says which
-/// child leads to it from depth `n`.
+/// A tree: its root, its pairs of nodes, and the trail to each light, of which bit
+/// `n` says which of a pair leads to it from depth `n`.
 #[derive(Debug)]
 pub(crate) struct LightTree {
-    pub(crate) nodes: Vec<Light>,
+    pub(crate) root: u32,
+    pub(crate) pairs: Vec<Light>,
     pub(crate) trails: Vec<u32>,
 }
 
-/// Builds the tree over at least one emitter. Children are named by their place
-/// among `nodes` plus `first_node`, lights by theirs among `emitters` plus
-/// `first_light`.
-pub(crate) fn build(emitters: &[Emitter], first_node: usize, first_light: usize) -> LightTree {
+/// Builds the tree over at least one emitter. Pairs are named by their place plus
+/// `first_pair`, lights by theirs among `emitters` plus `first_light`.
+pub(crate) fn build(emitters: &[Emitter], first_pair: usize, first_light: usize) -> LightTree {
     let mut order: Vec<usize> = (0..emitters.len()).collect();
-    let mut tree = LightTree { nodes: vec![Light::zeroed()], trails: vec![0; emitters.len()] };
-    let mut open = vec![Span { node: 0, start: 0, end: emitters.len(), depth: 0, trail: 0 }];
+    let mut tree = LightTree { root: 0, pairs: Vec::new(), trails: vec![0; emitters.len()] };
+    let mut open = vec![Span { start: 0, end: emitters.len(), depth: 0, trail: 0, above: None }];
     while let Some(span) = open.pop() {
         let lights = &mut order[span.start..span.end];
-        let mut node = Bounds::around(emitters, lights).node();
-        if let [light] = lights {
+        let node = Bounds::around(emitters, lights).node();
+        let link = if let [light] = lights {
             tree.trails[*light] = span.trail;
-            node.alias_entry = word_index(first_light + *light);
-            node.threshold |= light_node_flags::IS_LIGHT;
+            word_index(first_light + *light) | light_node_flags::IS_LIGHT
         } else {
             let middle = span.start + part(emitters, lights, span.depth);
-            let child = tree.nodes.len();
-            node.alias_entry = word_index(first_node + child);
-            tree.nodes.extend([Light::zeroed(); 2]);
-            let depth = span.depth + 1;
-            let second = span.trail | 1 << span.depth;
-            open.push(Span { node: child + 1, start: middle, end: span.end, depth, trail: second });
-            open.push(Span { node: child, start: span.start, end: middle, depth, trail: span.trail });
+            let pair = tree.pairs.len();
+            tree.pairs.push(Light::zeroed());
+            let (depth, second) = (span.depth + 1, span.trail | 1 << span.depth);
+            let below = Span { depth, above: Some((pair, 1)), ..span };
+            open.push(Span { start: middle, trail: second, ..below });
+            open.push(Span { end: middle, above: Some((pair, 0)), ..below });
+            word_index(first_pair + pair)
+        };
+        match span.above {
+            None => tree.root = link,
+            Some((pair, place)) => node.put(&mut tree.pairs[pair], place, link),
         }
-        tree.nodes[span.node] = node;
     }
     tree
 }
 
-/// Lights that are yet to be put under a node.
+/// Lights that are yet to be put under a node, and the pair that this is one of.
+#[derive(Clone, Copy)]
 struct Span {
-    node: usize,
     start: usize,
     end: usize,
     depth: u32,
     trail: u32,
+    above: Option<(usize, usize)>,
+}
+
+/// A node as the kernel reads it.
+struct Node {
+    sphere: [f32; 4],
+    intensity: f32,
+    axis: u32,
+    cosines: u32,
+}
+
+impl Node {
+    /// Makes it one of a pair, from where `link` leads on.
+    fn put(&self, pair: &mut Light, place: usize, link: u32) {
+        pair.place[place] = self.axis;
+        pair.place[2 + place] = self.cosines;
+        if place == 0 {
+            (pair.threshold, pair.direction, pair.pick) = (link, self.sphere, self.intensity);
+        } else {
+            (pair.alias_entry, pair.intensity, pair.kind) = (link, self.sphere, self.intensity.to_bits());
+        }
+    }
 }
 
 /// What is around some lights.
@@ -123,22 +147,28 @@ impl Bounds {
         }
     }
 
-    fn node(&self) -> Light {
+    fn node(&self) -> Node {
         let center = (self.low + self.high) * 0.5;
-        let radius_square = (self.high - self.low).length_squared() * 0.25;
-        let [x, y, z] = center.to_array().map(|x| to_f32(x).to_bits());
-        // Bounds are widened by what rounding could have taken from them.
-        let wider = |cosine: f64| to_f32((cosine - 1e-6).max(-1.0));
+        let radius_square = (self.high - self.low).length_squared() * 0.25 * 1.000_001;
         let both_ways = if self.both_ways { light_node_flags::SHINES_BOTH_WAYS } else { 0 };
-        let [axis_x, axis_y, axis_z] = self.axis.to_array().map(to_f32);
-        Light {
-            threshold: both_ways,
-            place: [x, y, z, to_f32(radius_square * 1.000_001).to_bits()],
-            direction: [axis_x, axis_y, axis_z, wider(self.cosine)],
-            intensity: [to_f32(self.intensity), wider(self.falloff_cosine), 0.0, 0.0],
-            ..Light::zeroed()
+        let [x, y, z] = self.axis.to_array().map(|part| steps((part + 1.0) * 0.5, 1023).round() as u32);
+        // An axis of 10 bits is off by less than this in any cosine to it.
+        let spread = (self.cosine - 4e-3).max(-1.0);
+        let falloff = (self.falloff_cosine - 1e-6).max(-1.0);
+        Node {
+            sphere: center.extend(radius_square).to_array().map(to_f32),
+            intensity: to_f32(self.intensity),
+            axis: x | y << 10 | z << 20,
+            cosines: steps((spread + 1.0) * 0.5, 65_535).floor() as u32
+                | (steps((falloff + 1.0) * 0.5, 32_767).floor() as u32) << 16
+                | both_ways,
         }
     }
+}
+
+/// A share of 0 to 1 as a number of steps.
+fn steps(share: f64, last: u32) -> f64 {
+    share.clamp(0.0, 1.0) * f64::from(last)
 }
 
 /// Cosine of the sum of two angles between 0 and π; −1 where that is beyond π.

@@ -167,8 +167,8 @@ struct Material {
 }
 
 // A light, with its entry in the alias table (Walker 1977, Vose 1991) if it is
-// everywhere; a node of the tree over those that have a place; or the table's entry
-// for that tree. The entries come first, then nodes, then the tree's lights.
+// everywhere; a pair of nodes of the tree over those that have a place; or the table's
+// entry for that tree. The entries come first, then pairs, then the tree's lights.
 struct Light {
     kind: u32,
     // The entry is kept where 16 random bits are below this, else `alias`. Of a
@@ -285,9 +285,10 @@ const LIGHT_SKY: u32 = 4u;
 // The tree over all lights that have a place; its root is `place.x`.
 const LIGHT_TREE: u32 = 5u;
 
-// Flags of a node.
-const NODE_IS_LIGHT: u32 = 1u;
-const NODE_SHINES_BOTH_WAYS: u32 = 2u;
+// Where a node of that tree leads: to a pair of nodes, or to a light.
+const NODE_IS_LIGHT: u32 = 0x80000000u;
+// With the cosines of a node.
+const NODE_SHINES_BOTH_WAYS: u32 = 0x80000000u;
 
 const FILTER_BOX: u32 = 0u;
 // Octaves of a filter's table, and the bits that tell the parts of one.

@@ -2,11 +2,12 @@
 // root by what each half could contribute (Conty Estevez & Kulla 2018, "Importance
 // Sampling of Many Lights with Adaptive Tree Splitting", without the splitting).
 //
-// A node is kept as a light: `threshold` holds its flags and `alias_entry` the first
-// of its two children, or the light that it is. `place` is the middle of a sphere
-// around its lights and that one's squared radius, `direction` the axis of their
-// normals with the cosine of the largest angle to it, and `intensity` their
-// intensity and the cosine of the angle beyond the normals up to which they shine.
+// A pair of children is kept as a light: `threshold` and `alias_entry` lead on from
+// them, `direction` and `intensity` are the middles of the spheres around their
+// lights with the squared radii, `pick` and the bits of `kind` their intensities;
+// `place` holds the axes of their normals, three numbers of 10 bits each, and then
+// for each the cosine of the largest angle to the axis and, in the upper half, that
+// of the angle beyond the normals up to which they shine, with a flag.
 
 import package::layout::{lights, Light, NODE_IS_LIGHT, NODE_SHINES_BOTH_WAYS};
 import package::hash::{hash_combine, quantised_probability};
@@ -32,38 +33,53 @@ fn cosine_beyond(cosine: f32, other: f32) -> f32 {
     return cosine * other + sines;
 }
 
+// One of three signed fractions in a word.
+fn axis_part(axis: u32, shift: u32) -> f32 {
+    return f32((axis >> shift) & 0x3ffu) * (2.0 / 1023.0) - 1.0;
+}
+
 // A bound on what the lights under a node could send to a surface; without a
 // `normal` to one that lets light through. 0 where none of it arrives.
-fn node_importance(node: Light, point: vec3<f32>, normal: vec3<f32>) -> f32 {
-    let towards = bitcast<vec3<f32>>(node.place.xyz) - point;
-    let radius_square = bitcast<f32>(node.place.w);
+fn node_importance(
+    sphere: vec4<f32>,
+    intensity: f32,
+    axis: u32,
+    cosines: u32,
+    point: vec3<f32>,
+    normal: vec3<f32>,
+) -> f32 {
+    let towards = sphere.xyz - point;
     let distance_square = dot3(towards, towards);
     let direction = towards * (1.0 / sqrt(max(distance_square, 1.0e-30)));
     // Half the angle under which the sphere is seen.
     var extent = -1.0;
-    if (distance_square > radius_square) {
-        extent = sqrt(1.0 - radius_square / distance_square);
+    if (distance_square > sphere.w) {
+        extent = sqrt(1.0 - sphere.w / distance_square);
     }
-    var facing = -dot3(node.direction.xyz, direction);
-    if ((node.threshold & NODE_SHINES_BOTH_WAYS) != 0u) {
+    var facing = -(axis_part(axis, 0u) * direction.x + axis_part(axis, 10u) * direction.y
+        + axis_part(axis, 20u) * direction.z);
+    if ((cosines & NODE_SHINES_BOTH_WAYS) != 0u) {
         facing = abs(facing);
     }
-    let outside = cosine_beyond(cosine_beyond(facing, node.direction.w), extent);
-    if (outside <= node.intensity.y) {
+    let spread = f32(cosines & 0xffffu) * (2.0 / 65535.0) - 1.0;
+    let falloff = f32((cosines >> 16u) & 0x7fffu) * (2.0 / 32767.0) - 1.0;
+    let outside = cosine_beyond(cosine_beyond(facing, spread), extent);
+    if (outside <= falloff) {
         return 0.0;
     }
-    var importance = node.intensity.x * outside / max(distance_square, max(radius_square, 1.0e-30));
+    var importance = intensity * outside / max(distance_square, max(sphere.w, 1.0e-30));
     if (dot3(normal, normal) > 0.0) {
         importance *= max(cosine_beyond(dot3(normal, direction), extent), 0.0);
     }
     return importance;
 }
 
-// The threshold for 16 random bits below which the first of two children is
-// chosen; 65537 where neither contributes.
-fn child_threshold(first_child: u32, point: vec3<f32>, normal: vec3<f32>) -> u32 {
-    let first = node_importance(lights[first_child], point, normal);
-    let second = node_importance(lights[first_child + 1u], point, normal);
+// The threshold for 16 random bits below which the first of a pair is chosen; 65537
+// where neither contributes.
+fn pair_threshold(pair: Light, point: vec3<f32>, normal: vec3<f32>) -> u32 {
+    let first = node_importance(pair.direction, pair.pick, pair.place.x, pair.place.z, point, normal);
+    let other = bitcast<f32>(pair.kind);
+    let second = node_importance(pair.intensity, other, pair.place.y, pair.place.w, point, normal);
     if (!(first + second > 0.0)) {
         return 65537u;
     }
@@ -76,24 +92,24 @@ fn child_threshold(first_child: u32, point: vec3<f32>, normal: vec3<f32>) -> u32
     return clamp(quantised_probability(first / (first + second)), 1u, 65535u);
 }
 
-// A light under a node, for a surface; its probability is 0 where none contributes.
+// A light of the tree, for a surface; its probability is 0 where none contributes.
 fn choose_in_tree(root: u32, point: vec3<f32>, normal: vec3<f32>, choice: u32) -> Choice {
     var node = root;
     var pick = 1.0;
     for (var level = 0u; level <= TREE_HEIGHT; level++) {
-        let child = lights[node].alias_entry;
-        if ((lights[node].threshold & NODE_IS_LIGHT) != 0u) {
-            return Choice(child, pick);
-        }
-        let threshold = child_threshold(child, point, normal);
-        if (threshold > 65536u) {
+        if ((node & NODE_IS_LIGHT) != 0u) {
             break;
         }
+        let threshold = pair_threshold(lights[node], point, normal);
         let is_first = (hash_combine(choice, level) >> 16u) < threshold;
-        node = select(child + 1u, child, is_first);
         pick *= f32(select(65536u - threshold, threshold, is_first)) * (1.0 / 65536.0);
+        if (threshold > 65536u) {
+            pick = 0.0;
+            break;
+        }
+        node = select(lights[node].alias_entry, lights[node].threshold, is_first);
     }
-    return Choice(0u, 0.0);
+    return Choice(node & ~NODE_IS_LIGHT, pick);
 }
 
 // The probability with which `choose_in_tree` finds the light with this trail.
@@ -102,18 +118,19 @@ fn pick_in_tree(root: u32, point: vec3<f32>, normal: vec3<f32>, trail: u32) -> f
     var pick = 1.0;
     var rest = trail;
     for (var level = 0u; level <= TREE_HEIGHT; level++) {
-        if ((lights[node].threshold & NODE_IS_LIGHT) != 0u) {
-            return pick;
-        }
-        let child = lights[node].alias_entry;
-        let threshold = child_threshold(child, point, normal);
-        if (threshold > 65536u) {
+        if ((node & NODE_IS_LIGHT) != 0u) {
             break;
         }
+        let threshold = pair_threshold(lights[node], point, normal);
         let is_first = (rest & 1u) == 0u;
-        rest >>= 1u;
-        node = select(child + 1u, child, is_first);
         pick *= f32(select(65536u - threshold, threshold, is_first)) * (1.0 / 65536.0);
+        // Bounds of an earlier surface may have been rounded otherwise.
+        if (threshold > 65536u || !(pick > 0.0)) {
+            pick = 0.0;
+            break;
+        }
+        rest >>= 1u;
+        node = select(lights[node].alias_entry, lights[node].threshold, is_first);
     }
-    return 0.0;
+    return pick;
 }

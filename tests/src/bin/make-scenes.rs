@@ -17,10 +17,10 @@ use farm_tests::scenes::{REFERENCE_SAMPLES, REFERENCE_SIZE, environment_of, file
 struct Arguments {
     /// The folder to write to.
     folder: PathBuf,
-    /// Render their reference images too, into its folder `reference`; takes
-    /// minutes.
-    #[arg(long)]
-    references: bool,
+    /// Render reference images too, into its folder `reference`: of the scenes
+    /// named, or of all; takes minutes.
+    #[arg(long, value_name = "SCENE", num_args = 0..)]
+    references: Option<Vec<String>>,
 }
 
 fn main() -> ExitCode {
@@ -37,9 +37,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         println!("{} {} bytes", path.display(), file.bytes.len());
     }
-    if arguments.references {
-        fs::create_dir_all(folder.join("reference"))?;
-        for file in files.iter().filter(|file| file.name.ends_with(".glb")) {
+    if let Some(wanted) = &arguments.references {
+        let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+        for file in files.iter().filter(|file| file.name.ends_with(".glb") && is_wanted(file.name)) {
             println!("{}", reference(folder, file.name)?.display());
         }
     }
