@@ -151,7 +151,7 @@ impl Bounds {
         let center = (self.low + self.high) * 0.5;
         let radius_square = (self.high - self.low).length_squared() * 0.25 * 1.000_001;
         let both_ways = if self.both_ways { light_node_flags::SHINES_BOTH_WAYS } else { 0 };
-        let [x, y, z] = self.axis.to_array().map(|part| steps((part + 1.0) * 0.5, 1023).round() as u32);
+        let [x, y, z] = self.axis.to_array().map(|part| steps((part + 1.0) * 0.5 + 0.5 / 1023.0, 1023));
         // An axis of 10 bits is off by less than this in any cosine to it.
         let spread = (self.cosine - 4e-3).max(-1.0);
         let falloff = (self.falloff_cosine - 1e-6).max(-1.0);
@@ -159,16 +159,17 @@ impl Bounds {
             sphere: center.extend(radius_square).to_array().map(to_f32),
             intensity: to_f32(self.intensity),
             axis: x | y << 10 | z << 20,
-            cosines: steps((spread + 1.0) * 0.5, 65_535).floor() as u32
-                | (steps((falloff + 1.0) * 0.5, 32_767).floor() as u32) << 16
+            cosines: steps((spread + 1.0) * 0.5, 65_535)
+                | steps((falloff + 1.0) * 0.5, 32_767) << 16
                 | both_ways,
         }
     }
 }
 
-/// A share of 0 to 1 as a number of steps.
-fn steps(share: f64, last: u32) -> f64 {
-    share.clamp(0.0, 1.0) * f64::from(last)
+/// A share of 0 to 1 as a number of whole steps.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "held between 0 and the last")]
+fn steps(share: f64, last: u32) -> u32 {
+    (share.clamp(0.0, 1.0) * f64::from(last)) as u32
 }
 
 /// Cosine of the sum of two angles between 0 and π; −1 where that is beyond π.
