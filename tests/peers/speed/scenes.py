@@ -5,6 +5,7 @@ from pathlib import Path
 
 import shared_modules  # noqa: F401
 from make_field import write_field
+from make_lamps import write_lamps
 from pack_glb import pack
 from places import OUT, ROOT
 
@@ -43,6 +44,19 @@ def vase() -> Scene:
     return Scene("vase", "a textured vase under a sky", file, 256, 256, 64, 8, environment=sky)
 
 
+def lamps() -> Scene:
+    """Ten thousand lamps, of which a few light each place."""
+    file = OUT / "scenes" / "lamps.glb"
+    write_lamps(file)
+    return Scene("lamps", "ten thousand lamps over a plain", file, 256, 256, 64, 4)
+
+
+def glass() -> Scene:
+    """Caustics of three balls of coloured glass."""
+    file = ROOT / "scenes" / "extensions" / "volume.glb"
+    return Scene("glass", "coloured glass in a room", file, 320, 180, 64, 16)
+
+
 def helmet(model: Path) -> Scene:
     """The same, with all channels of a production model."""
     file, sky = OUT / "scenes" / "helmet.glb", ROOT / "scenes" / "sky.hdr"
@@ -52,5 +66,5 @@ def helmet(model: Path) -> Scene:
 
 def scenes(helmet_model: Path | None) -> list[Scene]:
     """All scenes that can be had here."""
-    found = [field(), vase(), room()]
+    found = [field(), vase(), room(), lamps(), glass()]
     return found if helmet_model is None else [*found, helmet(helmet_model)]
