@@ -14,9 +14,8 @@ use crate::pack::{to_f32, word_index};
 /// Places at which a node's lights may be parted, along each axis.
 const BINS: usize = 12;
 
-/// From this depth on halves have as many lights each, so that trails of 32 bits
-/// are enough for 2²⁴ lights in the worst case.
-const EVEN_FROM: u32 = 8;
+/// Bits of a trail, and so the largest depth.
+const TRAIL_BITS: u32 = 32;
 
 /// What the tree knows of a light.
 #[derive(Clone, Copy, Debug)]
@@ -237,8 +236,9 @@ fn part(emitters: &[Emitter], lights: &mut [usize], depth: u32) -> usize {
         .filter(|&axis| size[axis] > 0.0)
         .filter_map(|axis| cheapest_plane(emitters, lights, axis, low[axis], size))
         .min_by(|a, b| a.cost.total_cmp(&b.cost));
+    // Whatever is cut off, the rest must fit below.
     if let Some(plane) = best
-        && depth < EVEN_FROM
+        && depth + 1 + even_depth(lights.len() - 1) <= TRAIL_BITS
     {
         let is_first = |light: usize| {
             bin_of(emitters[light].center()[plane.axis], low[plane.axis], size[plane.axis]) < plane.bin
@@ -250,6 +250,11 @@ fn part(emitters: &[Emitter], lights: &mut [usize], depth: u32) -> usize {
     let axis = size.max_position();
     lights.sort_by(|&a, &b| emitters[a].center()[axis].total_cmp(&emitters[b].center()[axis]));
     lights.len() / 2
+}
+
+/// Depth of a tree whose halves have as many lights each.
+fn even_depth(lights: usize) -> u32 {
+    lights.next_power_of_two().ilog2()
 }
 
 struct Plane {
@@ -295,4 +300,48 @@ fn cheapest_plane(
         .filter(|(_, [first, second])| first.count > 0 && second.count > 0)
         .map(|(bin, [first, second])| Plane { axis, bin, cost: stretch * (first.cost() + second.cost()) })
         .min_by(|a, b| a.cost.total_cmp(&b.cost))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(center: DVec3) -> Emitter {
+        Emitter {
+            low: center,
+            high: center,
+            axis: DVec3::Z,
+            cosine: -1.0,
+            falloff_cosine: 0.0,
+            both_ways: false,
+            intensity: 1.0,
+        }
+    }
+
+    fn check(emitters: &[Emitter]) {
+        let tree = build(emitters, 0, 1000);
+        assert_eq!(tree.pairs.len(), emitters.len() - 1);
+        for (light, &trail) in tree.trails.iter().enumerate() {
+            let (mut node, mut rest, mut depth) = (tree.root, trail, 0);
+            while node & light_node_flags::IS_LIGHT == 0 {
+                let pair = &tree.pairs[node as usize];
+                node = if rest & 1 == 0 { pair.threshold } else { pair.alias_entry };
+                (rest, depth) = (rest >> 1, depth + 1);
+            }
+            assert_eq!((node & !light_node_flags::IS_LIGHT) as usize, 1000 + light);
+            assert!(depth <= TRAIL_BITS && rest == 0, "light {light} lies {depth} deep");
+        }
+    }
+
+    #[test]
+    fn every_trail_leads_to_its_light_however_the_lights_lie() {
+        check(&[point(DVec3::X)]);
+        check(&[point(DVec3::X); 700]);
+        // Every plane cuts off one light alone.
+        let lonely: Vec<Emitter> = (0..300).map(|i| point(DVec3::X * 2.0_f64.powi(i))).collect();
+        check(&lonely);
+        let grid: Vec<Emitter> =
+            (0..1000).map(|i| point(DVec3::new(f64::from(i % 31), f64::from(i / 31), 0.0))).collect();
+        check(&grid);
+    }
 }
