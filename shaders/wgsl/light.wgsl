@@ -109,7 +109,8 @@ fn sample_punctual(light: Light, pick: f32, origin: vec3<f32>) -> LightSample {
         falloff *= clamp(1.0 - ratio_square * ratio_square, 0.0, 1.0);
     }
     if (light.kind == LIGHT_SPOT) {
-        let cone = clamp(-dot3(light.direction.xyz, direction) * light.direction.w + light.intensity.w, 0.0, 1.0);
+        let facing = -dot3(light.direction.xyz, direction);
+        let cone = clamp(facing * light.direction.w + light.intensity.w, 0.0, 1.0);
         falloff *= cone * cone;
     }
     return LightSample(direction, towards, light.intensity.xyz * falloff, 0.0);

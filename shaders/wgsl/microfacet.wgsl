@@ -35,7 +35,12 @@ fn sample_visible_normal(outgoing: vec3<f32>, alpha: vec2<f32>, bits: vec2<u32>)
 
 // Reflection in microfacets before any Fresnel term, times the cosine, and the
 // density of its sampling by visible normals; `outgoing` and `incoming` are above.
-fn microfacet_reflection(outgoing: vec3<f32>, incoming: vec3<f32>, half: vec3<f32>, alpha: vec2<f32>) -> vec2<f32> {
+fn microfacet_reflection(
+    outgoing: vec3<f32>,
+    incoming: vec3<f32>,
+    half: vec3<f32>,
+    alpha: vec2<f32>,
+) -> vec2<f32> {
     let distribution = ggx_distribution(half, alpha);
     let root_o = smith_root(outgoing, alpha);
     let root_i = smith_root(incoming, alpha);
@@ -51,7 +56,13 @@ fn microfacet_reflection(outgoing: vec3<f32>, incoming: vec3<f32>, half: vec3<f3
 // The same for light that comes refracted from below (Walter et al. 2007, equation
 // 21); `ratio` is the index below over that above. Radiance is that over the
 // square of the index, so what refraction makes of it cancels.
-fn microfacet_refraction(outgoing: vec3<f32>, incoming: vec3<f32>, half: vec3<f32>, alpha: vec2<f32>, ratio: f32) -> vec2<f32> {
+fn microfacet_refraction(
+    outgoing: vec3<f32>,
+    incoming: vec3<f32>,
+    half: vec3<f32>,
+    alpha: vec2<f32>,
+    ratio: f32,
+) -> vec2<f32> {
     let along_o = dot3(outgoing, half);
     let along_i = dot3(incoming, half);
     if (along_o <= 0.0 || along_i >= 0.0) {

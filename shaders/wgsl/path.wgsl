@@ -152,7 +152,8 @@ struct Aim {
     found: bool,
 }
 
-// Aims from a surface at one light. `normal` is as in `Path`; `beyond` are the solids on its other side.
+// Aims from a surface at one light. `normal` is as in `Path`; `beyond` are the
+// solids on its other side.
 fn aim_at_light(
     path: Path,
     bsdf: Bsdf,

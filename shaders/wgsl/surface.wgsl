@@ -316,7 +316,12 @@ fn with_layer_texture(before: Surface, material: u32, slot: u32, sampled: vec4<f
 
 // The direction of anisotropy: the material's, turned against the tangent by the
 // texture's red and green.
-fn anisotropy_direction(material: u32, tangent: vec4<f32>, normal: vec3<f32>, sampled: vec2<f32>) -> vec3<f32> {
+fn anisotropy_direction(
+    material: u32,
+    tangent: vec4<f32>,
+    normal: vec3<f32>,
+    sampled: vec2<f32>,
+) -> vec3<f32> {
     let turn = materials[material].anisotropy.yz;
     let x = turn.x * sampled.x - turn.y * sampled.y;
     let y = turn.y * sampled.x + turn.x * sampled.y;
