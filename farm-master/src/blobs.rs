@@ -215,7 +215,14 @@ impl BlobStore {
         let shelf = path.parent().unwrap_or(&self.folder);
         let _shelving = self.shelving.lock().unwrap_or_else(PoisonError::into_inner);
         match fs::create_dir(shelf) {
-            Ok(()) => sync_folder(&self.folder).map_err(disk(&self.folder))?,
+            Ok(()) => {
+                if let Err(error) = sync_folder(&self.folder) {
+                    // Nobody may find a shelf that could be lost; if it cannot be
+                    // removed either, the next start synchronises it.
+                    let _ = fs::remove_dir(shelf);
+                    return Err(disk(&self.folder)(error));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(disk(shelf)(error)),
         }
