@@ -24,7 +24,7 @@ pub(crate) struct PackedLights {
     pub(crate) lights: Vec<Light>,
     /// Entries of the table.
     pub(crate) count: u32,
-    /// The entry that stands for the tree.
+    /// The entry that stands for the tree, or `NONE`.
     pub(crate) tree: u32,
     /// Probability of choosing the sky.
     pub(crate) sky_pick: f32,
@@ -64,11 +64,14 @@ pub(crate) fn pack_lights(
     }
     let Some(table) = alias::table(&weights) else {
         geometry.instances.iter_mut().for_each(|instance| instance.first_light = NONE);
-        return PackedLights { lights: Vec::new(), count: 0, tree: 0, sky_pick: 0.0 };
+        return PackedLights { lights: Vec::new(), count: 0, tree: NONE, sky_pick: 0.0 };
     };
     let count = entries.len();
-    if placed.power > 0.0 {
+    let has_tree = placed.power > 0.0;
+    if has_tree {
         placed.plant(&mut entries, geometry);
+    } else {
+        geometry.instances.iter_mut().for_each(|instance| instance.first_light = NONE);
     }
     for (light, entry) in entries.iter_mut().zip(&table) {
         light.threshold = entry.threshold;
@@ -76,7 +79,12 @@ pub(crate) fn pack_lights(
         light.pick = entry.probability;
     }
     let sky_pick = if has_sky { entries[count - 1].pick } else { 0.0 };
-    PackedLights { lights: entries, count: word_index(count), tree: 0, sky_pick }
+    PackedLights {
+        lights: entries,
+        count: word_index(count),
+        tree: if has_tree { 0 } else { NONE },
+        sky_pick,
+    }
 }
 
 /// The lights that have a place.

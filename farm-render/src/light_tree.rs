@@ -147,15 +147,18 @@ impl Bounds {
     }
 
     fn node(&self) -> Node {
-        let center = (self.low + self.high) * 0.5;
-        let radius_square = (self.high - self.low).length_squared() * 0.25 * 1.000_001;
+        let center = ((self.low + self.high) * 0.5).to_array().map(to_f32);
+        // Around the middle as it was rounded, so that all lies within.
+        let middle = DVec3::from_array(center.map(f64::from));
+        let reach = (self.high - middle).max(middle - self.low);
+        let radius_square = to_f32(reach.length_squared() * 1.000_001);
         let both_ways = if self.both_ways { light_node_flags::SHINES_BOTH_WAYS } else { 0 };
         let [x, y, z] = self.axis.to_array().map(|part| steps((part + 1.0) * 0.5 + 0.5 / 1023.0, 1023));
         // An axis of 10 bits is off by less than this in any cosine to it.
         let spread = (self.cosine - 4e-3).max(-1.0);
         let falloff = (self.falloff_cosine - 1e-6).max(-1.0);
         Node {
-            sphere: center.extend(radius_square).to_array().map(to_f32),
+            sphere: [center[0], center[1], center[2], radius_square],
             intensity: to_f32(self.intensity),
             axis: x | y << 10 | z << 20,
             cosines: steps((spread + 1.0) * 0.5, 65_535)

@@ -24,7 +24,7 @@ struct Params {
     transparent: u32,
     // Records of this dispatch.
     record_count: u32,
-    // Entries of the alias table, and the one that stands for the tree.
+    // Entries of the alias table, and the one that stands for the tree, or NONE.
     light_count: u32,
     light_tree: u32,
     // Root node of the tree over the world, or NONE where that is empty.
@@ -170,9 +170,11 @@ struct Material {
 // everywhere; a pair of nodes of the tree over those that have a place; or the table's
 // entry for that tree. The entries come first, then pairs, then the tree's lights.
 struct Light {
+    // Of a pair, the bits of the second node's intensity.
     kind: u32,
-    // The entry is kept where 16 random bits are below this, else `alias`. Of a
-    // light in the tree it is the trail: a bit for each node on the way to it.
+    // The entry is kept where 16 random bits are below this, else `alias_entry`.
+    // Of a light in the tree it is the trail: a bit for each node on the way to it.
+    // Of a pair, the two are where its nodes lead.
     threshold: u32,
     alias_entry: u32,
     // Probability of being chosen, exactly as the quantised table gives it.

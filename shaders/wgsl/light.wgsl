@@ -28,6 +28,7 @@ struct LightSample {
     pdf: f32,
 }
 
+// Where shadow rays to lights that are everywhere end.
 const BEYOND: f32 = 1.0e15;
 
 fn no_light() -> LightSample {

@@ -136,7 +136,7 @@ fn pick_in_tree(root: u32, point: vec3<f32>, normal: vec3<f32>, trail: u32) -> f
         let threshold = pair_threshold(lights[node], point, normal);
         let is_first = (rest & 1u) == 0u;
         pick *= f32(select(65536u - threshold, threshold, is_first)) * (1.0 / 65536.0);
-        // Bounds of an earlier surface may have been rounded otherwise.
+        // The light has no chance from here, or too small a one to be told.
         if (threshold > 65536u || !(pick > 0.0)) {
             pick = 0.0;
             break;
