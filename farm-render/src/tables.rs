@@ -39,4 +39,21 @@ mod tests {
         assert!(at(ALBEDO, &albedo) && at(GAUSSIAN, &gaussian) && at(BLACKMAN_HARRIS, &blackman_harris));
         assert!(at(GLASS, &glass) && at(SHEEN, &sheen));
     }
+
+    #[test]
+    fn tables_have_as_many_knots_as_the_kernel_reads() {
+        let module = naga::front::wgsl::parse_str(shaders::PATH_TRACER).expect("validated at build");
+        let constant = |name: &str| -> f64 {
+            let found = module.constants.iter().find(|(_, constant)| constant.name.as_deref() == Some(name));
+            let (_, constant) = found.unwrap_or_else(|| panic!("the kernel has no constant {name}"));
+            match module.global_expressions[constant.init] {
+                naga::Expression::Literal(naga::Literal::U32(value)) => value.into(),
+                naga::Expression::Literal(naga::Literal::F32(value)) => value.into(),
+                ref other => panic!("{name} is {other:?}"),
+            }
+        };
+        for (name, value) in integrals::kernel_constants() {
+            assert!((constant(name) - value).abs() < 1e-6, "{name} is {value} here");
+        }
+    }
 }

@@ -301,6 +301,19 @@ fn albedo_word(parts: [f64; 2]) -> u32 {
     f0 | f90 << 16
 }
 
+/// What the kernel must agree on, by its names.
+#[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+pub(crate) fn kernel_constants() -> [(&'static str, f64); 5] {
+    [
+        ("ALBEDO_KNOTS", ALBEDO_KNOTS as f64),
+        ("GLASS_KNOTS", GLASS_KNOTS as f64),
+        ("SHEEN_KNOTS", SHEEN_KNOTS as f64),
+        ("GLASS_LIMIT", GLASS_LIMIT),
+        ("LEAST_ALPHA", LEAST_ALPHA),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
