@@ -142,9 +142,11 @@ impl Volume {
     #[must_use]
     pub fn absorption(&self) -> Vec3 {
         let Some(distance) = self.attenuation_distance else { return Vec3::ZERO };
-        // A colour of 0 would absorb infinitely much.
-        let absorption = self.attenuation_color.as_dvec3().max(glam::DVec3::splat(1e-6));
-        let absorption = glam::DVec3::from_array(absorption.to_array().map(f64::ln)) / -f64::from(distance);
-        absorption.as_vec3().abs()
+        let absorption = self.attenuation_color.to_array().map(|channel| match channel {
+            // A black one absorbs infinitely much; this is all in less than a nanometre.
+            0.0 => 1e12,
+            _ => -f64::from(channel).ln() / f64::from(distance),
+        });
+        glam::DVec3::from_array(absorption).as_vec3().abs()
     }
 }

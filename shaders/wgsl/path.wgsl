@@ -11,7 +11,7 @@ import package::camera::{camera_ray, FAR};
 import package::features::{HAS_ALPHA, HAS_EMISSION, HAS_LIGHTS, HAS_TRANSMISSION};
 import package::environment::{sky_is_map, sky_radiance};
 import package::hash::{hash_combine, quantised_probability};
-import package::light::{light_density, sample_light};
+import package::light::{BEYOND, light_density, sample_light};
 import package::medium::{enter, index_of, leave, transmittance};
 import package::sampler::{
     PAIR_CHOICE, PAIR_DIRECTION, PAIR_FATE, PAIR_LIGHT, sample_segment,
@@ -257,6 +257,10 @@ fn extend_path(before: Path, hit: Hit) -> Path {
         if (path.segments == 0u && params.transparent != 0u) {
             path.alpha = 0.0;
         } else {
+            if (HAS_TRANSMISSION) {
+                // A solid that is open has no end, as for the light that is aimed at.
+                path.throughput *= transmittance(path.media, BEYOND);
+            }
             path.radiance += radiance_of_sky(path);
         }
         return path;

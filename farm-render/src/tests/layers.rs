@@ -97,6 +97,18 @@ fn a_volume_absorbs_by_beers_law() {
     }
 }
 
+/// A plane is a solid without an end: it absorbs all that comes through it, whether
+/// light is aimed at or met by chance.
+#[test]
+fn an_open_solid_has_no_end() {
+    let volume = Volume { attenuation_color: Vec3::new(1.0, 0.5, 0.0), attenuation_distance: Some(1.0) };
+    let medium = clear(1.0, Some(volume));
+    let scene = scene_of(vec![(quad(0), wall(0.0, true))], vec![medium], Vec3::ONE, facing());
+    let [red, green, blue] = mean_color(&render(&scene, &frame(8, 16, 4)));
+    assert_near(red, 1.0, 2e-3);
+    assert_eq!((green, blue), (0.0, 0.0));
+}
+
 #[test]
 fn a_ball_of_clear_glass_vanishes_in_an_even_light() {
     for roughness in [0.0, 0.4] {

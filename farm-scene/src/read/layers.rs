@@ -14,7 +14,7 @@ use crate::layers::{Anisotropy, Coat, Iridescence, Sheen, Transmission, Volume};
 use crate::load::Warnings;
 use crate::scene::Material;
 
-/// Colours and thicknesses beyond this are mistakes.
+/// Angles and thicknesses of films beyond this are mistakes.
 const LARGEST: f32 = 1e6;
 
 #[derive(Default, Deserialize)]
