@@ -20,7 +20,7 @@ import package::features::{
     HAS_ANISOTROPY, HAS_COAT, HAS_IRIDESCENCE, HAS_SHEEN, HAS_TRANSMISSION,
 };
 import package::fresnel::{
-    dielectric_reflectance, normal_reflectance, schlick, schlick_through, thin_film_reflectance,
+    COAT_F0, dielectric_reflectance, normal_reflectance, schlick, schlick_through, thin_film_reflectance,
 };
 import package::hash::{quantised_probability, unit_float};
 import package::microfacet::{
@@ -36,8 +36,6 @@ import package::vector::{
 const LEAST_ALPHA: f32 = 1.0e-3;
 // Nearer to 1 a ratio of indices does not bend light by as much as f32 resolves.
 const LEAST_BEND: f32 = 2.0e-3;
-// Reflectance of a coat at normal incidence: its index is 1.5.
-const COAT_F0: f32 = 0.04;
 
 struct Bsdf {
     frame: Frame,
@@ -119,7 +117,7 @@ fn interface_average(bsdf: Bsdf) -> vec2<f32> {
 
 // What the dielectric's microfacets reflect in their brightest channel.
 fn dielectric_albedo(bsdf: Bsdf, cosine: f32) -> f32 {
-    if (bsdf.f90 == 0.0) {
+    if (bsdf.f90 == 0.0 && largest(bsdf.f0) == 0.0) {
         return 0.0;
     }
     let albedo = interface_albedo(bsdf, cosine);
@@ -173,7 +171,9 @@ fn with_transmission(before: Bsdf, surface: Surface, ratio: f32) -> Bsdf {
         bsdf.glass_compensation = 1.0 / max(albedo.x + albedo.y, 1.0e-4);
         return bsdf;
     }
-    let bend = select(max(ratio, 1.0 + LEAST_BEND), min(ratio, 1.0 - LEAST_BEND), ratio < 1.0);
+    // Where indices are equal, the way in and the way out cancel.
+    let is_less = ratio < 1.0 || (ratio == 1.0 && !surface.front);
+    let bend = select(max(ratio, 1.0 + LEAST_BEND), min(ratio, 1.0 - LEAST_BEND), is_less);
     bsdf.ratio = bend;
     // The material's reflectance is meant for air in front of it.
     let in_air = max(normal_reflectance(surface.index), 1.0e-6);
@@ -252,13 +252,19 @@ fn bsdf_at(surface: Surface, direction: vec3<f32>, ratio: f32) -> Bsdf {
     var coupling = entering;
     bsdf.compensation = vec3<f32>(1.0);
     var specular = vec3<f32>(0.0);
-    if (bsdf.f90 > 0.0 || bsdf.metallic > 0.0 || bsdf.transmission > 0.0) {
+    let reflects = bsdf.f90 > 0.0 || largest(bsdf.f0) > 0.0;
+    if (reflects || bsdf.metallic > 0.0 || bsdf.transmission > 0.0) {
         let albedo = interface_albedo(bsdf, bsdf.outgoing.z);
         let average = interface_average(bsdf);
         let brightest = largest(bsdf.f0);
         let passed = 1.0 - (brightest * albedo.x + bsdf.f90 * albedo.y);
         entering *= passed;
-        coupling = entering / (1.0 - (brightest * average.x + bsdf.f90 * average.y));
+        // A mirror lets nothing under it.
+        let rest = 1.0 - (brightest * average.x + bsdf.f90 * average.y);
+        coupling = 0.0;
+        if (rest > 1.0e-3) {
+            coupling = entering / rest;
+        }
         let single = max(albedo.x + albedo.y, 1.0e-4);
         bsdf.compensation = vec3<f32>(1.0) + bsdf.metal_f0 * ((1.0 - single) / single);
         let metal = (bsdf.metal_f0 * albedo.x + vec3<f32>(albedo.y)) * bsdf.compensation;

@@ -2,6 +2,9 @@
 
 import package::vector::{cos_sin_turn, dot3, exponential, PI};
 
+// Reflectance of a coat at normal incidence: its index is 1.5.
+const COAT_F0: f32 = 0.04;
+
 // Schlick 1994: reflectances at normal and at grazing incidence, and the cosine.
 fn schlick(f0: vec3<f32>, f90: f32, cosine: f32) -> vec3<f32> {
     let m = clamp(1.0 - cosine, 0.0, 1.0);
@@ -48,7 +51,7 @@ fn sensitivity(value: f32, place: f32, variance: f32, path: f32, half: bool) -> 
 // What an observer sees of a wave that interferes with itself, in linear sRGB
 // (Belcour & Barla 2017, "A Practical Extension to Microfacet Theory for the
 // Modeling of Varying Iridescence", with the constants of
-// `KHR_materials_iridescence`). A bit of `halves` adds half a turn to each channel.
+// `KHR_materials_iridescence`). `halves` says in which channels half a turn is added.
 fn interference(path: f32, halves: vec3<bool>) -> vec3<f32> {
     let x = sensitivity(5.4856e-13, 1.6810e+06, 4.3278e+09, path, halves.x)
         + sensitivity(9.7470e-14, 2.2399e+06, 4.5282e+09, path, halves.x);

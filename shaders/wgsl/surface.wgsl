@@ -13,7 +13,7 @@ import package::features::{
     HAS_ANISOTROPY, HAS_COAT, HAS_INSTANCES, HAS_IRIDESCENCE, HAS_SHEEN, HAS_TEXTURES,
     HAS_TRANSMISSION,
 };
-import package::fresnel::schlick;
+import package::fresnel::{COAT_F0, schlick};
 import package::texture::sample_texture;
 import package::traverse::Hit;
 import package::vector::{
@@ -415,7 +415,7 @@ fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
 // What a coat keeps of the light that is emitted under it, at an angle to the
 // triangle (`KHR_materials_clearcoat`, on emission).
 fn coat_reflectance(coat: f32, cosine: f32) -> f32 {
-    return coat * schlick(vec3<f32>(0.04), 1.0, abs(cosine)).x;
+    return coat * schlick(vec3<f32>(COAT_F0), 1.0, abs(cosine)).x;
 }
 
 // A point just off a surface, on the side of its geometric normal or beyond it.

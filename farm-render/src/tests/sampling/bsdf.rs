@@ -286,6 +286,26 @@ fn white_glass_reflects_or_lets_through_everything() {
     );
 }
 
+/// An index of refraction of 0 asks for a mirror, and a film may reflect where the
+/// rest of the interface does not.
+#[test]
+fn perfect_mirrors_and_films_on_nothing_keep_energy() {
+    let stage = Stage::new(&Scene::default());
+    let mirror = Look { f0: DVec3::ONE, base_color: 0.5, ..WHITE };
+    for roughness in [0.0, 0.02, 0.2, 0.6] {
+        for metallic in [0.0, 0.5, 1.0] {
+            let bsdf = Look { roughness, metallic, ..mirror }.bsdf(&stage);
+            let (value, density) = evaluate(&stage, bsdf, mirror.mirrored());
+            assert!(value.is_finite() && density.is_finite(), "{value} and {density} at {roughness}");
+        }
+    }
+    let film = Look { coated: false, film: [1.0, 2.4, 400.0], ..WHITE };
+    for metallic in [0.0, 0.01] {
+        let albedo = albedo(&stage, Look { metallic, ..film });
+        assert!((albedo - 1.0).abs() < 0.01, "{albedo} with metalness {metallic}");
+    }
+}
+
 /// The tables know one roughness for all directions; what two of them say of brushed
 /// metal is nearly right.
 #[test]
