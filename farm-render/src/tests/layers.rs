@@ -106,7 +106,9 @@ fn an_open_solid_has_no_end() {
     let scene = scene_of(vec![(quad(0), wall(0.0, true))], vec![medium], Vec3::ONE, facing());
     let [red, green, blue] = mean_color(&render(&scene, &frame(8, 16, 4)));
     assert_near(red, 1.0, 2e-3);
-    assert_eq!((green, blue), (0.0, 0.0));
+    // The kernel's exponential ends at the smallest number that is not subnormal.
+    let nothing = f64::from(f32::MIN_POSITIVE);
+    assert!(green <= nothing && blue <= nothing, "{green} and {blue}");
 }
 
 #[test]
