@@ -1,9 +1,11 @@
-//! Rendering a task in slices of measured time, two of them in flight.
+//! Rendering a task in slices of measured time, two of them in flight. Their
+//! buffers, and how large a slice should be, are kept from one task of a scene to
+//! the next.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use farm_core::{RenderTask, TileImage};
@@ -24,9 +26,10 @@ const SLICES_IN_FLIGHT: usize = 2;
 /// Records of one slice at most: 16 MiB of them, and 8,192 workgroups.
 const MOST_RECORDS: u64 = 1 << 19;
 
-/// Records of the first slice on a software adapter and on others.
+/// Records of a scene's first slice on a software adapter, and on others: a
+/// million and a half rays, which take the slowest of GPUs some 75 ms.
 const FIRST_RECORDS_ON_CPU: u64 = 256;
-const FIRST_RECORDS_ON_GPU: u64 = 4096;
+const FIRST_RECORDS_ON_GPU: u64 = 1 << 14;
 
 /// Growth from one slice to the next at most.
 const GROWTH: u64 = 4;
@@ -64,8 +67,41 @@ const MOST_SLOTS: u64 = 1 << 18;
 /// some five segments, and a base block 16 paths.
 const STEPS_AT_A_TIME: u32 = 32;
 
+/// What the tasks of a scene leave to those that come after them.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Buffers that no slice is using; at most [`SLICES_IN_FLIGHT`].
+    slots: Mutex<Vec<Slot>>,
+    /// Records that a slice should have; 0 before any was measured.
+    pace: AtomicU64,
+}
+
+impl Kept {
+    /// Buffers with room for so many records.
+    fn slot(&self, scene: &Bound<'_>, records: u64) -> Result<Slot, RenderError> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(slot) = slots.pop() {
+            if slot.capacity >= records {
+                return Ok(slot);
+            }
+        }
+        drop(slots);
+        Slot::new(scene, records)
+    }
+
+    /// Takes buffers back.
+    fn put(&self, returned: impl IntoIterator<Item = Slot>) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.extend(returned);
+        slots.truncate(SLICES_IN_FLIGHT);
+    }
+}
+
 /// Buffers of one slice.
+#[derive(Debug)]
 struct Slot {
+    /// Records that there is room for.
+    capacity: u64,
     params: wgpu::Buffer,
     records: wgpu::Buffer,
     readback: wgpu::Buffer,
@@ -75,6 +111,7 @@ struct Slot {
 }
 
 /// Buffers of the work items in flight.
+#[derive(Debug)]
 struct Waves {
     /// Work items that there is room for.
     slots: u64,
@@ -98,6 +135,7 @@ pub(crate) struct Bound<'a> {
     pub(crate) device: &'a Device,
     pub(crate) kernels: &'a Kernels,
     pub(crate) arrays: &'a [Array],
+    pub(crate) kept: &'a Kept,
 }
 
 /// Renders a task of a scene; `params` are its parameters but for the number of
@@ -113,7 +151,7 @@ pub(crate) fn render(
     device.check("the film", 0)?;
     let mut film = Film::new(task.rect, task.range, task.settings.samples_per_pixel);
     let total = film.items();
-    let mut pace = Pace::new(device, slicing, total);
+    let mut pace = Pace::new(scene, slicing, total);
     let mut free = VecDeque::new();
     let mut flights: VecDeque<Flight> = VecDeque::new();
     let (mut begun, mut done) = (0, 0);
@@ -121,16 +159,16 @@ pub(crate) fn render(
         while flights.len() < SLICES_IN_FLIGHT && begun < total {
             let slot = match free.pop_front() {
                 Some(slot) => slot,
-                None => Slot::new(scene, pace.most)?,
+                None => scene.kept.slot(scene, pace.most)?,
             };
             let items: Vec<Record> =
-                (begun..total.min(begun + pace.records)).map(|index| film.item(index)).collect();
+                (begun..total.min(begun + pace.slice())).map(|index| film.item(index)).collect();
             begun += items.len() as u64;
             flights.push_back(slot.submit(scene, params, &items));
         }
         let Some(mut flight) = flights.pop_front() else { break };
         flight.wait(scene)?;
-        pace.measure(&flight);
+        pace.measure(&flight, scene.kept);
         flight.read(device, &mut film)?;
         done += flight.items;
         free.push_back(flight.slot);
@@ -138,21 +176,23 @@ pub(crate) fn render(
             return Err(RenderError::Stopped);
         }
     }
+    scene.kept.put(free);
     Ok(film.finish(task))
 }
 
 /// How many records the next slice gets.
 struct Pace {
     slicing: Slicing,
+    /// Records that take [`SLICE_TIME`], as far as that is known.
     records: u64,
+    /// Records that a slice of this task may have.
     most: u64,
     last_finished: Option<Instant>,
 }
 
 impl Pace {
-    fn new(device: &Device, slicing: Slicing, total: u64) -> Self {
-        let first =
-            if device.kind == wgpu::DeviceType::Cpu { FIRST_RECORDS_ON_CPU } else { FIRST_RECORDS_ON_GPU };
+    fn new(scene: &Bound<'_>, slicing: Slicing, total: u64) -> Self {
+        let device = scene.device;
         let groups = u64::from(device.limits.max_compute_workgroups_per_dimension);
         let most = MOST_RECORDS
             .min(groups * u64::from(shaders::WORKGROUP_SIZE))
@@ -160,32 +200,32 @@ impl Pace {
             .min(total)
             .max(1);
         let records = match slicing {
-            Slicing::Measured => first,
+            Slicing::Measured => match scene.kept.pace.load(Ordering::Relaxed) {
+                0 if device.kind == wgpu::DeviceType::Cpu => FIRST_RECORDS_ON_CPU,
+                0 => FIRST_RECORDS_ON_GPU,
+                known => known,
+            },
             #[cfg(test)]
             Slicing::Fixed(records) => records,
         };
-        Self { slicing, records: records.min(most), most, last_finished: None }
+        Self { slicing, records, most, last_finished: None }
+    }
+
+    /// Records of the next slice.
+    fn slice(&self) -> u64 {
+        self.records.min(self.most)
     }
 
     /// Learns from a slice that has just finished. It began when it was
     /// submitted or when the one before it ended, whichever was later.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped to the number of records before it is used"
-    )]
-    fn measure(&mut self, flight: &Flight) {
+    fn measure(&mut self, flight: &Flight, kept: &Kept) {
         let now = Instant::now();
         let began = self.last_finished.map_or(flight.submitted, |last| last.max(flight.submitted));
         self.last_finished = Some(now);
         match self.slicing {
             Slicing::Measured => {
-                let taken = (now - began).as_secs_f64().max(1e-6);
-                let wanted = flight.items as f64 * SLICE_TIME.as_secs_f64() / taken;
-                let next = (wanted as u64).clamp(self.records / GROWTH, self.records * GROWTH);
-                let group = u64::from(shaders::WORKGROUP_SIZE);
-                self.records = next.next_multiple_of(group).clamp(group, self.most.max(group)).min(self.most);
+                self.records = next_slice(flight.items, self.records, now - began);
+                kept.pace.store(self.records, Ordering::Relaxed);
             }
             #[cfg(test)]
             Slicing::Fixed(_) => {}
@@ -193,11 +233,29 @@ impl Pace {
     }
 }
 
+/// Records of the next slice, after one of `items` took `taken` where there could
+/// have been `records`. One that was cut short by the end of its task tells only
+/// whether it took too long: few records do not fill the device.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the number of records before it is used"
+)]
+fn next_slice(items: u64, records: u64, taken: Duration) -> u64 {
+    let wanted = (items as f64 * SLICE_TIME.as_secs_f64() / taken.as_secs_f64().max(1e-6)) as u64;
+    if items < records && wanted > items {
+        return records;
+    }
+    let group = u64::from(shaders::WORKGROUP_SIZE);
+    wanted.clamp(records / GROWTH, records * GROWTH).next_multiple_of(group).clamp(group, MOST_RECORDS)
+}
+
 impl Slot {
     fn new(scene: &Bound<'_>, records: u64) -> Result<Self, RenderError> {
         use wgpu::BufferUsages as Usage;
         let device = scene.device;
-        let bytes = records * RECORD_BYTES;
+        let (capacity, bytes) = (records, records * RECORD_BYTES);
         let params =
             device.buffer("the parameters", size_of::<Params>() as u64, Usage::UNIFORM | Usage::COPY_DST)?;
         let waves = match scene.kernels {
@@ -219,7 +277,7 @@ impl Slot {
             layout: &device.bindings,
             entries: &entries,
         });
-        Ok(Self { params, records, readback, bind_group, waves })
+        Ok(Self { capacity, params, records, readback, bind_group, waves })
     }
 
     /// Sends a slice to the device.
@@ -384,5 +442,27 @@ impl Flight {
         drop(view);
         self.slot.readback.unmap();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_come_to_take_their_time() {
+        let records = 1 << 16;
+        assert_eq!(next_slice(records, records, SLICE_TIME), records);
+        assert_eq!(next_slice(records, records, SLICE_TIME * 2), records / 2);
+        assert_eq!(next_slice(records, records, SLICE_TIME / 100), records * GROWTH);
+        assert_eq!(next_slice(records, records, SLICE_TIME * 100), records / GROWTH);
+        assert_eq!(next_slice(MOST_RECORDS, MOST_RECORDS, Duration::ZERO), MOST_RECORDS);
+    }
+
+    #[test]
+    fn a_slice_that_was_cut_short_tells_only_that_it_took_too_long() {
+        let records = 1 << 16;
+        assert_eq!(next_slice(1, records, SLICE_TIME / 2), records);
+        assert_eq!(next_slice(records / 2, records, SLICE_TIME * 4), records / GROWTH);
     }
 }

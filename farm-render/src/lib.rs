@@ -349,8 +349,8 @@ impl Renderer {
     ) -> Result<TileImage, RenderError> {
         let params = scene.params(task)?;
         match (&self.engine, &scene.place) {
-            (Engine::Gpu(device), ScenePlace::Gpu { arrays, kernels }) => {
-                let scene = dispatch::Bound { device, kernels, arrays };
+            (Engine::Gpu(device), ScenePlace::Gpu { arrays, kernels, kept }) => {
+                let scene = dispatch::Bound { device, kernels, arrays, kept };
                 dispatch::render(&scene, params, task, slicing, progress)
             }
             (Engine::Cpu(cpu), ScenePlace::Cpu(form)) => match &**form {

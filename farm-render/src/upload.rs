@@ -8,6 +8,7 @@ use farm_core::{RenderSettings, RenderTask};
 use farm_scene::{Camera, Projection};
 
 use crate::device::{Device, Kernels, TEXEL_BYTES};
+use crate::dispatch::Kept;
 use crate::layout::{Params, SCENE_BUFFERS};
 use crate::pack::{PackedScene, to_f32, word_index};
 use crate::prepared::{Form, PreparedScene};
@@ -33,6 +34,8 @@ pub(crate) enum ScenePlace {
         arrays: Vec<Array>,
         /// The kernels.
         kernels: Arc<Kernels>,
+        /// What its tasks leave to each other.
+        kept: Kept,
     },
     /// Where they were prepared.
     Cpu(Arc<Form>),
@@ -130,7 +133,7 @@ fn upload_arrays(device: &Device, packed: &PackedScene) -> Result<(ScenePlace, u
         "scene uploaded"
     );
     let kernels = device.kernels_for(packed.features())?;
-    Ok((ScenePlace::Gpu { arrays, kernels }, bytes))
+    Ok((ScenePlace::Gpu { arrays, kernels, kept: Kept::default() }, bytes))
 }
 
 /// Bytes of each scene buffer; an error where one is more than the adapter can
