@@ -16,6 +16,7 @@ fi
 # One input may take 512 MB at once, 1 GB in all and 10 seconds: the limits of
 # fuzz/src/lib.rs keep what loads far below, and a bomb is above.
 bounds='-rss_limit_mb=1024 -malloc_limit_mb=512 -timeout=10 -max_len=65536'
+export LSAN_OPTIONS="suppressions=$PWD/fuzz/leaks.supp"
 
 if [ "${1:-}" = seeds ]; then
     written=$(mktemp -d)
