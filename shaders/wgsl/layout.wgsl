@@ -200,6 +200,14 @@ struct Light {
 @group(0) @binding(7) var<storage, read> lights: array<Light>;
 @group(0) @binding(8) var<storage, read> texels: array<u32>;
 
+fn attribute_at(word: u32) -> u32 {
+    return attributes[word];
+}
+
+fn texel_at(word: u32) -> u32 {
+    return texels[word];
+}
+
 // Nodes, or triangles, in a row of their image.
 @if(images) const IMAGE_ROW: u32 = 1024u;
 
