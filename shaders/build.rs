@@ -18,6 +18,25 @@ const LANES: &str = "src/native";
 const MEGAKERNEL: &str = "package::main";
 const WAVEFRONT: &str = "package::wavefront";
 
+/// Where the large arrays lie that a kernel reads.
+#[derive(Clone, Copy)]
+struct Arrays {
+    /// Nodes and triangles lie in images.
+    images: bool,
+    /// What lies in buffers lies in several each.
+    paged: bool,
+}
+
+/// All that is composed but the megakernel over whole buffers: the file's name and
+/// the root.
+const OTHERS: [(&str, &str, Arrays); 5] = [
+    ("wavefront", WAVEFRONT, Arrays { images: false, paged: false }),
+    ("path_tracer_images", MEGAKERNEL, Arrays { images: true, paged: false }),
+    ("path_tracer_paged", MEGAKERNEL, Arrays { images: false, paged: true }),
+    ("path_tracer_images_paged", MEGAKERNEL, Arrays { images: true, paged: true }),
+    ("wavefront_paged", WAVEFRONT, Arrays { images: false, paged: true }),
+];
+
 /// WGSL that tries the generator out, in the tests only.
 const TRIAL: &str = "tests/trial.wgsl";
 
@@ -47,21 +66,25 @@ fn main() {
 }
 
 fn build() -> Result<(), String> {
-    let composed = compose(MEGAKERNEL, false)?;
-    let wavefront = compose(WAVEFRONT, false)?;
-    let images = compose(MEGAKERNEL, true)?;
-    validate(&wavefront)?;
-    validate(&images)?;
+    let composed = compose(MEGAKERNEL, Arrays { images: false, paged: false })?;
+    let others = OTHERS.map(|(name, root, arrays)| {
+        let text = compose(root, arrays)?;
+        validate(&text)?;
+        write(&format!("{name}.wgsl"), text.as_bytes());
+        Ok::<_, String>(text)
+    });
     let native = generate(&composed, "path_tracer", "crate::native", &|name| {
         let (path, line) = find_in_sources(name, None)?;
         Some(format!("{}:{line}", path.file_name()?.to_str()?))
     })?;
     write("native.digest", digest_of_native(&native)?.as_bytes());
     write("path_tracer.wgsl", composed.as_bytes());
-    write("wavefront.wgsl", wavefront.as_bytes());
-    write("path_tracer_images.wgsl", images.as_bytes());
-    let digest = blake3::hash([composed.as_str(), &wavefront, &images].join("\0").as_bytes());
-    write("path_tracer.digest", digest.as_bytes());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(composed.as_bytes());
+    for text in others {
+        hasher.update(b"\0").update(text?.as_bytes());
+    }
+    write("path_tracer.digest", hasher.finalize().as_bytes());
     let trial = fs::read_to_string(TRIAL).map_err(|error| format!("{TRIAL}: {error}"))?;
     generate(&trial, "trial", "crate::tests::trial", &|_| None).map(|_| ())
 }
@@ -80,13 +103,14 @@ fn digest_of_native(generated: &str) -> Result<blake3::Hash, String> {
     Ok(hasher.finalize())
 }
 
-/// Resolves the imports, and what depends on whether nodes and triangles lie in
-/// images. Names are kept as they are written: a name that two
-/// files declare is caught by the validation.
-fn compose(root: &str, images: bool) -> Result<String, String> {
+/// Resolves the imports, and what depends on where the large arrays lie. Names are
+/// kept as they are written: a name that two files declare is caught by the
+/// validation.
+fn compose(root: &str, arrays: Arrays) -> Result<String, String> {
     let mut compiler = wesl::Wesl::new(FOLDER);
     compiler.set_mangler(wesl::ManglerKind::None);
-    compiler.set_feature("images", images);
+    compiler.set_feature("images", arrays.images);
+    compiler.set_feature("paged", arrays.paged);
     let root = root.parse().map_err(|error| format!("{root}: {error}"))?;
     let mut composed = compiler.compile(&root).map_err(|error| error.to_string())?;
     // The compiler brings the files together in an order that differs from run to

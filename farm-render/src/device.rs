@@ -1,12 +1,13 @@
 //! An open device: the kernel's pipeline, and errors as values.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::RenderError;
 use crate::disk_cache::{DiskCache, Input, Key, write_array};
 use crate::layout::{Params, Record, SCENE_BUFFERS};
-use crate::pack::Features;
+use crate::pack::{Features, word_index};
+use crate::pages::{self, Bindings, Paging};
 
 /// Bytes of the wavefront's two counters.
 pub(crate) const PROGRESS_BYTES: u64 = 8;
@@ -112,21 +113,31 @@ pub(crate) struct Wavefront {
     pub(crate) advance: wgpu::ComputePipeline,
 }
 
+/// The text of the kernels on a device, and the layout of what they bind.
+#[derive(Debug)]
+struct Program {
+    module: wgpu::ShaderModule,
+    /// Layout of the scene's arrays and its records.
+    bindings: wgpu::BindGroupLayout,
+}
+
 /// A device and the kernels on it.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) wgpu: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    /// Layout of the scene's buffers and its records.
-    pub(crate) bindings: wgpu::BindGroupLayout,
+    /// The kernels' text for scenes whose arrays are in one binding each.
+    whole: Program,
+    /// The same for scenes with arrays in pages, once there was one.
+    paged: OnceLock<Program>,
+    checks: wgpu::ShaderRuntimeChecks,
     /// Layout of the wavefront's own buffers.
     pub(crate) slots: wgpu::BindGroupLayout,
     pub(crate) limits: wgpu::Limits,
     pub(crate) kind: wgpu::DeviceType,
     pub(crate) variant: Variant,
-    module: wgpu::ShaderModule,
     /// The kernels that were compiled so far.
-    kernels: Mutex<HashMap<Features, Arc<Kernels>>>,
+    kernels: Mutex<HashMap<(Features, Option<Paging>), Arc<Kernels>>>,
     cache: Option<Arc<DiskCache>>,
     info: wgpu::AdapterInfo,
     /// Vendor, device, driver, backend and variant, for the numeric class.
@@ -136,6 +147,10 @@ pub(crate) struct Device {
 
 /// Bytes of a texel of the images.
 pub(crate) const TEXEL_BYTES: usize = 16;
+
+/// Bytes of a scene that are on their way to the device at once, besides where they
+/// come from: a buffer has all of its own on the way.
+const STAGED_BYTES: u64 = 1 << 26;
 
 /// Storage buffers that a variant binds.
 const MEGAKERNEL_BUFFERS: u32 = 8;
@@ -183,16 +198,17 @@ impl Device {
         let faults = Faults::default();
         watch(&wgpu, &faults);
         let images = reads_images(info.device_type, variant);
-        let module = compile(&wgpu, variant, images, checks.of_runtime(info.device_type));
+        let checks = checks.of_runtime(info.device_type);
         let device = Self {
-            bindings: bind_group_layout(&wgpu, images),
+            whole: Program::new(&wgpu, variant, images, false, checks),
+            paged: OnceLock::new(),
+            checks,
             slots: slot_layout(&wgpu),
             wgpu,
             queue,
             limits,
             kind: info.device_type,
             variant,
-            module,
             kernels: Mutex::default(),
             cache: cache.cloned(),
             identity: format!("{} {}", identity_of(&info), variant.name()),
@@ -203,23 +219,52 @@ impl Device {
         Ok(device)
     }
 
-    /// The kernels for a scene that has these features.
-    pub(crate) fn kernels_for(&self, features: Features) -> Result<Arc<Kernels>, RenderError> {
+    fn program(&self, is_paged: bool) -> &Program {
+        if !is_paged {
+            return &self.whole;
+        }
+        let images = self.reads_images();
+        self.paged.get_or_init(|| Program::new(&self.wgpu, self.variant, images, true, self.checks))
+    }
+
+    /// Layout of a scene's arrays and its records.
+    pub(crate) fn bindings(&self, is_paged: bool) -> &wgpu::BindGroupLayout {
+        &self.program(is_paged).bindings
+    }
+
+    /// Whether it has the bindings for arrays in pages.
+    pub(crate) fn can_page(&self) -> bool {
+        let (unpaged, paged) = match self.variant {
+            Variant::Megakernel if self.reads_images() => (MEGAKERNEL_BUFFERS - 4, 2),
+            Variant::Megakernel => (MEGAKERNEL_BUFFERS - 4, 4),
+            Variant::Wavefront => (WAVEFRONT_BUFFERS - 4, 4),
+        };
+        self.limits.max_storage_buffers_per_shader_stage >= unpaged + paged * shaders::PAGES
+    }
+
+    /// The kernels for a scene that has these features and lies in such pages.
+    pub(crate) fn kernels_for(
+        &self,
+        features: Features,
+        paging: Option<Paging>,
+    ) -> Result<Arc<Kernels>, RenderError> {
         let mut known = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kernels) = known.get(&features) {
+        if let Some(kernels) = known.get(&(features, paging)) {
             return Ok(Arc::clone(kernels));
         }
-        let pipelines = PipelineCache::open(self, features);
-        let constants = features.constants();
+        let pipelines = PipelineCache::open(self, features, paging);
+        let mut constants = features.constants().to_vec();
+        constants.extend(paging.iter().flat_map(|paging| paging.constants(self.reads_images())));
+        let program = self.program(paging.is_some());
         let compile = |name: &str, layouts: &[Option<&wgpu::BindGroupLayout>]| {
-            self.pipeline(name, layouts, &constants, pipelines.as_ref())
+            self.pipeline(&program.module, name, layouts, &constants, pipelines.as_ref())
         };
         let kernels = match self.variant {
             Variant::Megakernel => {
-                Kernels::Megakernel(compile(shaders::ENTRY_POINT, &[Some(&self.bindings)]))
+                Kernels::Megakernel(compile(shaders::ENTRY_POINT, &[Some(&program.bindings)]))
             }
             Variant::Wavefront => {
-                let layouts = [Some(&self.bindings), Some(&self.slots)];
+                let layouts = [Some(&program.bindings), Some(&self.slots)];
                 let [begin, trace, advance] =
                     ["begin_works", "trace_rays", "advance_works"].map(|name| compile(name, &layouts));
                 Kernels::Wavefront(Box::new(Wavefront { begin, trace, advance }))
@@ -230,12 +275,13 @@ impl Device {
             pipelines.keep();
         }
         let kernels = Arc::new(kernels);
-        known.insert(features, Arc::clone(&kernels));
+        known.insert((features, paging), Arc::clone(&kernels));
         Ok(kernels)
     }
 
     fn pipeline(
         &self,
+        module: &wgpu::ShaderModule,
         entry_point: &str,
         layouts: &[Option<&wgpu::BindGroupLayout>],
         constants: &[(&str, f64)],
@@ -249,7 +295,7 @@ impl Device {
         self.wgpu.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(entry_point),
             layout: Some(&layout),
-            module: &self.module,
+            module,
             entry_point: Some(entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants,
@@ -320,16 +366,46 @@ impl Device {
             view_formats: &[],
         });
         self.check(what, needed)?;
-        let mut padded = bytes.to_vec();
-        padded.resize(usize::try_from(needed).unwrap_or(usize::MAX), 0);
-        let layout = wgpu::TexelCopyBufferLayout {
-            offset: 0,
-            bytes_per_row: u32::try_from(row).ok(),
-            rows_per_image: None,
-        };
-        self.queue.write_texture(image.as_image_copy(), &padded, layout, image.size());
-        self.check(what, needed)?;
+        let rows = (STAGED_BYTES / row).max(1);
+        let slice_bytes = usize::try_from(rows * row).unwrap_or(usize::MAX);
+        for (y, slice) in
+            (0..).step_by(usize::try_from(rows).unwrap_or(usize::MAX)).zip(bytes.chunks(slice_bytes))
+        {
+            self.write_rows(&image, y, row, slice);
+            self.drain()?;
+            self.check(what, needed)?;
+        }
         Ok(image.create_view(&wgpu::TextureViewDescriptor::default()))
+    }
+
+    /// Writes rows of an image from row `y` on; the last is padded.
+    fn write_rows(&self, image: &wgpu::Texture, y: u32, row: u64, bytes: &[u8]) {
+        let row = usize::try_from(row).unwrap_or(usize::MAX);
+        let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % row);
+        let mut padded = rest.to_vec();
+        padded.resize(if rest.is_empty() { 0 } else { row }, 0);
+        let after = y + word_index(whole.len() / row);
+        for (y, rows) in [(y, whole), (after, &padded)] {
+            if rows.is_empty() {
+                continue;
+            }
+            let mut place = image.as_image_copy();
+            place.origin.y = y;
+            let layout = wgpu::TexelCopyBufferLayout {
+                offset: 0,
+                bytes_per_row: u32::try_from(row).ok(),
+                rows_per_image: None,
+            };
+            let height = word_index(rows.len() / row);
+            self.queue.write_texture(place, rows, layout, wgpu::Extent3d { height, ..image.size() });
+        }
+    }
+
+    /// Waits until what was written has arrived, so that its copy is let go.
+    fn drain(&self) -> Result<(), RenderError> {
+        self.queue.submit([]);
+        let polled = self.wgpu.poll(wgpu::PollType::wait_indefinitely());
+        polled.map(|_| ()).map_err(|error| self.lose(error.to_string()))
     }
 
     /// Creates a storage buffer that holds `bytes`, whose size is a positive
@@ -352,6 +428,9 @@ impl Device {
             Err(error) => return Err(self.lose(error.to_string())),
         }
         buffer.unmap();
+        if size >= STAGED_BYTES {
+            self.drain()?;
+        }
         self.check(what, size)?;
         Ok(buffer)
     }
@@ -381,7 +460,20 @@ fn reads_images(kind: wgpu::DeviceType, variant: Variant) -> bool {
     kind == wgpu::DeviceType::Cpu && variant == Variant::Megakernel
 }
 
-fn bind_group_layout(device: &wgpu::Device, images: bool) -> wgpu::BindGroupLayout {
+impl Program {
+    fn new(
+        device: &wgpu::Device,
+        variant: Variant,
+        images: bool,
+        paged: bool,
+        checks: wgpu::ShaderRuntimeChecks,
+    ) -> Self {
+        let module = compile(device, variant, images, paged, checks);
+        Self { module, bindings: bind_group_layout(device, images, paged) }
+    }
+}
+
+fn bind_group_layout(device: &wgpu::Device, images: bool, paged: bool) -> wgpu::BindGroupLayout {
     let entry = |binding: u32, ty: wgpu::BufferBindingType, size: u64| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -396,16 +488,21 @@ fn bind_group_layout(device: &wgpu::Device, images: bool) -> wgpu::BindGroupLayo
         entry(0, wgpu::BufferBindingType::Uniform, size_of::<Params>() as u64),
         entry(1, wgpu::BufferBindingType::Storage { read_only: false }, size_of::<Record>() as u64),
     ];
-    for (binding, (_, element)) in (2..).zip(SCENE_BUFFERS) {
-        entries.push(entry(binding, wgpu::BufferBindingType::Storage { read_only: true }, element));
-    }
-    if images {
-        for entry in &mut entries[2..4] {
-            entry.ty = wgpu::BindingType::StorageTexture {
-                access: wgpu::StorageTextureAccess::ReadOnly,
-                format: wgpu::TextureFormat::Rgba32Uint,
-                view_dimension: wgpu::TextureViewDimension::D2,
-            };
+    let scene =
+        |binding, element| entry(binding, wgpu::BufferBindingType::Storage { read_only: true }, element);
+    for (array, (_, element)) in SCENE_BUFFERS.into_iter().enumerate() {
+        match pages::bindings(array, images, paged) {
+            Bindings::Image(binding) => {
+                let ty = wgpu::BindingType::StorageTexture {
+                    access: wgpu::StorageTextureAccess::ReadOnly,
+                    format: wgpu::TextureFormat::Rgba32Uint,
+                    view_dimension: wgpu::TextureViewDimension::D2,
+                };
+                entries.push(wgpu::BindGroupLayoutEntry { ty, ..scene(binding, element) });
+            }
+            Bindings::Buffers(bindings) => {
+                entries.extend(bindings.map(|binding| scene(binding, element)));
+            }
         }
     }
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -438,12 +535,16 @@ fn compile(
     device: &wgpu::Device,
     variant: Variant,
     images: bool,
+    paged: bool,
     checks: wgpu::ShaderRuntimeChecks,
 ) -> wgpu::ShaderModule {
-    let text = match variant {
-        Variant::Megakernel if images => shaders::PATH_TRACER_IMAGES,
-        Variant::Megakernel => shaders::PATH_TRACER,
-        Variant::Wavefront => shaders::WAVEFRONT,
+    let text = match (variant, images, paged) {
+        (Variant::Megakernel, true, false) => shaders::PATH_TRACER_IMAGES,
+        (Variant::Megakernel, true, true) => shaders::PATH_TRACER_IMAGES_PAGED,
+        (Variant::Megakernel, false, false) => shaders::PATH_TRACER,
+        (Variant::Megakernel, false, true) => shaders::PATH_TRACER_PAGED,
+        (Variant::Wavefront, _, false) => shaders::WAVEFRONT,
+        (Variant::Wavefront, _, true) => shaders::WAVEFRONT_PAGED,
     };
     let descriptor = wgpu::ShaderModuleDescriptor {
         label: Some(variant.name()),
@@ -466,13 +567,13 @@ struct PipelineCache {
 impl PipelineCache {
     /// `None` where there is no cache on disk or the driver offers none.
     #[expect(unsafe_code, reason = "wgpu cannot check what drivers read from a cache")]
-    fn open(device: &Device, features: Features) -> Option<Self> {
+    fn open(device: &Device, features: Features, paging: Option<Paging>) -> Option<Self> {
         let cache = device.cache.as_ref()?;
         if !device.wgpu.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
         let adapter = wgpu::util::pipeline_cache_key(&device.info)?;
-        let features = format!("{features:?}");
+        let features = format!("{features:?} {paging:?}");
         let parts = [adapter.as_bytes(), device.identity.as_bytes(), features.as_bytes(), &shaders::DIGEST];
         let key = Key::of("pipelines", &parts);
         let kept: Option<Vec<u8>> = cache.read(key, Input::array);

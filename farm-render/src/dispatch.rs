@@ -134,7 +134,8 @@ struct Flight {
 pub(crate) struct Bound<'a> {
     pub(crate) device: &'a Device,
     pub(crate) kernels: &'a Kernels,
-    pub(crate) arrays: &'a [Array],
+    pub(crate) bindings: &'a wgpu::BindGroupLayout,
+    pub(crate) arrays: &'a [(u32, Array)],
     pub(crate) kept: &'a Kept,
 }
 
@@ -269,12 +270,12 @@ impl Slot {
             wgpu::BindGroupEntry { binding: 0, resource: params.as_entire_binding() },
             wgpu::BindGroupEntry { binding: 1, resource: records.as_entire_binding() },
         ];
-        for (binding, array) in (2..).zip(scene.arrays) {
-            entries.push(wgpu::BindGroupEntry { binding, resource: array.binding() });
+        for (binding, array) in scene.arrays {
+            entries.push(wgpu::BindGroupEntry { binding: *binding, resource: array.binding() });
         }
         let bind_group = device.wgpu.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("slice"),
-            layout: &device.bindings,
+            layout: scene.bindings,
             entries: &entries,
         });
         Ok(Self { capacity, params, records, readback, bind_group, waves })

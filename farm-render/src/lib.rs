@@ -27,7 +27,9 @@ mod geometry;
 mod layout;
 mod light;
 mod light_tree;
+mod memory;
 mod pack;
+mod pages;
 mod prepared;
 #[cfg(test)]
 mod random;
@@ -349,8 +351,9 @@ impl Renderer {
     ) -> Result<TileImage, RenderError> {
         let params = scene.params(task)?;
         match (&self.engine, &scene.place) {
-            (Engine::Gpu(device), ScenePlace::Gpu { arrays, kernels, kept }) => {
-                let scene = dispatch::Bound { device, kernels, arrays, kept };
+            (Engine::Gpu(device), ScenePlace::Gpu { arrays, is_paged, kernels, kept }) => {
+                let bindings = device.bindings(*is_paged);
+                let scene = dispatch::Bound { device, kernels, bindings, arrays, kept };
                 dispatch::render(&scene, params, task, slicing, progress)
             }
             (Engine::Cpu(cpu), ScenePlace::Cpu(form)) => match &**form {

@@ -12,6 +12,7 @@ use farm_scene::{Camera, Scene};
 use crate::cpu::{self, CpuScene, WideTree};
 use crate::disk_cache::{DiskCache, Input, Key, invalid, write_array};
 use crate::layout::Params;
+use crate::memory;
 use crate::pack::{self, PackedScene};
 use crate::{Engine, RenderError};
 
@@ -53,6 +54,7 @@ impl PreparedScene {
     /// Packs a scene and builds its trees.
     pub(crate) fn new(engine: &Engine, scene: &Scene) -> Result<Self, RenderError> {
         let began = Instant::now();
+        memory::check("the prepared scene", memory::needed_to_prepare(scene))?;
         let form = match engine {
             Engine::Gpu(_) => Form::Gpu(pack::pack(scene)?),
             Engine::Cpu(cpu) => cpu.install(|| pack::pack(scene).and_then(CpuScene::new)).map(Form::Cpu)?,

@@ -10,7 +10,9 @@ use farm_scene::{Camera, Projection};
 use crate::device::{Device, Kernels, TEXEL_BYTES};
 use crate::dispatch::Kept;
 use crate::layout::{Params, SCENE_BUFFERS};
+use crate::memory;
 use crate::pack::{PackedScene, to_f32, word_index};
+use crate::pages::{self, Bindings, Paging, Room, lay_out};
 use crate::prepared::{Form, PreparedScene};
 use crate::tables;
 use crate::{Engine, RenderError};
@@ -28,10 +30,12 @@ pub struct DeviceScene {
 /// Where a scene's arrays are.
 #[derive(Debug)]
 pub(crate) enum ScenePlace {
-    /// In the order of their bindings from 2 on, with the kernels for what it has.
+    /// On the device, with the kernels for what it has.
     Gpu {
-        /// The arrays.
-        arrays: Vec<Array>,
+        /// The arrays, by their bindings.
+        arrays: Vec<(u32, Array)>,
+        /// Whether some are in pages.
+        is_paged: bool,
         /// The kernels.
         kernels: Arc<Kernels>,
         /// What its tasks leave to each other.
@@ -68,6 +72,19 @@ impl DeviceScene {
         };
         let cameras = Arc::clone(&scene.cameras);
         Ok(Self { place, params: scene.params(), cameras, bytes, upload_time: began.elapsed() })
+    }
+
+    /// Uploads a scene to a graphics adapter in the smallest pages.
+    #[cfg(test)]
+    pub(crate) fn upload_in_smallest_pages(
+        device: &Device,
+        scene: &PreparedScene,
+    ) -> Result<Self, RenderError> {
+        let Form::Gpu(packed) = &*scene.form else { return Err(RenderError::WrongScene) };
+        let paging = Paging::tightest(counts(packed));
+        let (place, bytes) = upload_in_pages(device, packed, Some(paging))?;
+        let cameras = Arc::clone(&scene.cameras);
+        Ok(Self { place, params: scene.params(), cameras, bytes, upload_time: Duration::ZERO })
     }
 
     /// Bytes that the scene takes on the adapter.
@@ -111,35 +128,51 @@ impl DeviceScene {
 
 /// Uploads everything; returns the bytes that it takes too.
 fn upload_arrays(device: &Device, packed: &PackedScene) -> Result<(ScenePlace, u64), RenderError> {
-    let sizes = check_sizes(packed, device.max_binding_bytes())?;
-    let mut names = SCENE_BUFFERS.iter().map(|(name, _)| *name);
-    let mut name = || names.next().unwrap_or("the scene");
-    let arrays = vec![
-        upload_tree_array(device, name(), &packed.nodes)?,
-        upload_tree_array(device, name(), &packed.triangles)?,
-        upload_array(device, name(), &packed.attributes)?,
-        upload_array(device, name(), &packed.instances)?,
-        upload_array(device, name(), &packed.materials)?,
-        upload_array(device, name(), &packed.lights)?,
-        upload_array(device, name(), &packed.texels)?,
-    ];
-    let bytes = sizes.iter().sum();
+    let room = Room {
+        binding: device.max_binding_bytes(),
+        can_page: device.can_page(),
+        image_rows: device.reads_images().then_some(device.limits.max_texture_dimension_2d),
+    };
+    let paging = lay_out(counts(packed), &room)?;
+    upload_in_pages(device, packed, paging)
+}
+
+/// Uploads everything, as `paging` lays it out.
+fn upload_in_pages(
+    device: &Device,
+    packed: &PackedScene,
+    paging: Option<Paging>,
+) -> Result<(ScenePlace, u64), RenderError> {
+    let sizes = counts(packed).into_iter().zip(SCENE_BUFFERS);
+    let bytes = sizes.map(|(count, (_, element))| count.max(1) * element).sum();
+    if device.kind == wgpu::DeviceType::Cpu {
+        memory::check("the scene's copy for the driver", bytes)?;
+    }
+    let mut upload = Upload { device, paging, arrays: Vec::new() };
+    upload.add(0, &packed.nodes)?;
+    upload.add(1, &packed.triangles)?;
+    upload.add(2, &packed.attributes)?;
+    upload.add(3, &packed.instances)?;
+    upload.add(4, &packed.materials)?;
+    upload.add(5, &packed.lights)?;
+    upload.add(6, &packed.texels)?;
+    let arrays = upload.arrays;
     tracing::debug!(
         bytes,
+        ?paging,
         nodes = packed.nodes.len(),
         triangles = packed.triangles.len(),
         instances = packed.instances.len(),
         lights = packed.lights.len(),
         "scene uploaded"
     );
-    let kernels = device.kernels_for(packed.features())?;
-    Ok((ScenePlace::Gpu { arrays, kernels, kept: Kept::default() }, bytes))
+    let kernels = device.kernels_for(packed.features(), paging)?;
+    Ok((ScenePlace::Gpu { arrays, is_paged: paging.is_some(), kernels, kept: Kept::default() }, bytes))
 }
 
-/// Bytes of each scene buffer; an error where one is more than the adapter can
-/// bind. An empty array takes one element.
-fn check_sizes(packed: &PackedScene, available: u64) -> Result<[u64; 7], RenderError> {
-    let counts = [
+/// Elements of each array, in the order of [`SCENE_BUFFERS`].
+fn counts(packed: &PackedScene) -> [u64; SCENE_BUFFERS.len()] {
+    [
         packed.nodes.len(),
         packed.triangles.len(),
         packed.attributes.len(),
@@ -147,15 +180,40 @@ fn check_sizes(packed: &PackedScene, available: u64) -> Result<[u64; 7], RenderE
         packed.materials.len(),
         packed.lights.len(),
         packed.texels.len(),
-    ];
-    let mut sizes = [0; 7];
-    for ((size, count), (what, element)) in sizes.iter_mut().zip(counts).zip(SCENE_BUFFERS) {
-        *size = u64::try_from(count.max(1)).unwrap_or(u64::MAX).saturating_mul(element);
-        if *size > available {
-            return Err(RenderError::OutOfMemory { what: what.to_owned(), needed: *size, available });
+    ]
+    .map(|count| u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+/// A scene's arrays on their way to a device.
+struct Upload<'a> {
+    device: &'a Device,
+    paging: Option<Paging>,
+    /// By their bindings.
+    arrays: Vec<(u32, Array)>,
+}
+
+impl Upload<'_> {
+    /// Uploads an array, by its place in [`SCENE_BUFFERS`], to where the device's
+    /// kernels read it.
+    fn add<T: NoUninit + Zeroable>(&mut self, array: usize, values: &[T]) -> Result<(), RenderError> {
+        let (device, what) = (self.device, SCENE_BUFFERS[array].0);
+        match pages::bindings(array, device.reads_images(), self.paging.is_some()) {
+            Bindings::Image(binding) => {
+                let width = word_index(size_of::<T>() / TEXEL_BYTES) * shaders::IMAGE_ROW;
+                let image = device.image_with(what, width, bytemuck::cast_slice(values))?;
+                self.arrays.push((binding, Array::Image(image)));
+            }
+            Bindings::Buffers(bindings) => {
+                let page = self.paging.and_then(|paging| paging.page_elements(array));
+                let page = page.map_or(usize::MAX, |page| usize::try_from(page).unwrap_or(usize::MAX));
+                let mut pages = values.chunks(page);
+                for binding in bindings {
+                    self.arrays.push((binding, upload_array(device, what, pages.next().unwrap_or(&[]))?));
+                }
+            }
         }
+        Ok(())
     }
-    Ok(sizes)
 }
 
 fn upload_array<T: NoUninit + Zeroable>(
@@ -169,19 +227,6 @@ fn upload_array<T: NoUninit + Zeroable>(
         device.storage_with(what, bytemuck::cast_slice(values))
     };
     buffer.map(Array::Buffer)
-}
-
-/// Uploads nodes or triangles to where the device's kernels read them.
-fn upload_tree_array<T: NoUninit + Zeroable>(
-    device: &Device,
-    what: &str,
-    values: &[T],
-) -> Result<Array, RenderError> {
-    if !device.reads_images() {
-        return upload_array(device, what, values);
-    }
-    let width = word_index(size_of::<T>() / TEXEL_BYTES) * shaders::IMAGE_ROW;
-    device.image_with(what, width, bytemuck::cast_slice(values)).map(Array::Image)
 }
 
 /// Sets the camera's axes and extents.
@@ -204,23 +249,4 @@ fn aim(params: &mut Params, camera: &Camera) {
     params.camera_back = axis(matrix.z_axis, perspective);
     params.camera_position = glam::Vec3::from(camera.transform.translation).extend(lens_radius).to_array();
     params.focus_distance = focus_distance;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::class::probe_scene;
-
-    #[test]
-    fn a_scene_too_large_for_the_adapter_is_refused_with_both_sizes() {
-        let packed = crate::pack::pack(&probe_scene()).expect("the probe is small");
-        let sizes = check_sizes(&packed, u64::MAX).expect("it fits");
-        let largest = sizes.iter().copied().max().unwrap_or(0);
-        assert!(check_sizes(&packed, largest).is_ok());
-        let Err(RenderError::OutOfMemory { needed, available, .. }) = check_sizes(&packed, largest - 1)
-        else {
-            panic!("it does not fit");
-        };
-        assert_eq!((needed, available), (largest, largest - 1));
-    }
 }

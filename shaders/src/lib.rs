@@ -17,6 +17,24 @@ pub const PATH_TRACER: &str = include_str!(concat!(env!("OUT_DIR"), "/path_trace
 /// buffers for one after the other.
 pub const PATH_TRACER_IMAGES: &str = include_str!(concat!(env!("OUT_DIR"), "/path_tracer_images.wgsl"));
 
+/// [`PATH_TRACER`] with nodes, triangles, attributes and texels in [`PAGES`] buffers
+/// each; `NODE_PAGE_BITS` and the like are the exponents of the pages' elements.
+pub const PATH_TRACER_PAGED: &str = include_str!(concat!(env!("OUT_DIR"), "/path_tracer_paged.wgsl"));
+
+/// [`PATH_TRACER_IMAGES`] with attributes and texels in pages.
+pub const PATH_TRACER_IMAGES_PAGED: &str =
+    include_str!(concat!(env!("OUT_DIR"), "/path_tracer_images_paged.wgsl"));
+
+/// [`WAVEFRONT`] with pages.
+pub const WAVEFRONT_PAGED: &str = include_str!(concat!(env!("OUT_DIR"), "/wavefront_paged.wgsl"));
+
+/// Buffers of an array that is in pages. Those of nodes, triangles, attributes and
+/// texels are bound from [`FIRST_PAGE_BINDING`] on, in this order.
+pub const PAGES: u32 = 8;
+
+/// Binding of the first page of nodes.
+pub const FIRST_PAGE_BINDING: u32 = 16;
+
 /// Nodes, or triangles, in a row of their image.
 pub const IMAGE_ROW: u32 = 1024;
 
@@ -38,8 +56,8 @@ pub const WORKGROUP_SIZE: u32 = 64;
 /// [`PATH_TRACER`] and the arithmetic that it is written in.
 pub const NATIVE_DIGEST: [u8; 32] = *include_bytes!(concat!(env!("OUT_DIR"), "/native.digest"));
 
-/// BLAKE3 of [`PATH_TRACER`], [`WAVEFRONT`] and [`PATH_TRACER_IMAGES`]: two builds
-/// with this digest shade alike.
+/// BLAKE3 of [`PATH_TRACER`] and all other compositions: two builds with this
+/// digest shade alike.
 pub const DIGEST: [u8; 32] = *include_bytes!(concat!(env!("OUT_DIR"), "/path_tracer.digest"));
 
 #[cfg(test)]

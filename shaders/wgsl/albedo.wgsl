@@ -1,6 +1,6 @@
 // Tables of how much the lobes reflect, which the host integrated.
 
-import package::layout::{params, texels};
+import package::layout::{params, texel_at};
 
 // Knots of the tables along each axis; the averages of the first follow it.
 const ALBEDO_KNOTS: u32 = 32u;
@@ -25,7 +25,7 @@ fn knot_at(coordinate: f32, knots: u32) -> Knot {
 // One word of the microfacet lobe's table: the part that F0 scales and the part
 // that F90 scales, 16 bits each.
 fn albedo_word(index: u32) -> vec2<f32> {
-    let word = texels[params.albedo_table + index];
+    let word = texel_at(params.albedo_table + index);
     return vec2<f32>(f32(word & 0xffffu), f32(word >> 16u)) * (1.0 / 65535.0);
 }
 
@@ -50,7 +50,7 @@ fn lobe_average(roughness: f32) -> vec2<f32> {
 
 // A fraction of 65535 of a table with a word for each knot.
 fn fraction_at(index: u32) -> f32 {
-    return f32(texels[index]) * (1.0 / 65535.0);
+    return f32(texel_at(index)) * (1.0 / 65535.0);
 }
 
 // A row of the table of glass between two columns, and the same one row on.

@@ -1,7 +1,7 @@
 // What surrounds the scene: a constant, or an equirectangular map whose centre
 // looks along −Z, with +Y up and u growing to the right.
 
-import package::layout::{params, texels};
+import package::layout::{params, texel_at};
 import package::features::HAS_SKY_MAP;
 import package::hash::{multiply_wide, unit_float};
 import package::vector::{arc_tangent, cos_sin_turn, INVERSE_PI, PI};
@@ -29,7 +29,7 @@ fn sky_coordinates(direction: vec3<f32>) -> vec2<f32> {
 
 fn sky_texel(x: u32, y: u32) -> vec3<f32> {
     let i = params.sky_texels + 3u * (y * params.sky_width + x);
-    return vec3<f32>(bitcast<f32>(texels[i]), bitcast<f32>(texels[i + 1u]), bitcast<f32>(texels[i + 2u]));
+    return vec3<f32>(bitcast<f32>(texel_at(i)), bitcast<f32>(texel_at(i + 1u)), bitcast<f32>(texel_at(i + 2u)));
 }
 
 // Bilinear, around the horizon and held at the poles.
@@ -50,7 +50,7 @@ fn sky_map_radiance(uv: vec2<f32>) -> vec3<f32> {
 
 // Density per solid angle of the map's sampling in a cell, at height v.
 fn sky_density(cell: u32, sine: f32) -> f32 {
-    let share = bitcast<f32>(texels[params.sky_cells + 3u * cell + 2u]);
+    let share = bitcast<f32>(texel_at(params.sky_cells + 3u * cell + 2u));
     let cells = f32(params.sky_columns * params.sky_rows);
     return share * cells / (2.0 * PI * PI * max(sine, 1.0e-6));
 }
@@ -72,8 +72,8 @@ fn sky_radiance(direction: vec3<f32>) -> vec4<f32> {
 fn sample_sky(choice: u32, bits: vec2<u32>) -> SkySample {
     let place = multiply_wide(choice, params.sky_columns * params.sky_rows);
     var cell = place.x;
-    if ((place.y >> 16u) >= texels[params.sky_cells + 3u * cell + 1u]) {
-        cell = texels[params.sky_cells + 3u * cell];
+    if ((place.y >> 16u) >= texel_at(params.sky_cells + 3u * cell + 1u)) {
+        cell = texel_at(params.sky_cells + 3u * cell);
     }
     let column = cell % params.sky_columns;
     let row = cell / params.sky_columns;

@@ -2,7 +2,7 @@
 // importance sampling (Ernst, Stamminger & Greiner 2006, "Filter Importance
 // Sampling"), so that every sample weighs 1 and belongs to one pixel alone.
 
-import package::layout::{params, texels, FILTER_BOX, FILTER_OCTAVES, FILTER_PARTS_BITS};
+import package::layout::{params, texel_at, FILTER_BOX, FILTER_OCTAVES, FILTER_PARTS_BITS};
 import package::hash::unit_float;
 
 // The inverse distribution of the filter along one axis, in pixels from the
@@ -20,8 +20,8 @@ fn filter_offset(bits: u32) -> f32 {
     let within = beyond << min(octave + 1u, FILTER_OCTAVES - 1u);
     let part = within >> (32u - FILTER_PARTS_BITS);
     let place = params.filter_table + ((FILTER_OCTAVES - 1u - octave) << FILTER_PARTS_BITS) + part;
-    let low = bitcast<f32>(texels[place]);
-    let high = bitcast<f32>(texels[place + 1u]);
+    let low = bitcast<f32>(texel_at(place));
+    let high = bitcast<f32>(texel_at(place + 1u));
     let distance = low + (high - low) * unit_float(within << FILTER_PARTS_BITS);
     return select(-distance, distance, is_right);
 }

@@ -190,25 +190,35 @@ struct Light {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> records: array<Record>;
-@if(!images) @group(0) @binding(2) var<storage, read> nodes: array<Node>;
-@if(!images) @group(0) @binding(3) var<storage, read> triangles: array<Triangle>;
+@if(!images && !paged) @group(0) @binding(2) var<storage, read> nodes: array<Node>;
+@if(!images && !paged) @group(0) @binding(3) var<storage, read> triangles: array<Triangle>;
 @if(images) @group(0) @binding(2) var nodes: texture_storage_2d<rgba32uint, read>;
 @if(images) @group(0) @binding(3) var triangles: texture_storage_2d<rgba32uint, read>;
-@group(0) @binding(4) var<storage, read> attributes: array<u32>;
+@if(!paged) @group(0) @binding(4) var<storage, read> attributes: array<u32>;
 @group(0) @binding(5) var<storage, read> instances: array<Instance>;
 @group(0) @binding(6) var<storage, read> materials: array<Material>;
 @group(0) @binding(7) var<storage, read> lights: array<Light>;
-@group(0) @binding(8) var<storage, read> texels: array<u32>;
+@if(!paged) @group(0) @binding(8) var<storage, read> texels: array<u32>;
+
+@if(!paged)
+fn attribute_at(word: u32) -> u32 {
+    return attributes[word];
+}
+
+@if(!paged)
+fn texel_at(word: u32) -> u32 {
+    return texels[word];
+}
 
 // Nodes, or triangles, in a row of their image.
 @if(images) const IMAGE_ROW: u32 = 1024u;
 
-@if(!images)
+@if(!images && !paged)
 fn node_at(index: u32) -> Node {
     return nodes[index];
 }
 
-@if(!images)
+@if(!images && !paged)
 fn triangle_at(index: u32) -> Triangle {
     return triangles[index];
 }
@@ -233,6 +243,106 @@ fn triangle_at(index: u32) -> Triangle {
         textureLoad(triangles, at + vec2<u32>(1u, 0u)),
         textureLoad(triangles, at + vec2<u32>(2u, 0u)),
     );
+}
+
+// Arrays that are too large for one binding lie in up to eight pages. A page has
+// a power of two of elements, whose exponent is an override.
+@if(!images && paged) override NODE_PAGE_BITS: u32;
+@if(!images && paged) override TRIANGLE_PAGE_BITS: u32;
+@if(paged) override ATTRIBUTE_PAGE_BITS: u32;
+@if(paged) override TEXEL_PAGE_BITS: u32;
+
+@if(!images && paged) @group(0) @binding(16) var<storage, read> nodes_0: array<Node>;
+@if(!images && paged) @group(0) @binding(17) var<storage, read> nodes_1: array<Node>;
+@if(!images && paged) @group(0) @binding(18) var<storage, read> nodes_2: array<Node>;
+@if(!images && paged) @group(0) @binding(19) var<storage, read> nodes_3: array<Node>;
+@if(!images && paged) @group(0) @binding(20) var<storage, read> nodes_4: array<Node>;
+@if(!images && paged) @group(0) @binding(21) var<storage, read> nodes_5: array<Node>;
+@if(!images && paged) @group(0) @binding(22) var<storage, read> nodes_6: array<Node>;
+@if(!images && paged) @group(0) @binding(23) var<storage, read> nodes_7: array<Node>;
+@if(!images && paged) @group(0) @binding(24) var<storage, read> triangles_0: array<Triangle>;
+@if(!images && paged) @group(0) @binding(25) var<storage, read> triangles_1: array<Triangle>;
+@if(!images && paged) @group(0) @binding(26) var<storage, read> triangles_2: array<Triangle>;
+@if(!images && paged) @group(0) @binding(27) var<storage, read> triangles_3: array<Triangle>;
+@if(!images && paged) @group(0) @binding(28) var<storage, read> triangles_4: array<Triangle>;
+@if(!images && paged) @group(0) @binding(29) var<storage, read> triangles_5: array<Triangle>;
+@if(!images && paged) @group(0) @binding(30) var<storage, read> triangles_6: array<Triangle>;
+@if(!images && paged) @group(0) @binding(31) var<storage, read> triangles_7: array<Triangle>;
+@if(paged) @group(0) @binding(32) var<storage, read> attributes_0: array<u32>;
+@if(paged) @group(0) @binding(33) var<storage, read> attributes_1: array<u32>;
+@if(paged) @group(0) @binding(34) var<storage, read> attributes_2: array<u32>;
+@if(paged) @group(0) @binding(35) var<storage, read> attributes_3: array<u32>;
+@if(paged) @group(0) @binding(36) var<storage, read> attributes_4: array<u32>;
+@if(paged) @group(0) @binding(37) var<storage, read> attributes_5: array<u32>;
+@if(paged) @group(0) @binding(38) var<storage, read> attributes_6: array<u32>;
+@if(paged) @group(0) @binding(39) var<storage, read> attributes_7: array<u32>;
+@if(paged) @group(0) @binding(40) var<storage, read> texels_0: array<u32>;
+@if(paged) @group(0) @binding(41) var<storage, read> texels_1: array<u32>;
+@if(paged) @group(0) @binding(42) var<storage, read> texels_2: array<u32>;
+@if(paged) @group(0) @binding(43) var<storage, read> texels_3: array<u32>;
+@if(paged) @group(0) @binding(44) var<storage, read> texels_4: array<u32>;
+@if(paged) @group(0) @binding(45) var<storage, read> texels_5: array<u32>;
+@if(paged) @group(0) @binding(46) var<storage, read> texels_6: array<u32>;
+@if(paged) @group(0) @binding(47) var<storage, read> texels_7: array<u32>;
+
+@if(!images && paged)
+fn node_at(index: u32) -> Node {
+    let place = index & ((1u << NODE_PAGE_BITS) - 1u);
+    switch index >> NODE_PAGE_BITS {
+        case 1u: { return nodes_1[place]; }
+        case 2u: { return nodes_2[place]; }
+        case 3u: { return nodes_3[place]; }
+        case 4u: { return nodes_4[place]; }
+        case 5u: { return nodes_5[place]; }
+        case 6u: { return nodes_6[place]; }
+        case 7u: { return nodes_7[place]; }
+        default: { return nodes_0[place]; }
+    }
+}
+
+@if(!images && paged)
+fn triangle_at(index: u32) -> Triangle {
+    let place = index & ((1u << TRIANGLE_PAGE_BITS) - 1u);
+    switch index >> TRIANGLE_PAGE_BITS {
+        case 1u: { return triangles_1[place]; }
+        case 2u: { return triangles_2[place]; }
+        case 3u: { return triangles_3[place]; }
+        case 4u: { return triangles_4[place]; }
+        case 5u: { return triangles_5[place]; }
+        case 6u: { return triangles_6[place]; }
+        case 7u: { return triangles_7[place]; }
+        default: { return triangles_0[place]; }
+    }
+}
+
+@if(paged)
+fn attribute_at(word: u32) -> u32 {
+    let place = word & ((1u << ATTRIBUTE_PAGE_BITS) - 1u);
+    switch word >> ATTRIBUTE_PAGE_BITS {
+        case 1u: { return attributes_1[place]; }
+        case 2u: { return attributes_2[place]; }
+        case 3u: { return attributes_3[place]; }
+        case 4u: { return attributes_4[place]; }
+        case 5u: { return attributes_5[place]; }
+        case 6u: { return attributes_6[place]; }
+        case 7u: { return attributes_7[place]; }
+        default: { return attributes_0[place]; }
+    }
+}
+
+@if(paged)
+fn texel_at(word: u32) -> u32 {
+    let place = word & ((1u << TEXEL_PAGE_BITS) - 1u);
+    switch word >> TEXEL_PAGE_BITS {
+        case 1u: { return texels_1[place]; }
+        case 2u: { return texels_2[place]; }
+        case 3u: { return texels_3[place]; }
+        case 4u: { return texels_4[place]; }
+        case 5u: { return texels_5[place]; }
+        case 6u: { return texels_6[place]; }
+        case 7u: { return texels_7[place]; }
+        default: { return texels_0[place]; }
+    }
 }
 
 const NONE: u32 = 0xffffffffu;

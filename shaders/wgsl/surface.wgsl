@@ -1,7 +1,7 @@
 // What a hit means: position, normals, and the material's values there.
 
 import package::layout::{
-    attributes, instances, materials, triangle_at, ANISOTROPY_SLOT, BASE_COLOR_SLOT, COAT_NORMAL_SLOT,
+    attribute_at, instances, materials, triangle_at, ANISOTROPY_SLOT, BASE_COLOR_SLOT, COAT_NORMAL_SLOT,
     COAT_ROUGHNESS_SLOT, COAT_SLOT, DIFFUSE_TRANSMISSION_COLOR_SLOT, DIFFUSE_TRANSMISSION_SLOT,
     EMISSIVE_SLOT, IRIDESCENCE_SLOT, IRIDESCENCE_THICKNESS_SLOT, MATERIAL_BLEND, MATERIAL_DOUBLE_SIDED,
     MATERIAL_MASK,
@@ -78,28 +78,28 @@ struct Place {
 
 fn place_of(instance: u32, triangle: Triangle, b: f32, c: f32) -> Place {
     let i = instances[instance].indices + 3u * triangle.b.w;
-    let corner = vec3<u32>(attributes[i], attributes[i + 1u], attributes[i + 2u]);
+    let corner = vec3<u32>(attribute_at(i), attribute_at(i + 1u), attribute_at(i + 2u));
     return Place(instance, corner, vec3<f32>(1.0 - b - c, b, c));
 }
 
 fn attribute2(base: u32, vertex: u32) -> vec2<f32> {
     let i = base + 2u * vertex;
-    return vec2<f32>(bitcast<f32>(attributes[i]), bitcast<f32>(attributes[i + 1u]));
+    return vec2<f32>(bitcast<f32>(attribute_at(i)), bitcast<f32>(attribute_at(i + 1u)));
 }
 
 fn attribute3(base: u32, vertex: u32) -> vec3<f32> {
     let i = base + 3u * vertex;
     return vec3<f32>(
-        bitcast<f32>(attributes[i]),
-        bitcast<f32>(attributes[i + 1u]),
-        bitcast<f32>(attributes[i + 2u]),
+        bitcast<f32>(attribute_at(i)),
+        bitcast<f32>(attribute_at(i + 1u)),
+        bitcast<f32>(attribute_at(i + 2u)),
     );
 }
 
 // Four fractions of 16 bits in two words.
 fn attribute_color(base: u32, vertex: u32) -> vec4<f32> {
-    let low = attributes[base + 2u * vertex];
-    let high = attributes[base + 2u * vertex + 1u];
+    let low = attribute_at(base + 2u * vertex);
+    let high = attribute_at(base + 2u * vertex + 1u);
     return unpack_fractions(low, high);
 }
 
@@ -185,10 +185,10 @@ fn tangent_at(place: Place) -> vec4<f32> {
     if (base == NONE) {
         return vec4<f32>(0.0);
     }
-    let word_a = attributes[base + place.corner.x];
+    let word_a = attribute_at(base + place.corner.x);
     let mesh_tangent = unpack_octahedral(word_a) * place.weight.x
-        + unpack_octahedral(attributes[base + place.corner.y]) * place.weight.y
-        + unpack_octahedral(attributes[base + place.corner.z]) * place.weight.z;
+        + unpack_octahedral(attribute_at(base + place.corner.y)) * place.weight.y
+        + unpack_octahedral(attribute_at(base + place.corner.z)) * place.weight.z;
     let tangent = transform_direction(instances[place.instance].to_world, mesh_tangent);
     let unit_tangent = tangent * (1.0 / max(length3(tangent), 1.0e-20));
     // The handedness is the first corner's: it is one for a whole triangle.

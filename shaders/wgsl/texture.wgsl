@@ -2,7 +2,7 @@
 // adapter filters alike (glTF 2.0, section 3.8).
 
 import package::layout::{
-    texels, TextureSlot, TEXTURE_NEAREST, TEXTURE_SRGB, TEXTURE_WIDE, TEXTURE_WIDE_BIT,
+    texel_at, TextureSlot, TEXTURE_NEAREST, TEXTURE_SRGB, TEXTURE_WIDE, TEXTURE_WIDE_BIT,
     TEXTURE_WRAP_U, TEXTURE_WRAP_V,
 };
 import package::vector::unpack_fractions;
@@ -67,8 +67,8 @@ fn texel(slot: TextureSlot, x: u32, y: u32) -> vec4<f32> {
     // Wide texels have two words.
     let wide = (slot.flags & TEXTURE_WIDE) >> TEXTURE_WIDE_BIT;
     let place = slot.texels + ((y * slot.width + x) << wide);
-    let low = texels[place];
-    let high = texels[place + wide];
+    let low = texel_at(place);
+    let high = texel_at(place + wide);
     if (wide == 1u) {
         return unpack_fractions(low, high);
     }

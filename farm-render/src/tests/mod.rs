@@ -19,6 +19,7 @@ use crate::{AdapterInfo, Renderer};
 
 mod graphics;
 mod native;
+mod pages;
 mod sampling;
 mod wavefront;
 
