@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use farm_core::{FrameNumber, FrameRange, JobId, PixelFilter, Resolution};
 
-use crate::values;
+use crate::values::{self, Exposure};
 
 /// Printed below every `--help` and in the man pages.
 const EXIT_CODES: &str = "\
@@ -196,6 +196,11 @@ pub(crate) struct SettingsArgs {
     /// Leave the background out of the picture, with alpha 0 there.
     #[arg(long)]
     pub(crate) transparent: bool,
+    /// Exposure: 1 makes the picture twice as bright, -1 half as bright, in the EXR
+    /// as in the PNG. Thousandths count.
+    #[arg(long, value_name = "EV", default_value = "0",
+          value_parser = values::parse_exposure, allow_negative_numbers = true)]
+    pub(crate) exposure: Exposure,
 }
 
 impl SettingsArgs {
@@ -485,7 +490,7 @@ mod tests {
         let line = "farm render a.glb -o o.exr --png o.png --size 64x32 --spp 16 --seed 7 \
                     --camera main --env e.hdr --env-strength 2 --env-rotation -90 --max-depth 3 \
                     --frames 2-4 --animation Run --fps 25 --tile 32 --filter gaussian --nodes 2 --json --half \
-                    --transparent --adapter 1 --cpu 3 --quiet";
+                    --transparent --exposure -1.5 --adapter 1 --cpu 3 --quiet";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("all options are known");
         let Command::Render(render) = cli.command else { panic!("not render") };
         assert_eq!(render.settings.size, Resolution { width: 64, height: 32 });
@@ -495,6 +500,7 @@ mod tests {
             (Some("Run"), 25_f64.to_bits())
         );
         assert_eq!(PixelFilter::from(render.settings.filter), PixelFilter::Gaussian);
+        assert_eq!(render.settings.exposure, Exposure { milli_ev: -1500 });
         assert_eq!(render.scene.env_rotation.to_bits(), (-90.0_f32).to_bits());
         assert_eq!(render.nodes, 2);
         assert_eq!(render.cpu, Some(NonZeroUsize::new(3)));

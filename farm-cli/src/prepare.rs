@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use farm_core::{BlobDigest, FrameNumber, FrameScene, JobSpec, JobSpecError, Limits, RenderSettings};
+use farm_core::{
+    BlobDigest, FilmSettings, FrameNumber, FrameScene, JobSpec, JobSpecError, Limits, RenderSettings,
+};
 use farm_scene::{LoadOptions, Loaded, PackedScene, Scene, SceneFile};
 
 use crate::args::{SceneArgs, SettingsArgs};
@@ -173,6 +175,7 @@ impl Preparation {
                 filter: settings.filter.into(),
                 camera: self.camera.as_ref().map_or(0, |(index, _)| *index),
                 transparent: settings.transparent,
+                film: FilmSettings { exposure_milli_ev: settings.exposure.milli_ev },
             },
             priority: options.priority,
         }

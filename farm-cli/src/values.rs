@@ -6,6 +6,12 @@ use farm_core::{FrameNumber, FrameRange, JobId, Limits, Resolution};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sky(pub(crate) [f32; 3]);
 
+/// Exposure in thousandths of an EV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exposure {
+    pub(crate) milli_ev: i32,
+}
+
 /// A whole number from `low` to `high`, both included.
 fn parse_bounded(text: &str, what: &str, low: u32, high: u32) -> Result<u32, String> {
     text.parse()
@@ -103,6 +109,19 @@ pub(crate) fn parse_strength(text: &str) -> Result<f32, String> {
 pub(crate) fn parse_positive(text: &str) -> Result<f32, String> {
     let number = parse_finite(text)?;
     if number > 0.0 { Ok(number) } else { Err("it has to be more than 0".into()) }
+}
+
+/// Parses an exposure, and rounds it to thousandths of an EV.
+pub(crate) fn parse_exposure(text: &str) -> Result<Exposure, String> {
+    let most = Limits::default().exposure_milli_ev;
+    let wrong = || format!("an exposure is a number of EV from -{0} to {0}", f64::from(most) / 1000.0);
+    let milli_ev = (text.trim().parse::<f64>().map_err(|_| wrong())? * 1000.0).round();
+    if !(milli_ev.abs() <= f64::from(most)) {
+        return Err(wrong());
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "within the limit")]
+    let milli_ev = milli_ev as i32;
+    Ok(Exposure { milli_ev })
 }
 
 /// Parses an angle in degrees.
@@ -217,6 +236,18 @@ mod tests {
         check(parse_degrees, &["-90", "0", "720.5"], &["nan", "inf", "90deg"]);
         let zero = parse_sky("-0").expect("minus zero is zero");
         assert_eq!(zero.0.map(f32::to_bits), [0; 3]);
+    }
+
+    #[test]
+    fn exposures_are_bounded_and_kept_to_thousandths() {
+        check(
+            parse_exposure,
+            &["0", "-32", "32", "0.5", "1e1"],
+            &["", "x", "nan", "inf", "32.001", "-33", "1EV"],
+        );
+        for (text, milli_ev) in [("0.3333", 333), ("-1.5", -1500), ("-0.0004", 0)] {
+            assert_eq!(parse_exposure(text), Ok(Exposure { milli_ev }));
+        }
     }
 
     #[test]

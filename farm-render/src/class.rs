@@ -53,6 +53,7 @@ pub(crate) fn probe_task() -> RenderTask {
             filter: PixelFilter::BlackmanHarris,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
     }
 }

@@ -84,7 +84,7 @@ impl DeviceScene {
 
     /// The parameters of a task's dispatches, but for the number of records.
     pub(crate) fn params(&self, task: &RenderTask) -> Result<Params, RenderError> {
-        let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent } =
+        let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent, film } =
             task.settings;
         let count = self.cameras.len();
         let camera = usize::try_from(camera)
@@ -102,6 +102,7 @@ impl DeviceScene {
             filter_kind,
             filter_table,
             transparent: transparent.into(),
+            exposure: film.exposure_factor(),
             ..self.params
         };
         aim(&mut params, camera);

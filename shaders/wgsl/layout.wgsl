@@ -48,7 +48,8 @@ struct Params {
     slot_count: u32,
     // Distance of the plane that is sharp, where the camera has a lens.
     focus_distance: f32,
-    padding0: u32,
+    // Factor on a sample's radiance.
+    exposure: f32,
 }
 
 // A work item and its result: 16 samples of one pixel.
