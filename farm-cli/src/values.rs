@@ -1,5 +1,7 @@
 //! Values of options, parsed strictly: what is refused says what is allowed.
 
+use std::num::NonZeroU32;
+
 use farm_core::{FrameNumber, FrameRange, JobId, Limits, Resolution};
 
 /// Linear radiance of a constant sky.
@@ -10,6 +12,12 @@ pub(crate) struct Sky(pub(crate) [f32; 3]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exposure {
     pub(crate) milli_ev: i32,
+}
+
+/// Bound of a contribution to a sample, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clamp {
+    pub(crate) milli: NonZeroU32,
 }
 
 /// A whole number from `low` to `high`, both included.
@@ -122,6 +130,22 @@ pub(crate) fn parse_exposure(text: &str) -> Result<Exposure, String> {
     #[expect(clippy::cast_possible_truncation, reason = "within the limit")]
     let milli_ev = milli_ev as i32;
     Ok(Exposure { milli_ev })
+}
+
+/// Parses the bound of a contribution, and rounds it to thousandths.
+pub(crate) fn parse_clamp(text: &str) -> Result<Clamp, String> {
+    let wrong = || format!("a bound is a number from 0.001 to {}", u32::MAX / 1000);
+    let milli = (text.trim().parse::<f64>().map_err(|_| wrong())? * 1000.0).round();
+    if !(milli <= f64::from(u32::MAX)) {
+        return Err(wrong());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "negative is 0, which is none"
+    )]
+    let milli = NonZeroU32::new(milli as u32).ok_or_else(wrong)?;
+    Ok(Clamp { milli })
 }
 
 /// Parses an angle in degrees.
@@ -248,6 +272,12 @@ mod tests {
         for (text, milli_ev) in [("0.3333", 333), ("-1.5", -1500), ("-0.0004", 0)] {
             assert_eq!(parse_exposure(text), Ok(Exposure { milli_ev }));
         }
+    }
+
+    #[test]
+    fn clamps_are_positive_and_kept_to_thousandths() {
+        check(parse_clamp, &["0.001", "1", "4294967"], &["", "0", "0.0004", "-1", "nan", "inf", "4294968"]);
+        assert_eq!(parse_clamp("2.0004").map(|clamp| clamp.milli.get()), Ok(2000));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What an artist asks for.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobDigest, FrameNumber};
@@ -87,6 +89,12 @@ pub struct RenderSettings {
 pub struct FilmSettings {
     /// Exposure in thousandths of an EV: see [`FilmSettings::exposure_factor`].
     pub exposure_milli_ev: i32,
+    /// Bound, in thousandths, of the largest channel of what a sample gains at once
+    /// from light that reached the camera after at most one bounce, before the
+    /// exposure. `None` is unbounded; any bound loses light.
+    pub clamp_direct_milli: Option<NonZeroU32>,
+    /// The same of light that took more bounces.
+    pub clamp_indirect_milli: Option<NonZeroU32>,
 }
 
 impl FilmSettings {
@@ -346,7 +354,7 @@ mod tests {
     #[test]
     fn exposures_are_powers_of_two_within_the_limits() {
         let limits = Limits::default();
-        let film = |exposure_milli_ev| FilmSettings { exposure_milli_ev };
+        let film = |exposure_milli_ev| FilmSettings { exposure_milli_ev, ..FilmSettings::default() };
         for (milli, factor) in [(0, 1.0), (1000, 2.0), (-3000, 0.125), (32_000, 4_294_967_296.0)] {
             assert_eq!(film(milli).exposure_factor().to_bits(), f32::to_bits(factor), "{milli}");
         }

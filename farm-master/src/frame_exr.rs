@@ -62,6 +62,12 @@ fn origin(spec: &JobSpec, frame: FrameNumber) -> Text {
     if settings.film.exposure_milli_ev != 0 {
         words.push_str(&format!(" exposureMilliEv={}", settings.film.exposure_milli_ev));
     }
+    if let Some(milli) = settings.film.clamp_direct_milli {
+        words.push_str(&format!(" clampDirectMilli={milli}"));
+    }
+    if let Some(milli) = settings.film.clamp_indirect_milli {
+        words.push_str(&format!(" clampIndirectMilli={milli}"));
+    }
     text(&words)
 }
 

@@ -1,5 +1,6 @@
 //! A scene in an adapter's memory.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,11 +104,18 @@ impl DeviceScene {
             filter_table,
             transparent: transparent.into(),
             exposure: film.exposure_factor(),
+            clamp_direct: bound(film.clamp_direct_milli),
+            clamp_indirect: bound(film.clamp_indirect_milli),
             ..self.params
         };
         aim(&mut params, camera);
         Ok(params)
     }
+}
+
+/// The bound of a clamp as the kernel reads it.
+fn bound(milli: Option<NonZeroU32>) -> f32 {
+    milli.map_or(f32::MAX, |milli| to_f32(f64::from(milli.get()) / 1000.0))
 }
 
 /// Uploads everything; returns the bytes that it takes too.

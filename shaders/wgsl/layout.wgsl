@@ -50,6 +50,13 @@ struct Params {
     focus_distance: f32,
     // Factor on a sample's radiance.
     exposure: f32,
+    // The largest channel that a part of a sample's radiance may have: of what
+    // reached the camera after at most one bounce, and of the rest. The largest
+    // float where there is no such bound.
+    clamp_direct: f32,
+    clamp_indirect: f32,
+    padding0: u32,
+    padding1: u32,
 }
 
 // A work item and its result: 16 samples of one pixel.

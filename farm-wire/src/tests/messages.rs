@@ -2,6 +2,7 @@
 //! an older program does not know.
 
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 
 use farm_core::scheduler::{Fact, FailureKind, HeldLease, JobStatus, JobView, Lease, NodeView};
 use farm_core::{
@@ -77,7 +78,14 @@ fn kind() -> impl Strategy<Value = FailureKind> {
 fn settings() -> impl Strategy<Value = RenderSettings> {
     let filter =
         prop_oneof![Just(PixelFilter::Box), Just(PixelFilter::Gaussian), Just(PixelFilter::BlackmanHarris),];
-    let film = any::<i32>().prop_map(|exposure_milli_ev| FilmSettings { exposure_milli_ev });
+    let clamp = any::<u32>().prop_map(NonZeroU32::new);
+    let film = (any::<i32>(), clamp.clone(), clamp).prop_map(
+        |(exposure_milli_ev, clamp_direct_milli, clamp_indirect_milli)| FilmSettings {
+            exposure_milli_ev,
+            clamp_direct_milli,
+            clamp_indirect_milli,
+        },
+    );
     (any::<[u32; 4]>(), filter, any::<bool>(), film).prop_map(
         |([samples_per_pixel, seed, max_depth, camera], filter, transparent, film)| RenderSettings {
             samples_per_pixel,
@@ -408,8 +416,9 @@ fn settings_of_a_plain_film_are_written_as_they_ever_were() {
     let older = encode(&Older { samples_per_pixel, seed, max_depth, filter, camera, transparent });
     assert_eq!(encode(&plain), older);
     assert_eq!(decode::<RenderSettings>(&older, RESPONSE_LIMIT).expect("nothing is missing"), plain);
-    let exposed = RenderSettings { film: FilmSettings { exposure_milli_ev: 1 }, ..plain };
-    assert_eq!(decode::<RenderSettings>(&encode(&exposed), RESPONSE_LIMIT).expect("understood"), exposed);
+    let film = FilmSettings { clamp_indirect_milli: NonZeroU32::new(1), ..FilmSettings::default() };
+    let clamped = RenderSettings { film, ..plain };
+    assert_eq!(decode::<RenderSettings>(&encode(&clamped), RESPONSE_LIMIT).expect("understood"), clamped);
 }
 
 /// What a newer program may send: a field more.
