@@ -185,7 +185,8 @@ struct Light {
     // Of a pair, the two are where its nodes lead.
     threshold: u32,
     alias_entry: u32,
-    // Probability of being chosen, exactly as the quantised table gives it.
+    // Probability of being chosen, exactly as the quantised table gives it; of a point
+    // or spot light, which is in the tree, its radius.
     pick: f32,
     // Bits of: world position and range; for a triangle its instance and
     // its place in `triangles`.

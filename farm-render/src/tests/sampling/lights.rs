@@ -15,7 +15,7 @@ use crate::tables;
 fn lights_are_chosen_as_often_as_their_probability_says() {
     let light = |i: u16| Light {
         intensity: Point::splat(f32::from(i * i) * 0.01 + 0.001),
-        kind: LightKind::Point { position: Point::X * f32::from(i), range: f32::INFINITY },
+        kind: LightKind::Point { position: Point::X * f32::from(i), range: f32::INFINITY, radius: 0.0 },
     };
     let mut lights: Vec<Light> = (0..200).map(light).collect();
     let directional = |x: f32| Light {
@@ -283,6 +283,74 @@ fn light_only_lobes_only_and_both_weighted_estimate_the_same() {
             mean_and_variance(both).1 < mean_and_variance(light_only).1.max(mean_and_variance(lobes_only).1)
         );
     }
+}
+
+#[test]
+fn directions_to_a_sphere_are_even_in_the_cone_under_which_it_is_seen() {
+    let middle = DVec3::new(0.4, -0.2, 0.9) * 3.0;
+    let origin = DVec3::new(0.3, 0.1, -0.2);
+    let mut random = Random(13);
+    let mut p_values = Vec::new();
+    for radius in [2.9_f32, 1.0, 0.01] {
+        let kind = LightKind::Point { position: (origin + middle).as_vec3(), range: f32::INFINITY, radius };
+        let light = Light { intensity: Point::ONE, kind };
+        let stage = Stage::new(&Scene { lights: vec![light], ..Scene::default() });
+        let ratio_square = f64::from(radius).powi(2) / middle.length_squared();
+        let least_cosine = (1.0 - ratio_square).sqrt();
+        let solid_angle = std::f64::consts::TAU * ratio_square / (1.0 + least_cosine);
+        let axis = middle.normalize();
+        // Cells of equal solid angle: rows of the cosine, columns of the turn.
+        const CELLS: usize = 24;
+        let (aside, up) = axis.any_orthonormal_pair();
+        let mut counts = vec![0.0; CELLS * CELLS];
+        for _ in 0..SAMPLES {
+            let sample = draw_light(&stage, origin, &mut random);
+            let direction = exact(sample.direction);
+            // From the chord, which is exact near the axis.
+            let row = (direction - axis).length_squared() * (1.0 + least_cosine) / (2.0 * ratio_square);
+            let turn = direction.dot(up).atan2(direction.dot(aside)) / std::f64::consts::TAU;
+            assert!(row < 1.0 + 1e-3, "outside of the cone");
+            counts[part_of(row, CELLS) * CELLS + part_of(turn.rem_euclid(1.0), CELLS)] += 1.0;
+            // Its radiance over the density, and where it is met.
+            let radiance = 1.0 / (std::f64::consts::PI * f64::from(radius).powi(2));
+            assert_near(float(sample.radiance.x), radiance * solid_angle, 1e-5);
+            let from_middle = (exact(sample.reach) - middle).length();
+            assert!((from_middle - f64::from(radius)).abs() < 2e-3 * f64::from(radius), "{from_middle}");
+            assert_eq!(float(sample.pdf), 0.0);
+        }
+        let even = vec![f64::from(SAMPLES) / (CELLS * CELLS) as f64; CELLS * CELLS];
+        p_values.push((format!("sphere of {radius}"), chi_square_p_value(&counts, &even)));
+    }
+    assert_all_probable(&p_values);
+}
+
+/// Bounds must hold for spheres too: what is partly over the horizon lights.
+#[test]
+fn every_sphere_that_reaches_over_the_horizon_can_be_chosen() {
+    let mut random = Random(22);
+    let lights: Vec<Light> = (0..200)
+        .map(|_| {
+            let position = random.point() * 4.0;
+            let radius = random.signed().abs() * 0.5;
+            let kind = LightKind::Point { position, range: f32::INFINITY, radius };
+            Light { intensity: Point::splat(0.1 + random.signed().abs()), kind }
+        })
+        .collect();
+    let stage = Stage::new(&Scene { lights: lights.clone(), ..Scene::default() });
+    let first_light = stage.packed.lights.len() - lights.len();
+    let mut grazing = 0;
+    for _ in 0..200 {
+        let (point, normal) = (random.point().as_dvec3() * 5.0, random.point().as_dvec3().normalize());
+        for (index, light) in lights.iter().enumerate() {
+            let LightKind::Point { position, radius, .. } = light.kind else { continue };
+            let height = (position.as_dvec3() - point).dot(normal);
+            let is_lit = height + f64::from(radius) > 1e-3;
+            grazing += u32::from(is_lit && height < 0.0);
+            let pick = probability(&stage, lanes(point), lanes(normal), first_light + index);
+            assert!(!is_lit || pick > 0.0, "light {index} shines on {point} unnoticed");
+        }
+    }
+    assert!(grazing > 500, "{grazing} middles are below the horizon");
 }
 
 #[test]
