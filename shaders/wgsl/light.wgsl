@@ -166,7 +166,11 @@ fn sample_light(
     bits: vec2<u32>,
     cell: u32,
 ) -> LightSample {
-    let chosen = choose_light(origin, normal, choice);
+    return sample_chosen(choose_light(origin, normal, choice), origin, bits, cell);
+}
+
+// The same from a light that is chosen already.
+fn sample_chosen(chosen: Choice, origin: vec3<f32>, bits: vec2<u32>, cell: u32) -> LightSample {
     if (!(chosen.pick > 0.0)) {
         return no_light();
     }
