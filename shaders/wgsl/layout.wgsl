@@ -178,7 +178,7 @@ struct Material {
 // everywhere; a pair of nodes of the tree over those that have a place; or the table's
 // entry for that tree. The entries come first, then pairs, then the tree's lights.
 struct Light {
-    // Of a pair, the bits of the second node's intensity.
+    // Of a pair, a part of the second node.
     kind: u32,
     // The entry is kept where 16 random bits are below this, else `alias_entry`.
     // Of a light in the tree it is the trail: a bit for each node on the way to it.
