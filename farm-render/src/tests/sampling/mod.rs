@@ -31,6 +31,7 @@
 //! | solids: never entered; all left at once | Beer's law; interface between equal indices |
 //! | dispersion, its green channel too dark | colours part in glass |
 //! | half a turn at the base of a film, the wrong way | quarter-wave films |
+//! | node of a cut, found a second time by what is put in its place | closed sphere of emission and albedo |
 //! | what a coat keeps of emission: on surfaces, on lights | coat over a lamp, density of a triangle |
 
 mod bsdf;
