@@ -123,10 +123,8 @@ pub(crate) fn parse_positive(text: &str) -> Result<f32, String> {
 pub(crate) fn parse_exposure(text: &str) -> Result<Exposure, String> {
     let most = Limits::default().exposure_milli_ev;
     let wrong = || format!("an exposure is a number of EV from -{0} to {0}", f64::from(most) / 1000.0);
-    let milli_ev = (text.trim().parse::<f64>().map_err(|_| wrong())? * 1000.0).round();
-    if !(milli_ev.abs() <= f64::from(most)) {
-        return Err(wrong());
-    }
+    let milli_ev = text.trim().parse::<f64>().ok().map(|ev| (ev * 1000.0).round());
+    let milli_ev = milli_ev.filter(|milli| milli.abs() <= f64::from(most)).ok_or_else(wrong)?;
     #[expect(clippy::cast_possible_truncation, reason = "within the limit")]
     let milli_ev = milli_ev as i32;
     Ok(Exposure { milli_ev })
@@ -135,10 +133,8 @@ pub(crate) fn parse_exposure(text: &str) -> Result<Exposure, String> {
 /// Parses the bound of a contribution, and rounds it to thousandths.
 pub(crate) fn parse_clamp(text: &str) -> Result<Clamp, String> {
     let wrong = || format!("a bound is a number from 0.001 to {}", u32::MAX / 1000);
-    let milli = (text.trim().parse::<f64>().map_err(|_| wrong())? * 1000.0).round();
-    if !(milli <= f64::from(u32::MAX)) {
-        return Err(wrong());
-    }
+    let milli = text.trim().parse::<f64>().ok().map(|bound| (bound * 1000.0).round());
+    let milli = milli.filter(|milli| *milli <= f64::from(u32::MAX)).ok_or_else(wrong)?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -209,7 +209,9 @@ impl Shaded {
 
     /// What comes of a light that was chosen with a probability.
     fn sample(&self, bindings: &mut Bindings<'_>, light: u32, pick: f64, random: &mut Words) -> f64 {
-        let chosen = Choice { light: light.into(), pick: F32::splat(pick as f32) };
+        #[expect(clippy::cast_possible_truncation, reason = "the kernel computes in f32")]
+        let pick = F32::splat(pick as f32);
+        let chosen = Choice { light: light.into(), pick };
         let (bits, cell) = (Vec2::new(random.next(), random.next()), random.next());
         let sample = scalar::sample_chosen(ON, bindings, chosen, self.origin, bits, cell);
         self.reflected(bindings, sample)
