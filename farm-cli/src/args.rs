@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use farm_core::{FrameNumber, FrameRange, JobId, PixelFilter, Resolution};
 
-use crate::values;
+use crate::values::{self, Clamp, Exposure};
 
 /// Printed below every `--help` and in the man pages.
 const EXIT_CODES: &str = "\
@@ -196,6 +196,20 @@ pub(crate) struct SettingsArgs {
     /// Leave the background out of the picture, with alpha 0 there.
     #[arg(long)]
     pub(crate) transparent: bool,
+    /// Exposure: 1 makes the picture twice as bright, -1 half as bright, in the EXR
+    /// as in the PNG. Thousandths count.
+    #[arg(long, value_name = "EV", default_value = "0",
+          value_parser = values::parse_exposure, allow_negative_numbers = true)]
+    pub(crate) exposure: Exposure,
+    /// Darkens what a sample gains at once from light that came straight or after one
+    /// bounce until no channel exceeds X, before the exposure. Loses light, as
+    /// highlights get too dark [default: off, as every sample counts in full].
+    #[arg(long, value_name = "X", value_parser = values::parse_clamp, allow_negative_numbers = true)]
+    pub(crate) clamp_direct: Option<Clamp>,
+    /// The same for light that took two bounces or more: fewer fireflies, and too
+    /// little indirect light, caustics above all [default: off].
+    #[arg(long, value_name = "X", value_parser = values::parse_clamp, allow_negative_numbers = true)]
+    pub(crate) clamp_indirect: Option<Clamp>,
 }
 
 impl SettingsArgs {
@@ -485,7 +499,8 @@ mod tests {
         let line = "farm render a.glb -o o.exr --png o.png --size 64x32 --spp 16 --seed 7 \
                     --camera main --env e.hdr --env-strength 2 --env-rotation -90 --max-depth 3 \
                     --frames 2-4 --animation Run --fps 25 --tile 32 --filter gaussian --nodes 2 --json --half \
-                    --transparent --adapter 1 --cpu 3 --quiet";
+                    --transparent --exposure -1.5 --clamp-direct 20 \
+                    --clamp-indirect 0.5 --adapter 1 --cpu 3 --quiet";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("all options are known");
         let Command::Render(render) = cli.command else { panic!("not render") };
         assert_eq!(render.settings.size, Resolution { width: 64, height: 32 });
@@ -495,6 +510,9 @@ mod tests {
             (Some("Run"), 25_f64.to_bits())
         );
         assert_eq!(PixelFilter::from(render.settings.filter), PixelFilter::Gaussian);
+        assert_eq!(render.settings.exposure, Exposure { milli_ev: -1500 });
+        let clamps = [render.settings.clamp_direct, render.settings.clamp_indirect];
+        assert_eq!(clamps.map(|clamp| clamp.map(|clamp| clamp.milli.get())), [Some(20_000), Some(500)]);
         assert_eq!(render.scene.env_rotation.to_bits(), (-90.0_f32).to_bits());
         assert_eq!(render.nodes, 2);
         assert_eq!(render.cpu, Some(NonZeroUsize::new(3)));

@@ -188,6 +188,7 @@ fn measure(
         filter: PixelFilter::default(),
         camera: 0,
         transparent: false,
+        film: Default::default(),
     };
     let task = BenchTask { resolution: command.size, settings, rounds: command.rounds };
     let scene = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

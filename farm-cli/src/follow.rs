@@ -147,6 +147,7 @@ mod tests {
                 filter: PixelFilter::Box,
                 camera: 0,
                 transparent: false,
+                film: Default::default(),
             },
             priority: 0,
         }

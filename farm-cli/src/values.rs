@@ -1,10 +1,24 @@
 //! Values of options, parsed strictly: what is refused says what is allowed.
 
+use std::num::NonZeroU32;
+
 use farm_core::{FrameNumber, FrameRange, JobId, Limits, Resolution};
 
 /// Linear radiance of a constant sky.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sky(pub(crate) [f32; 3]);
+
+/// Exposure in thousandths of an EV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exposure {
+    pub(crate) milli_ev: i32,
+}
+
+/// Bound of a contribution to a sample, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clamp {
+    pub(crate) milli: NonZeroU32,
+}
 
 /// A whole number from `low` to `high`, both included.
 fn parse_bounded(text: &str, what: &str, low: u32, high: u32) -> Result<u32, String> {
@@ -103,6 +117,31 @@ pub(crate) fn parse_strength(text: &str) -> Result<f32, String> {
 pub(crate) fn parse_positive(text: &str) -> Result<f32, String> {
     let number = parse_finite(text)?;
     if number > 0.0 { Ok(number) } else { Err("it has to be more than 0".into()) }
+}
+
+/// Parses an exposure, and rounds it to thousandths of an EV.
+pub(crate) fn parse_exposure(text: &str) -> Result<Exposure, String> {
+    let most = Limits::default().exposure_milli_ev;
+    let wrong = || format!("an exposure is a number of EV from -{0} to {0}", f64::from(most) / 1000.0);
+    let milli_ev = text.trim().parse::<f64>().ok().map(|ev| (ev * 1000.0).round());
+    let milli_ev = milli_ev.filter(|milli| milli.abs() <= f64::from(most)).ok_or_else(wrong)?;
+    #[expect(clippy::cast_possible_truncation, reason = "within the limit")]
+    let milli_ev = milli_ev as i32;
+    Ok(Exposure { milli_ev })
+}
+
+/// Parses the bound of a contribution, and rounds it to thousandths.
+pub(crate) fn parse_clamp(text: &str) -> Result<Clamp, String> {
+    let wrong = || format!("a bound is a number from 0.001 to {}", u32::MAX / 1000);
+    let milli = text.trim().parse::<f64>().ok().map(|bound| (bound * 1000.0).round());
+    let milli = milli.filter(|milli| *milli <= f64::from(u32::MAX)).ok_or_else(wrong)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "negative is 0, which is none"
+    )]
+    let milli = NonZeroU32::new(milli as u32).ok_or_else(wrong)?;
+    Ok(Clamp { milli })
 }
 
 /// Parses an angle in degrees.
@@ -217,6 +256,24 @@ mod tests {
         check(parse_degrees, &["-90", "0", "720.5"], &["nan", "inf", "90deg"]);
         let zero = parse_sky("-0").expect("minus zero is zero");
         assert_eq!(zero.0.map(f32::to_bits), [0; 3]);
+    }
+
+    #[test]
+    fn exposures_are_bounded_and_kept_to_thousandths() {
+        check(
+            parse_exposure,
+            &["0", "-32", "32", "0.5", "1e1"],
+            &["", "x", "nan", "inf", "32.001", "-33", "1EV"],
+        );
+        for (text, milli_ev) in [("0.3333", 333), ("-1.5", -1500), ("-0.0004", 0)] {
+            assert_eq!(parse_exposure(text), Ok(Exposure { milli_ev }));
+        }
+    }
+
+    #[test]
+    fn clamps_are_positive_and_kept_to_thousandths() {
+        check(parse_clamp, &["0.001", "1", "4294967"], &["", "0", "0.0004", "-1", "nan", "inf", "4294968"]);
+        assert_eq!(parse_clamp("2.0004").map(|clamp| clamp.milli.get()), Ok(2000));
     }
 
     #[test]

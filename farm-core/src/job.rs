@@ -1,5 +1,7 @@
 //! What an artist asks for.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobDigest, FrameNumber};
@@ -75,6 +77,50 @@ pub struct RenderSettings {
     /// Leave the background out of the picture, with alpha 0 there; else alpha
     /// is 1 everywhere.
     pub transparent: bool,
+    /// What becomes of a sample before it is summed.
+    #[serde(default, skip_serializing_if = "FilmSettings::is_plain")]
+    pub film: FilmSettings,
+}
+
+/// What becomes of a sample's radiance on its way into the sums. By default
+/// nothing; then it is not written either, and settings read as they ever did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FilmSettings {
+    /// Exposure in thousandths of an EV: see [`FilmSettings::exposure_factor`].
+    pub exposure_milli_ev: i32,
+    /// Bound, in thousandths, of the largest channel of what a sample gains at once
+    /// from light that reached the camera after at most one bounce, before the
+    /// exposure. `None` is unbounded; any bound loses light.
+    pub clamp_direct_milli: Option<NonZeroU32>,
+    /// The same of light that took more bounces.
+    pub clamp_indirect_milli: Option<NonZeroU32>,
+}
+
+impl FilmSettings {
+    /// Whether samples are taken as they are.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Factor on the radiance, 2 to the power of the exposure in EV: 1 for none.
+    ///
+    /// From sums and products alone, so that every machine has the same bits.
+    #[must_use]
+    pub fn exposure_factor(&self) -> f32 {
+        /// The terms of eˣ beyond these are below 2⁻⁶⁰ for x up to ln 2.
+        const TERMS: u32 = 20;
+        let x = f64::from(self.exposure_milli_ev.rem_euclid(1000)) / 1000.0 * std::f64::consts::LN_2;
+        let part = (1..=TERMS).rev().fold(1.0, |sum, term| 1.0 + sum * x / f64::from(term));
+        let whole = self.exposure_milli_ev.div_euclid(1000);
+        let step = if whole < 0 { 0.5 } else { 2.0 };
+        // No float goes through more than 2,098 powers of two.
+        let factor = (0..whole.unsigned_abs().min(2_100)).fold(part, |factor, _| factor * step);
+        #[expect(clippy::cast_possible_truncation, reason = "the film is of f32")]
+        let factor = factor as f32;
+        factor
+    }
 }
 
 impl RenderSettings {
@@ -82,6 +128,22 @@ impl RenderSettings {
     #[must_use]
     pub fn blocks(&self) -> u32 {
         self.samples_per_pixel.div_ceil(BASE_BLOCK_SAMPLES)
+    }
+}
+
+impl FilmSettings {
+    fn validate(&self, limits: &Limits) -> Result<(), JobSpecError> {
+        let ev = |milli: i32| f64::from(milli) / 1000.0;
+        let most = limits.exposure_milli_ev;
+        if (-most..=most).contains(&self.exposure_milli_ev) {
+            return Ok(());
+        }
+        let value = format!("{} EV", ev(self.exposure_milli_ev));
+        Err(JobSpecError {
+            field: "the exposure",
+            value,
+            allowed: format!("{} to {} EV", ev(-most), ev(most)),
+        })
     }
 }
 
@@ -205,6 +267,7 @@ impl JobSpec {
         )?;
         within("the maximum depth", self.settings.max_depth.into(), 1, limits.max_depth.into())?;
         within("the number of frames", self.frames.count(), 1, limits.frames_per_job)?;
+        self.settings.film.validate(limits)?;
         let lists = std::iter::once(&self.blobs).chain(self.frame_scenes.iter().map(|own| &own.blobs));
         if lists.into_iter().any(|blobs| !blobs.is_sorted_by(|a, b| a < b)) {
             return Err(JobSpecError {
@@ -267,6 +330,7 @@ mod tests {
                 filter: PixelFilter::Box,
                 camera: 0,
                 transparent: false,
+                film: Default::default(),
             },
             priority: 0,
         }
@@ -285,6 +349,31 @@ mod tests {
         }
         let still = JobSpec { frame_scenes: Vec::new(), ..spec };
         assert_eq!(still.blobs_of(FrameNumber(6)).collect::<Vec<_>>(), [digest(50), digest(1)]);
+    }
+
+    #[test]
+    fn exposures_are_powers_of_two_within_the_limits() {
+        let limits = Limits::default();
+        let film = |exposure_milli_ev| FilmSettings { exposure_milli_ev, ..FilmSettings::default() };
+        for (milli, factor) in [(0, 1.0), (1000, 2.0), (-3000, 0.125), (32_000, 4_294_967_296.0)] {
+            assert_eq!(film(milli).exposure_factor().to_bits(), f32::to_bits(factor), "{milli}");
+        }
+        for milli in [1, 333, 999, -1, -1500, 12_345, -31_999] {
+            let wanted = (f64::from(milli) / 1000.0).exp2();
+            let error = f64::from(film(milli).exposure_factor()) / wanted - 1.0;
+            // Rounded once to f32.
+            assert!(error.abs() <= 0.5_f64.powi(24), "{milli}: {error}");
+        }
+        assert_eq!(film(i32::MAX).exposure_factor(), f32::INFINITY);
+        assert_eq!(film(i32::MIN).exposure_factor(), 0.0);
+        let with = |milli| {
+            let mut spec = moving();
+            spec.settings.film = film(milli);
+            spec.validate(&limits).map_err(|error| error.to_string())
+        };
+        assert_eq!((with(-32_000), with(32_000)), (Ok(()), Ok(())));
+        let refusal = "the exposure is -32.001 EV; it must be -32 to 32 EV";
+        assert_eq!(with(-32_001), Err(refusal.to_owned()));
     }
 
     #[test]

@@ -18,7 +18,9 @@ pub mod time;
 pub use agent::Agent;
 pub use film::{TileImage, TileImageError};
 pub use id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId};
-pub use job::{FrameRange, FrameScene, JobSpec, JobSpecError, PixelFilter, RenderSettings, Resolution};
+pub use job::{
+    FilmSettings, FrameRange, FrameScene, JobSpec, JobSpecError, PixelFilter, RenderSettings, Resolution,
+};
 pub use limits::Limits;
 pub use scheduler::Scheduler;
 pub use tile::{BASE_BLOCK_SAMPLES, BlockRange, Rect, RectIndex, RenderTask, TileId};

@@ -23,6 +23,10 @@ pub struct Limits {
     pub samples_per_pixel: u32,
     /// Roulette ends paths long before.
     pub max_depth: u32,
+    /// Largest exposure either way, in thousandths of an EV. 2^32 lies between
+    /// starlight and the sun; 2^24 samples of a radiance of 1e20 times it are 7e36,
+    /// below the largest f32.
+    pub exposure_milli_ev: i32,
     /// An hour and more of film at 24 frames a second.
     pub frames_per_job: u64,
     /// Jobs that are neither delivered nor cancelled.
@@ -87,6 +91,7 @@ impl Default for Limits {
             tile_size_max: 1024,
             samples_per_pixel: 1 << 20,
             max_depth: 256,
+            exposure_milli_ev: 32_000,
             frames_per_job: 100_000,
             open_jobs: 10_000,
             lanes_per_node: 64,

@@ -50,7 +50,7 @@ fn text(text: &str) -> Text {
 
 fn origin(spec: &JobSpec, frame: FrameNumber) -> Text {
     let settings = &spec.settings;
-    text(&format!(
+    let mut words = format!(
         "scene={} shaders={} frame={} samplesPerPixel={} seed={} maxDepth={}",
         spec.scene_of(frame),
         spec.shader_digest,
@@ -58,7 +58,17 @@ fn origin(spec: &JobSpec, frame: FrameNumber) -> Text {
         settings.samples_per_pixel,
         settings.seed,
         settings.max_depth,
-    ))
+    );
+    if settings.film.exposure_milli_ev != 0 {
+        words.push_str(&format!(" exposureMilliEv={}", settings.film.exposure_milli_ev));
+    }
+    if let Some(milli) = settings.film.clamp_direct_milli {
+        words.push_str(&format!(" clampDirectMilli={milli}"));
+    }
+    if let Some(milli) = settings.film.clamp_indirect_milli {
+        words.push_str(&format!(" clampIndirectMilli={milli}"));
+    }
+    text(&words)
 }
 
 /// The frame's chunk of a rectangle, from pixels that are compressed already.

@@ -32,6 +32,7 @@ pub(crate) fn spec(width: u32, height: u32, tile_size: u32, samples_per_pixel: u
             filter: PixelFilter::Box,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
         priority: 0,
     }

@@ -77,6 +77,7 @@ fn spec() -> JobSpec {
             filter: PixelFilter::Box,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
         priority: 0,
     }

@@ -175,6 +175,7 @@ pub(crate) fn spec(scene: BlobDigest, seed: u32) -> JobSpec {
             filter: PixelFilter::Box,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
         priority: 0,
     }

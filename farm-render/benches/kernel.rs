@@ -27,6 +27,7 @@ fn task() -> RenderTask {
             filter: PixelFilter::BlackmanHarris,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
     }
 }

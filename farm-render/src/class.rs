@@ -53,6 +53,7 @@ pub(crate) fn probe_task() -> RenderTask {
             filter: PixelFilter::BlackmanHarris,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
     }
 }
@@ -185,7 +186,7 @@ fn probe_lights() -> Vec<Light> {
     vec![
         Light {
             intensity: Vec3::new(2.0, 1.5, 1.0),
-            kind: LightKind::Point { position: Vec3::new(-1.5, 1.5, 1.0), range: 9.0 },
+            kind: LightKind::Point { position: Vec3::new(-1.5, 1.5, 1.0), range: 9.0, radius: 0.0 },
         },
         Light {
             intensity: Vec3::new(1.0, 2.0, 3.0),
@@ -195,6 +196,7 @@ fn probe_lights() -> Vec<Light> {
                 range: f32::INFINITY,
                 inner_cone_angle: 0.2,
                 outer_cone_angle: 0.6,
+                radius: 0.3,
             },
         },
         Light {

@@ -305,16 +305,20 @@ fn in_world(mesh: &Mesh, transform: &Affine3A) -> Mesh {
 }
 
 /// 15 + 15 bits on the octahedron and the sign of the bitangent.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 15 bits")]
 fn pack_tangent(tangent: Vec4) -> u32 {
-    let v = tangent.truncate();
+    pack_octahedral(tangent.truncate()) | u32::from(tangent.w < 0.0) << 31
+}
+
+/// A unit vector in 15 + 15 bits on the octahedron.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 15 bits")]
+pub(crate) fn pack_octahedral(v: Vec3) -> u32 {
     let v = v / v.abs().element_sum().max(1e-20);
     let (mut x, mut y) = (v.x, v.y);
     if v.z < 0.0 {
         (x, y) = ((1.0 - v.y.abs()).copysign(v.x), (1.0 - v.x.abs()).copysign(v.y));
     }
     let bits = |value: f32| ((value.clamp(-1.0, 1.0) + 1.0) * 16_383.0).round() as u32;
-    bits(x) | bits(y) << 15 | u32::from(tangent.w < 0.0) << 31
+    bits(x) | bits(y) << 15
 }
 
 /// Four fractions of 65535; colours end at 1 (glTF 2.0, section 3.7.2.1).

@@ -86,7 +86,11 @@ pub(crate) struct Params {
     pub(crate) sheen_table: u32,
     pub(crate) slot_count: u32,
     pub(crate) focus_distance: f32,
+    pub(crate) exposure: f32,
+    pub(crate) clamp_direct: f32,
+    pub(crate) clamp_indirect: f32,
     pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
 }
 
 /// A work item and its result.
@@ -266,7 +270,11 @@ mod tests {
             sheen_table,
             slot_count,
             focus_distance,
-            padding0
+            exposure,
+            clamp_direct,
+            clamp_indirect,
+            padding0,
+            padding1
         );
         check!(&module, Record, pixel, block, rays, luminance_squares, sum);
         check!(&module, Node, grid, children, planes_x, planes_y, planes_z);

@@ -6,7 +6,7 @@
 //! next time (on disk, in a `disk_cache`), `upload` puts it on an adapter,
 //! `dispatch` runs the kernels in slices there (those that `calibrate` found to be
 //! the faster), `cpu` their native version on threads, and `film` sums what comes
-//! back along the fixed tree. The picture's bits depend on the scene, the task and
+//! back along the fixed tree; a `stage` calls single functions of them. The picture's bits depend on the scene, the task and
 //! the adapter's numeric class alone.
 //!
 //! Calls block the thread that makes them, for as long as the device works.
@@ -34,6 +34,7 @@ mod prepared;
 #[cfg(test)]
 mod random;
 mod sky;
+mod stage;
 mod tables;
 mod texture;
 mod upload;
@@ -57,6 +58,7 @@ pub use cpu::{NumaNode, numa_nodes};
 pub use device::Variant;
 pub use disk_cache::DiskCache;
 pub use prepared::{PreparationTimes, PreparedScene};
+pub use stage::Stage;
 pub use upload::DeviceScene;
 
 /// The backend that is no graphics API.

@@ -169,15 +169,16 @@ fn triangle_emitter([a, b, c]: [DVec3; 3], radiance: f64, both_ways: bool) -> Em
 /// What the tree knows of a punctual light; `None` for one that is everywhere.
 fn emitter(light: &farm_scene::Light) -> Option<Emitter> {
     let intensity = luminance(light.intensity.to_array().map(f64::from));
-    let at = |position: glam::Vec3, axis: DVec3, cosine: f64, falloff_cosine: f64| {
-        let (low, high) = (position.as_dvec3(), position.as_dvec3());
+    let at = |position: glam::Vec3, radius: f32, axis: DVec3, cosine: f64, falloff_cosine: f64| {
+        let (position, radius) = (position.as_dvec3(), DVec3::splat(radius.into()));
+        let (low, high) = (position - radius, position + radius);
         Some(Emitter { low, high, axis, cosine, falloff_cosine, both_ways: false, intensity })
     };
     match light.kind {
-        LightKind::Point { position, .. } => at(position, DVec3::Z, -1.0, 0.0),
+        LightKind::Point { position, radius, .. } => at(position, radius, DVec3::Z, -1.0, 0.0),
         // Nothing leaves the cone.
-        LightKind::Spot { position, direction, outer_cone_angle, .. } => {
-            at(position, direction.as_dvec3(), rounded_cosine(outer_cone_angle), 0.9999)
+        LightKind::Spot { position, direction, outer_cone_angle, radius, .. } => {
+            at(position, radius, direction.as_dvec3(), rounded_cosine(outer_cone_angle), 0.9999)
         }
         LightKind::Directional { .. } => None,
     }
@@ -229,19 +230,21 @@ fn punctual(light: &farm_scene::Light) -> Light {
         position.extend(range).to_array().map(f32::to_bits)
     };
     match light.kind {
-        LightKind::Point { position, range } => Light {
+        LightKind::Point { position, range, radius } => Light {
             kind: light_kind::POINT,
+            pick: radius,
             place: place(position, range),
             intensity: light.intensity.extend(0.0).to_array(),
             ..Light::zeroed()
         },
-        LightKind::Spot { position, direction, range, inner_cone_angle, outer_cone_angle } => {
+        LightKind::Spot { position, direction, range, inner_cone_angle, outer_cone_angle, radius } => {
             // The falloff that KHR_lights_punctual recommends.
             let outer = to_f32(f64::from(outer_cone_angle).cos());
             let inner = to_f32(f64::from(inner_cone_angle).cos());
             let scale = 1.0 / (inner - outer).max(1e-3);
             Light {
                 kind: light_kind::SPOT,
+                pick: radius,
                 place: place(position, range),
                 direction: direction.extend(scale).to_array(),
                 intensity: light.intensity.extend(-outer * scale).to_array(),

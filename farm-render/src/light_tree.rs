@@ -8,6 +8,7 @@
 use bytemuck::Zeroable as _;
 use glam::DVec3;
 
+use crate::geometry::pack_octahedral;
 use crate::layout::{Light, light_node_flags};
 use crate::pack::{to_f32, word_index};
 
@@ -16,6 +17,13 @@ const BINS: usize = 12;
 
 /// Bits of a trail, and so the largest depth.
 const TRAIL_BITS: u32 = 32;
+
+/// Cosine of 2e-4, more than which no axis is off by: its 15 bits are steps of 6e-5.
+const AXIS_COSINE: f64 = 1.0 - 2e-8;
+
+/// Intensities are held below this: the kernel takes no squared distance for less than
+/// 1e-18, and the sum of two quotients is a float.
+const BRIGHTEST: f64 = 1e18;
 
 /// What the tree knows of a light.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +100,11 @@ struct Span {
 
 /// A node as the kernel reads it.
 struct Node {
-    sphere: [f32; 4],
-    intensity: f32,
+    middle: [f32; 3],
+    /// Half the box's sizes along x and y.
+    size_xy: u32,
+    /// That along z, and the intensity.
+    size_z: u32,
     axis: u32,
     cosines: u32,
 }
@@ -103,12 +114,31 @@ impl Node {
     fn put(&self, pair: &mut Light, place: usize, link: u32) {
         pair.place[place] = self.axis;
         pair.place[2 + place] = self.cosines;
+        let [x, y, z] = self.middle;
+        let sphere = [x, y, z, f32::from_bits(self.size_xy)];
         if place == 0 {
-            (pair.threshold, pair.direction, pair.pick) = (link, self.sphere, self.intensity);
+            (pair.threshold, pair.direction, pair.pick) = (link, sphere, f32::from_bits(self.size_z));
         } else {
-            (pair.alias_entry, pair.intensity, pair.kind) = (link, self.sphere, self.intensity.to_bits());
+            (pair.alias_entry, pair.intensity, pair.kind) = (link, sphere, self.size_z);
         }
     }
+}
+
+/// Two numbers from 0 on, as the upper halves of floats, the first in the lower half
+/// of the word. The second is never so small that the word is no normal float: some
+/// drivers take others for 0.
+fn halves(low: u32, high: u32) -> u32 {
+    low | high.max(f32::MIN_POSITIVE.to_bits() >> 16) << 16
+}
+
+/// The least float of 16 bits that is not below a number.
+fn rounded_up(value: f64) -> u32 {
+    (to_f32(value).to_bits() + 0xffff) >> 16
+}
+
+/// The float of 16 bits next to a number.
+fn rounded(value: f64) -> u32 {
+    (to_f32(value).to_bits() + 0x8000) >> 16
 }
 
 /// What is around some lights.
@@ -147,21 +177,21 @@ impl Bounds {
     }
 
     fn node(&self) -> Node {
-        let center = ((self.low + self.high) * 0.5).to_array().map(to_f32);
+        let middle = ((self.low + self.high) * 0.5).to_array().map(to_f32);
         // Around the middle as it was rounded, so that all lies within.
-        let middle = DVec3::from_array(center.map(f64::from));
-        let reach = (self.high - middle).max(middle - self.low);
-        let radius_square = to_f32(reach.length_squared() * 1.000_001);
+        let center = DVec3::from_array(middle.map(f64::from));
+        let reach = (self.high - center).max(center - self.low) * 1.000_001;
         let both_ways = if self.both_ways { light_node_flags::SHINES_BOTH_WAYS } else { 0 };
-        let [x, y, z] = self.axis.to_array().map(|part| steps((part + 1.0) * 0.5 + 0.5 / 1023.0, 1023));
-        // An axis of 10 bits is off by less than this in any cosine to it.
-        let spread = (self.cosine - 4e-3).max(-1.0);
+        let spread = cosine_of_sum(self.cosine, AXIS_COSINE);
+        let half_sine = ((1.0 - spread) * 0.5).max(0.0).sqrt();
         let falloff = (self.falloff_cosine - 1e-6).max(-1.0);
         Node {
-            sphere: [center[0], center[1], center[2], radius_square],
-            intensity: to_f32(self.intensity),
-            axis: x | y << 10 | z << 20,
-            cosines: steps((spread + 1.0) * 0.5, 65_535)
+            middle,
+            size_xy: halves(rounded_up(reach.x), rounded_up(reach.y)),
+            size_z: halves(rounded_up(reach.z), rounded(self.intensity.min(BRIGHTEST))),
+            axis: pack_octahedral(self.axis.as_vec3()),
+            // Rounded away from the axis.
+            cosines: steps(half_sine + 1.0 / 65_535.0, 65_535)
                 | steps((falloff + 1.0) * 0.5, 32_767) << 16
                 | both_ways,
         }

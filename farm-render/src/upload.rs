@@ -1,5 +1,6 @@
 //! A scene in an adapter's memory.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,29 +102,46 @@ impl DeviceScene {
 
     /// The parameters of a task's dispatches, but for the number of records.
     pub(crate) fn params(&self, task: &RenderTask) -> Result<Params, RenderError> {
-        let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent } =
-            task.settings;
-        let count = self.cameras.len();
-        let camera = usize::try_from(camera)
-            .ok()
-            .and_then(|index| self.cameras.get(index))
-            .ok_or(RenderError::NoCamera { index: camera, count })?;
-        let (filter_kind, filter_table) = tables::filter(filter);
-        let mut params = Params {
-            width: task.resolution.width,
-            height: task.resolution.height,
-            seed,
-            frame: task.frame.0,
-            samples_per_pixel,
-            max_depth,
-            filter_kind,
-            filter_table,
-            transparent: transparent.into(),
-            ..self.params
-        };
-        aim(&mut params, camera);
-        Ok(params)
+        task_params(self.params, &self.cameras, task)
     }
+}
+
+/// What holds for a task of a scene, but for the number of records.
+pub(crate) fn task_params(
+    scene: Params,
+    cameras: &[Camera],
+    task: &RenderTask,
+) -> Result<Params, RenderError> {
+    let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent, film } =
+        task.settings;
+    let count = cameras.len();
+    let camera = usize::try_from(camera)
+        .ok()
+        .and_then(|index| cameras.get(index))
+        .ok_or(RenderError::NoCamera { index: camera, count })?;
+    let (filter_kind, filter_table) = tables::filter(filter);
+    let mut params = Params {
+        width: task.resolution.width,
+        height: task.resolution.height,
+        seed,
+        frame: task.frame.0,
+        samples_per_pixel,
+        max_depth,
+        filter_kind,
+        filter_table,
+        transparent: transparent.into(),
+        exposure: film.exposure_factor(),
+        clamp_direct: bound(film.clamp_direct_milli),
+        clamp_indirect: bound(film.clamp_indirect_milli),
+        ..scene
+    };
+    aim(&mut params, camera);
+    Ok(params)
+}
+
+/// The bound of a clamp as the kernel reads it.
+fn bound(milli: Option<NonZeroU32>) -> f32 {
+    milli.map_or(f32::MAX, |milli| to_f32(f64::from(milli.get()) / 1000.0))
 }
 
 /// Uploads everything; returns the bytes that it takes too.

@@ -17,7 +17,7 @@ use crate::scene::{Camera, Instance, Light, Material, Texture};
 compile_error!("blobs are little-endian and copied without conversion");
 
 /// The version of all formats in this file.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// A kind of blob: its first four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -314,14 +314,16 @@ pub struct Light {
 /// The shape of a punctual light's emission.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum LightKind {
-    /// In all directions from a point.
+    /// In all directions from a point, or from a sphere around it.
     Point {
         /// World position.
         position: Vec3,
         /// Cut-off distance of the extension; infinite without one.
         range: f32,
+        /// Radius of the sphere, 0 for a point; an option of ours.
+        radius: f32,
     },
-    /// In a cone from a point.
+    /// In a cone from a point, or from a sphere around it.
     Spot {
         /// World position.
         position: Vec3,
@@ -333,6 +335,8 @@ pub enum LightKind {
         inner_cone_angle: f32,
         /// Angle from the axis where it ends.
         outer_cone_angle: f32,
+        /// Radius of the sphere, 0 for a point.
+        radius: f32,
     },
     /// From infinitely far away.
     Directional {

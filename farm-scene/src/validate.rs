@@ -326,13 +326,22 @@ fn validate_light(light: &Light, limits: &SceneLimits) -> Result<(), Problem> {
         }
     };
     match light.kind {
-        LightKind::Point { position: at, range } => {
+        LightKind::Point { position: at, range, radius } => {
             position(at, limits)?;
+            validate_light_radius(radius, limits)?;
             check_range(range)
         }
-        LightKind::Spot { position: at, direction: axis, range, inner_cone_angle, outer_cone_angle } => {
+        LightKind::Spot {
+            position: at,
+            direction: axis,
+            range,
+            inner_cone_angle,
+            outer_cone_angle,
+            radius,
+        } => {
             position(at, limits)?;
             direction(axis)?;
+            validate_light_radius(radius, limits)?;
             check_range(range)?;
             number("outer cone angle", outer_cone_angle, "more than 0, to π/2", |x| {
                 x > 0.0 && x <= std::f32::consts::FRAC_PI_2
@@ -343,6 +352,11 @@ fn validate_light(light: &Light, limits: &SceneLimits) -> Result<(), Problem> {
         }
         LightKind::Directional { direction: axis } => direction(axis),
     }
+}
+
+/// Checks the radius of a light that is a sphere, or of none.
+pub(crate) fn validate_light_radius(radius: f32, limits: &SceneLimits) -> Result<(), Problem> {
+    number("radius", radius, "0 to 1e9 metres", |x| (0.0..=limits.coordinate).contains(&x))
 }
 
 fn validate_camera(camera: &Camera, limits: &SceneLimits) -> Result<(), Problem> {
@@ -451,6 +465,13 @@ mod tests {
         check("materials[0]", |scene| scene.materials[0].roughness = -0.1);
         check("materials[0]", |scene| scene.materials[0].emissive.x = f32::NAN);
         check("lights[0]", |scene| scene.lights[0].intensity.x = -1.0);
+        for wrong in [-1.0, f32::NAN, f32::INFINITY, 2e9] {
+            check("lights[0]", |scene| {
+                if let LightKind::Point { radius, .. } = &mut scene.lights[0].kind {
+                    *radius = wrong;
+                }
+            });
+        }
         check("cameras[0]", |scene| scene.cameras[0].transform.matrix3 *= 2.0);
         check("environment", |scene| scene.environment = Environment::Constant(Vec3::NEG_ONE));
     }

@@ -48,7 +48,15 @@ struct Params {
     slot_count: u32,
     // Distance of the plane that is sharp, where the camera has a lens.
     focus_distance: f32,
+    // Factor on a sample's radiance.
+    exposure: f32,
+    // The largest channel that a part of a sample's radiance may have: of what
+    // reached the camera after at most one bounce, and of the rest. The largest
+    // float where there is no such bound.
+    clamp_direct: f32,
+    clamp_indirect: f32,
     padding0: u32,
+    padding1: u32,
 }
 
 // A work item and its result: 16 samples of one pixel.
@@ -170,14 +178,15 @@ struct Material {
 // everywhere; a pair of nodes of the tree over those that have a place; or the table's
 // entry for that tree. The entries come first, then pairs, then the tree's lights.
 struct Light {
-    // Of a pair, the bits of the second node's intensity.
+    // Of a pair, a part of the second node.
     kind: u32,
     // The entry is kept where 16 random bits are below this, else `alias_entry`.
     // Of a light in the tree it is the trail: a bit for each node on the way to it.
     // Of a pair, the two are where its nodes lead.
     threshold: u32,
     alias_entry: u32,
-    // Probability of being chosen, exactly as the quantised table gives it.
+    // Probability of being chosen, exactly as the quantised table gives it; of a point
+    // or spot light, which is in the tree, its radius.
     pick: f32,
     // Bits of: world position and range; for a triangle its instance and
     // its place in `triangles`.

@@ -11,7 +11,8 @@ import package::hash::{hash_combine, multiply_wide, unit_float};
 import package::light_tree::{Choice, choose_in_tree, pick_in_tree};
 import package::surface::{emission_at, place_of, position_error, Surface};
 import package::vector::{
-    cross3, dot3, length3, normalize3, transform_direction, transform_normal, transform_point,
+    cos_sin_turn, cross3, dot3, frame_around, length3, normalize3, out_of_frame, transform_direction,
+    transform_normal, transform_point,
 };
 
 // Light that would arrive were nothing in between. A shadow ray from the
@@ -24,7 +25,7 @@ struct LightSample {
     // Radiance over pdf; irradiance over probability for a punctual light.
     radiance: vec3<f32>,
     // Per solid angle, choice included; 0 for a punctual light, which no
-    // direction can hit by chance.
+    // direction can hit by chance, as no ray sees it.
     pdf: f32,
 }
 
@@ -95,8 +96,37 @@ fn sample_triangle(light: Light, pick: f32, origin: vec3<f32>, bits: vec2<u32>) 
     return LightSample(direction, towards + shift, emission / pdf, pdf);
 }
 
-// A point or spot light, with the falloff that the extension recommends.
-fn sample_punctual(light: Light, pick: f32, origin: vec3<f32>) -> LightSample {
+// A direction to a sphere whose middle is 1 away, even in the cone under which it is
+// seen (Shirley, Wang & Zimmerman 1996, "Monte Carlo Techniques for Direct Lighting
+// Calculations"; pbrt-v4, section 6.2.4), how far the sphere is there, and the cone's
+// solid angle over π·radius². `radius_square` is below 1.
+struct SphereSample {
+    direction: vec3<f32>,
+    distance: f32,
+    spread: f32,
+}
+
+fn sample_sphere(middle: vec3<f32>, radius_square: f32, bits: vec2<u32>) -> SphereSample {
+    // Without differences of numbers that are nearly equal: 1 − cos is
+    // sin² / (1 + cos), and the nearer of the two distances at which the sphere is
+    // met is their product over the farther.
+    let spread = 2.0 / (1.0 + sqrt(1.0 - radius_square));
+    let beyond = unit_float(bits.x) * radius_square * spread * 0.5;
+    let cosine = 1.0 - beyond;
+    let sine_square = beyond * (2.0 - beyond);
+    let half_chord = sqrt(max(radius_square - sine_square, 0.0));
+    let aside = cos_sin_turn(bits.y) * sqrt(sine_square);
+    return SphereSample(
+        out_of_frame(frame_around(middle), vec3<f32>(aside, cosine)),
+        (1.0 - radius_square) / (cosine + half_chord),
+        spread,
+    );
+}
+
+// A point or spot light, with the falloff that the extension recommends. One with a
+// radius r is a sphere that shines evenly, with a radiance of intensity / (π·r²), on
+// what is outside of it; range and cone count at its middle.
+fn sample_punctual(light: Light, pick: f32, origin: vec3<f32>, bits: vec2<u32>) -> LightSample {
     let towards = bitcast<vec3<f32>>(light.place.xyz) - origin;
     let range = bitcast<f32>(light.place.w);
     let distance_square = dot3(towards, towards);
@@ -114,7 +144,16 @@ fn sample_punctual(light: Light, pick: f32, origin: vec3<f32>) -> LightSample {
         let cone = clamp(facing * light.direction.w + light.intensity.w, 0.0, 1.0);
         falloff *= cone * cone;
     }
-    return LightSample(direction, towards, light.intensity.xyz * falloff, 0.0);
+    let radius_square = light.pick * light.pick / distance_square;
+    if (!(radius_square > 0.0)) {
+        return LightSample(direction, towards, light.intensity.xyz * falloff, 0.0);
+    }
+    if (radius_square >= 1.0) {
+        return no_light();
+    }
+    let sphere = sample_sphere(direction, radius_square, bits);
+    let reach = sphere.direction * (sphere.distance * sqrt(distance_square));
+    return LightSample(sphere.direction, reach, light.intensity.xyz * (falloff * sphere.spread), 0.0);
 }
 
 // Light from one light chosen for a surface at `origin` that is lit from the side
@@ -127,7 +166,11 @@ fn sample_light(
     bits: vec2<u32>,
     cell: u32,
 ) -> LightSample {
-    let chosen = choose_light(origin, normal, choice);
+    return sample_chosen(choose_light(origin, normal, choice), origin, bits, cell);
+}
+
+// The same from a light that is chosen already.
+fn sample_chosen(chosen: Choice, origin: vec3<f32>, bits: vec2<u32>, cell: u32) -> LightSample {
     if (!(chosen.pick > 0.0)) {
         return no_light();
     }
@@ -147,7 +190,7 @@ fn sample_light(
         let direction = -light.direction.xyz;
         return LightSample(direction, direction * BEYOND, light.intensity.xyz * (1.0 / chosen.pick), 0.0);
     }
-    return sample_punctual(light, chosen.pick, origin);
+    return sample_punctual(light, chosen.pick, origin, bits);
 }
 
 // Density with which `sample_light` finds a surface that a ray from `origin` hit

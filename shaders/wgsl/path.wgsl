@@ -89,6 +89,20 @@ fn passes(path: Path, hit: Hit, coverage: f32) -> bool {
     return chance >= quantised_probability(coverage);
 }
 
+// Adds light to a path that reached the camera after so many bounces. What is
+// brighter than the picture's bounds keeps its hue.
+fn gain(before: Path, light: vec3<f32>, bounces: u32) -> Path {
+    var path = before;
+    let bound = select(params.clamp_indirect, params.clamp_direct, bounces <= 1u);
+    let brightest = largest(light);
+    if (brightest > bound) {
+        path.radiance += light * (bound / brightest);
+        return path;
+    }
+    path.radiance += light;
+    return path;
+}
+
 // Takes what a shadow ray met into account. Translucent coverage weakens the
 // light, which has the same mean as stopping it by chance and less noise.
 //
@@ -98,7 +112,7 @@ fn settle_shadow(before: Path, hit: Hit) -> Path {
     var path = before;
     if (hit.instance == NONE) {
         path.rays += 1u + path.shadow_passes;
-        path.radiance += path.light;
+        path = gain(path, path.light, path.segments);
         path.shadowed = false;
         return path;
     }
@@ -261,7 +275,7 @@ fn extend_path(before: Path, hit: Hit) -> Path {
                 // A solid that is open has no end, as for the light that is aimed at.
                 path.throughput *= transmittance(path.media, BEYOND);
             }
-            path.radiance += radiance_of_sky(path);
+            path = gain(path, radiance_of_sky(path), path.segments);
         }
         return path;
     }
@@ -276,12 +290,12 @@ fn extend_path(before: Path, hit: Hit) -> Path {
         path.throughput *= transmittance(path.media, hit.t);
     }
     if ((surface.flags & MATERIAL_UNLIT) != 0u) {
-        path.radiance += path.throughput * surface.base_color;
+        path = gain(path, path.throughput * surface.base_color, path.segments - 1u);
         path.alive = false;
         return path;
     }
     if (HAS_EMISSION && (surface.flags & MATERIAL_EMISSIVE) != 0u) {
-        path.radiance += radiance_of_surface(path, surface, hit.t);
+        path = gain(path, radiance_of_surface(path, surface, hit.t), path.segments - 1u);
     }
     if (path.segments >= params.max_depth) {
         path.alive = false;

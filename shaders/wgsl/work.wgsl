@@ -59,7 +59,7 @@ fn begin_work(place: u32) -> Work {
 fn finish_path(before: Work) -> Work {
     var work = before;
     let path = work.path;
-    let radiance = film_radiance(path.radiance);
+    let radiance = film_radiance(path.radiance * params.exposure);
     let brightness = luminance(radiance);
     work.record.sum += vec4<f32>(radiance, path.alpha);
     work.record.luminance_squares += brightness * brightness;

@@ -39,6 +39,7 @@ fn settings(seed: u32) -> RenderSettings {
         filter: PixelFilter::BlackmanHarris,
         camera: 0,
         transparent: false,
+        film: Default::default(),
     }
 }
 

@@ -29,6 +29,7 @@ fn spec(blobs: &[u8]) -> Box<JobSpec> {
             filter: PixelFilter::Box,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
         priority: 0,
     })

@@ -149,6 +149,7 @@ fn spec(rects: u32, samples_per_pixel: u32) -> JobSpec {
             filter: PixelFilter::Box,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
         priority: 0,
     }

@@ -79,3 +79,29 @@ fn bits_do_not_depend_on_tiles_ranges_or_slices() {
         assert!(bits(&sliced) == bits(&whole), "slices of {records}");
     }
 }
+
+#[test]
+fn exposure_is_a_factor_on_the_radiance_alone_however_the_work_is_cut() {
+    let scene = probe_scene();
+    let mut task = probe_task();
+    task.settings.samples_per_pixel = 32;
+    task.settings.transparent = true;
+    task.range = BlockRange::root(2);
+    let plain = render(&scene, &task);
+    let exposed = |milli, range| {
+        let mut task = RenderTask { range, ..task.clone() };
+        task.settings.film.exposure_milli_ev = milli;
+        render(&scene, &task)
+    };
+    // Powers of two are exact in every sum.
+    for (milli, factor) in [(0, 1.0), (3000, 8.0), (-1000, 0.5)] {
+        let wanted = plain.pixels.iter().map(|&[r, g, b, a]| [r * factor, g * factor, b * factor, a]);
+        let wanted: Vec<_> = wanted.map(|pixel| pixel.map(f32::to_bits)).collect();
+        assert!(bits(&exposed(milli, task.range)) == wanted, "{milli}");
+    }
+    let [early, late] = task.range.halves().expect("two blocks");
+    let whole = exposed(777, task.range);
+    let merged = exposed(777, early).merge(&exposed(777, late)).expect("siblings").finish(32);
+    assert!(bits(&merged.expect("whole")) == bits(&whole));
+    assert_near(mean(&whole), mean(&plain) * 0.777_f64.exp2(), 1e-6);
+}

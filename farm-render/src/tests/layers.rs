@@ -161,7 +161,7 @@ fn light_behind_a_lampshade_shines_through_it_diffusely() {
     let mut scene = scene_of(vec![(quad(0), wall(0.0, true))], vec![shade], Vec3::ZERO, facing());
     let light = |z: f32| Light {
         intensity: Vec3::splat(5.0),
-        kind: LightKind::Point { position: Vec3::Z * z, range: f32::INFINITY },
+        kind: LightKind::Point { position: Vec3::Z * z, range: f32::INFINITY, radius: 0.0 },
     };
     // Lambert's law at the middle: intensity over π and the distance's square.
     let expected = 5.0 / std::f64::consts::PI / 4.0;

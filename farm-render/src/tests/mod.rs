@@ -56,6 +56,7 @@ fn frame(edge: u32, samples_per_pixel: u32, max_depth: u32) -> RenderTask {
             filter: PixelFilter::Box,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
     }
 }

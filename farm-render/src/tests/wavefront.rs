@@ -22,6 +22,8 @@ fn render(scene: &Scene, task: &RenderTask) -> TileImage {
 
 #[path = "bits.rs"]
 mod bits;
+#[path = "clamp.rs"]
+mod clamp;
 #[path = "layers.rs"]
 mod layers;
 #[path = "light.rs"]

@@ -306,7 +306,8 @@ fn lights_are_placed_by_their_nodes() {
     let mut glb = Glb::triangle();
     glb.json["extensions"] = json!({"KHR_lights_punctual": {"lights": [
         {"type": "point", "color": [1, 0.5, 0], "intensity": 10},
-        {"type": "spot", "range": 5, "spot": {"innerConeAngle": 0.25, "outerConeAngle": 0.5}},
+        {"type": "spot", "range": 5, "spot": {"innerConeAngle": 0.25, "outerConeAngle": 0.5},
+         "extras": {"radius": 0.125, "anything": []}},
         {"type": "directional"},
     ]}});
     let carries = |light: u32| json!({"KHR_lights_punctual": {"light": light}});
@@ -319,17 +320,44 @@ fn lights_are_placed_by_their_nodes() {
     let scene = glb.loaded().scene;
     assert_eq!(scene.lights[0].intensity, Vec3::new(10.0, 5.0, 0.0));
     let (position, range) = (Vec3::new(1.0, 2.0, 3.0), f32::INFINITY);
-    assert_eq!(scene.lights[0].kind, LightKind::Point { position, range });
+    assert_eq!(scene.lights[0].kind, LightKind::Point { position, range, radius: 0.0 });
     let spot = LightKind::Spot {
         position: Vec3::ZERO,
         direction: Vec3::Z,
         range: 5.0,
         inner_cone_angle: 0.25,
         outer_cone_angle: 0.5,
+        radius: 0.125,
     };
     assert_eq!(scene.lights[1].kind, spot);
     assert_eq!(scene.lights[2].kind, LightKind::Directional { direction: Vec3::NEG_Z });
     assert_eq!(scene.environment, Environment::Constant(Vec3::ZERO), "lights make the sky black");
+}
+
+#[test]
+fn extras_of_a_light_are_anybodys_but_for_a_radius() {
+    let load = |kind: &str, extras: serde_json::Value| {
+        let mut glb = Glb::triangle();
+        let light = json!({"type": kind, "extras": extras});
+        glb.json["extensions"] = json!({"KHR_lights_punctual": {"lights": [light]}});
+        glb.json["nodes"] = json!([{"mesh": 0, "extensions": {"KHR_lights_punctual": {"light": 0}}}]);
+        glb.load()
+    };
+    for extras in [json!("lamp"), json!([1]), json!(null), json!({"size": 3}), json!({"radius": 0})] {
+        let scene = load("point", extras).expect("nothing is wrong").scene;
+        assert!(matches!(scene.lights[0].kind, LightKind::Point { radius: 0.0, .. }));
+    }
+    for (radius, problem) in [
+        (json!(-0.5), "radius is -0.5"),
+        (json!(1e10), "radius is 10000000000"),
+        (json!(1e300), "radius is inf"),
+        (json!("wide"), "its radius is not a number"),
+    ] {
+        let error = load("point", json!({"radius": radius})).expect_err("no radius").to_string();
+        assert!(error.contains(problem) && error.contains("KHR_lights_punctual.lights[0]"), "{error}");
+    }
+    let loaded = load("directional", json!({"radius": 1})).expect("only told");
+    assert!(warned(&loaded, "lights[0] is directional, so the radius"));
 }
 
 #[test]

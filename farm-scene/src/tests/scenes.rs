@@ -32,7 +32,10 @@ pub(crate) fn textured_quad() -> Scene {
             filter: Filter::Linear,
         }],
         images: vec![Image { width: 2, height: 1, srgb: true, texels: Texels::Rgba8((0..8).collect()) }],
-        lights: vec![Light { intensity: Vec3::ONE, kind: LightKind::Point { position: Vec3::ONE, range } }],
+        lights: vec![Light {
+            intensity: Vec3::ONE,
+            kind: LightKind::Point { position: Vec3::ONE, range, radius: 0.0 },
+        }],
         cameras: vec![Camera {
             name: "camera".to_owned(),
             transform: Affine3A::from_translation(Vec3::new(0.5, 0.5, 2.0)),

@@ -2,11 +2,12 @@
 //! an older program does not know.
 
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 
 use farm_core::scheduler::{Fact, FailureKind, HeldLease, JobStatus, JobView, Lease, NodeView};
 use farm_core::{
-    BlobDigest, BlockRange, FrameNumber, FrameRange, FrameScene, JobId, JobSpec, LeaseId, NodeId,
-    PixelFilter, Rect, RectIndex, RenderSettings, Resolution, TileId, Timestamp,
+    BlobDigest, BlockRange, FilmSettings, FrameNumber, FrameRange, FrameScene, JobId, JobSpec, LeaseId,
+    NodeId, PixelFilter, Rect, RectIndex, RenderSettings, Resolution, TileId, Timestamp,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -77,14 +78,23 @@ fn kind() -> impl Strategy<Value = FailureKind> {
 fn settings() -> impl Strategy<Value = RenderSettings> {
     let filter =
         prop_oneof![Just(PixelFilter::Box), Just(PixelFilter::Gaussian), Just(PixelFilter::BlackmanHarris),];
-    (any::<[u32; 4]>(), filter, any::<bool>()).prop_map(
-        |([samples_per_pixel, seed, max_depth, camera], filter, transparent)| RenderSettings {
+    let clamp = any::<u32>().prop_map(NonZeroU32::new);
+    let film = (any::<i32>(), clamp.clone(), clamp).prop_map(
+        |(exposure_milli_ev, clamp_direct_milli, clamp_indirect_milli)| FilmSettings {
+            exposure_milli_ev,
+            clamp_direct_milli,
+            clamp_indirect_milli,
+        },
+    );
+    (any::<[u32; 4]>(), filter, any::<bool>(), film).prop_map(
+        |([samples_per_pixel, seed, max_depth, camera], filter, transparent, film)| RenderSettings {
             samples_per_pixel,
             seed,
             max_depth,
             filter,
             camera,
             transparent,
+            film,
         },
     )
 }
@@ -359,6 +369,7 @@ fn still(blobs: Vec<BlobDigest>) -> JobSpec {
             filter: PixelFilter::Box,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
         priority: 0,
     }
@@ -385,6 +396,29 @@ fn jobs_of_one_scene_are_written_as_they_ever_were() {
     let bytes = encode(&spec);
     assert!(!bytes.windows(12).any(|window| window == b"frame_scenes"));
     assert_eq!(decode::<JobSpec>(&bytes, RESPONSE_LIMIT).expect("nothing is missing"), spec);
+}
+
+/// Journals and programs from before there were settings of the film, and the other
+/// way round: what an older program does not know it must not be asked for.
+#[test]
+fn settings_of_a_plain_film_are_written_as_they_ever_were() {
+    #[derive(Serialize)]
+    struct Older {
+        samples_per_pixel: u32,
+        seed: u32,
+        max_depth: u32,
+        filter: PixelFilter,
+        camera: u32,
+        transparent: bool,
+    }
+    let plain = still(Vec::new()).settings;
+    let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent, film: _ } = plain;
+    let older = encode(&Older { samples_per_pixel, seed, max_depth, filter, camera, transparent });
+    assert_eq!(encode(&plain), older);
+    assert_eq!(decode::<RenderSettings>(&older, RESPONSE_LIMIT).expect("nothing is missing"), plain);
+    let film = FilmSettings { clamp_indirect_milli: NonZeroU32::new(1), ..FilmSettings::default() };
+    let clamped = RenderSettings { film, ..plain };
+    assert_eq!(decode::<RenderSettings>(&encode(&clamped), RESPONSE_LIMIT).expect("understood"), clamped);
 }
 
 /// What a newer program may send: a field more.

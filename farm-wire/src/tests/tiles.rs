@@ -32,6 +32,7 @@ fn settings() -> RenderSettings {
         filter: PixelFilter::Box,
         camera: 0,
         transparent: false,
+        film: Default::default(),
     }
 }
 

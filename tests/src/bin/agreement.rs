@@ -121,6 +121,7 @@ fn one_sample(arguments: &Arguments, seed: u32) -> RenderTask {
             filter: PixelFilter::default(),
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
     }
 }

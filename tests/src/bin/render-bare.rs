@@ -91,6 +91,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         filter: PixelFilter::default(),
         camera: 0,
         transparent: false,
+        film: Default::default(),
     };
     let loading = Instant::now();
     let threads = arguments.threads;

@@ -28,7 +28,15 @@ pub const REFERENCE_SIZE: Resolution = Resolution { width: 96, height: 64 };
 #[must_use]
 pub fn reference_settings(seed: u32, samples_per_pixel: u32) -> RenderSettings {
     let filter = PixelFilter::default();
-    RenderSettings { samples_per_pixel, seed, max_depth: 8, filter, camera: 0, transparent: false }
+    RenderSettings {
+        samples_per_pixel,
+        seed,
+        max_depth: 8,
+        filter,
+        camera: 0,
+        transparent: false,
+        film: Default::default(),
+    }
 }
 
 /// A generated file.

@@ -191,6 +191,7 @@ fn job(
             filter: PixelFilter::Box,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
         priority,
     }

@@ -77,6 +77,7 @@ pub(crate) fn picture(room: &PackedScene, tile_size: u32) -> JobSpec {
             filter: PixelFilter::BlackmanHarris,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
         priority: 0,
     }

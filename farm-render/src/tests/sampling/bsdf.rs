@@ -180,7 +180,7 @@ fn layered_looks() -> Vec<Look> {
 
 #[test]
 fn directions_are_drawn_as_their_density_says() {
-    let stage = Stage::new(&Scene::default());
+    let stage = stage(&Scene::default());
     let p_values: Vec<_> = looks()
         .into_iter()
         .map(|look| {
@@ -201,7 +201,7 @@ fn directions_are_drawn_as_their_density_says() {
 
 #[test]
 fn a_drawn_direction_has_the_weight_and_density_that_it_is_evaluated_to() {
-    let stage = Stage::new(&Scene::default());
+    let stage = stage(&Scene::default());
     let mut random = Random(4);
     for look in looks() {
         let bsdf = look.bsdf(&stage);
@@ -237,7 +237,7 @@ fn albedo_of_channel(stage: &Stage, look: Look, channel: fn(vector::Vec4<F32>) -
 
 #[test]
 fn white_surfaces_reflect_everything_from_every_angle() {
-    let stage = Stage::new(&Scene::default());
+    let stage = stage(&Scene::default());
     for roughness in [0.1, 0.2, 0.35, 0.5, 0.75, 1.0] {
         for cosine in [1.0, 0.8, 0.5, 0.25, 0.1] {
             for metallic in [0.0, 0.5, 1.0] {
@@ -251,7 +251,7 @@ fn white_surfaces_reflect_everything_from_every_angle() {
 
 /// Fails unless a surface of these looks reflects and lets through everything.
 fn check_furnace(looks: impl IntoIterator<Item = Look>) {
-    let stage = Stage::new(&Scene::default());
+    let stage = stage(&Scene::default());
     for look in looks {
         for cosine in [1.0, 0.8, 0.5, 0.25, 0.1] {
             let look = Look { cosine, ..look };
@@ -301,7 +301,7 @@ fn white_glass_reflects_or_lets_through_everything() {
 /// brightest channel.
 #[test]
 fn perfect_mirrors_and_films_on_nothing_keep_energy() {
-    let stage = Stage::new(&Scene::default());
+    let stage = stage(&Scene::default());
     let mirror = Look { f0: DVec3::ONE, base_color: 0.5, ..WHITE };
     for roughness in [0.0, 0.02, 0.2, 0.6] {
         for metallic in [0.0, 0.5, 1.0] {
@@ -323,7 +323,7 @@ fn perfect_mirrors_and_films_on_nothing_keep_energy() {
 /// metal is nearly right.
 #[test]
 fn white_brushed_metal_reflects_nearly_everything() {
-    let stage = Stage::new(&Scene::default());
+    let stage = stage(&Scene::default());
     for (anisotropy, allowed) in [(0.3, 0.01), (0.6, 0.015), (1.0, 0.08)] {
         let mut worst = 0.0_f64;
         for roughness in [0.2, 0.4, 0.7] {
@@ -339,7 +339,7 @@ fn white_brushed_metal_reflects_nearly_everything() {
 
 #[test]
 fn tilted_normals_neither_gain_nor_leak() {
-    let stage = Stage::new(&Scene::default());
+    let stage = stage(&Scene::default());
     for (tilt, cosine) in [(0.3, 0.9), (0.6, 0.7), (1.0, 0.5)] {
         let look = Look { tilt, cosine, ..WHITE };
         let bsdf = look.bsdf(&stage);
@@ -365,7 +365,7 @@ fn is_reciprocal(look: &Look) -> bool {
 /// left out: it depends on the way out alone (Turquin 2019, section 3).
 #[test]
 fn light_goes_both_ways_alike() {
-    let stage = Stage::new(&Scene::default());
+    let stage = stage(&Scene::default());
     let mut random = Random(6);
     for look in looks().into_iter().filter(|look| look.tilt == 0.0 && is_reciprocal(look)) {
         for _ in 0..200 {

@@ -15,7 +15,7 @@ use crate::tables;
 fn lights_are_chosen_as_often_as_their_probability_says() {
     let light = |i: u16| Light {
         intensity: Point::splat(f32::from(i * i) * 0.01 + 0.001),
-        kind: LightKind::Point { position: Point::X * f32::from(i), range: f32::INFINITY },
+        kind: LightKind::Point { position: Point::X * f32::from(i), range: f32::INFINITY, radius: 0.0 },
     };
     let mut lights: Vec<Light> = (0..200).map(light).collect();
     let directional = |x: f32| Light {
@@ -23,7 +23,7 @@ fn lights_are_chosen_as_often_as_their_probability_says() {
         kind: LightKind::Directional { direction: Point::new(x, 0.0, -1.0).normalize() },
     };
     lights.extend([directional(0.5), directional(-1.0)]);
-    let stage = Stage::new(&Scene { lights, ..Scene::default() });
+    let stage = stage(&Scene { lights, ..Scene::default() });
     let tree = stage.params.light_tree;
     let entries = stage.params.light_count as usize;
     let first_light = stage.packed.lights.len() - 200;
@@ -71,11 +71,10 @@ fn probability(stage: &Stage, point: Vec3, normal: Vec3, light: usize) -> f64 {
     f64::from(lights[tree].pick) * float(inner)
 }
 
-/// Bounds must hold: a light that sends anything to a surface has a chance there.
-#[test]
-fn every_light_that_reaches_a_surface_can_be_chosen() {
+/// A cloud of 300 small squares, as wide as 4.
+fn cloud() -> Stage {
     let mut random = Random(21);
-    let mut anywhere = || DVec3::new(random.unit() - 0.5, random.unit() - 0.5, random.unit() - 0.5);
+    let mut anywhere = || (random.point() * 0.5).as_dvec3();
     let turned = |axis: DVec3| {
         Affine3A::from_quat(glam::Quat::from_rotation_arc(Point::Z, axis.normalize().as_vec3()))
     };
@@ -88,12 +87,43 @@ fn every_light_that_reaches_a_surface_can_be_chosen() {
         })
         .collect();
     let material = Material { emissive: Point::ONE, ..lambert(0.5) };
-    let stage = Stage::new(&Scene {
-        meshes: vec![quad(0)],
-        instances,
-        materials: vec![material],
-        ..Scene::default()
-    });
+    stage(&Scene { meshes: vec![quad(0)], instances, materials: vec![material], ..Scene::default() })
+}
+
+/// In the cloud and around it, where walks begin at cuts of all sizes.
+#[test]
+fn a_light_that_is_chosen_is_found_with_the_same_probability() {
+    let stage = cloud();
+    let mut random = Random(23);
+    let mut chosen_at_all = 0;
+    for place in 0..400 {
+        let (point, normal) = (lanes(random.point().as_dvec3() * 3.0), random.point().as_dvec3().normalize());
+        let normal = lanes(if place % 4 == 0 { DVec3::ZERO } else { normal });
+        for _ in 0..50 {
+            let choice = random.lane();
+            let chosen = stage.run(|bindings| scalar::choose_light(ON, bindings, point, normal, choice));
+            if float(chosen.pick) > 0.0 {
+                let light = u32::from(chosen.light) as usize;
+                let tree = f64::from(stage.packed.lights[stage.params.light_tree as usize].pick);
+                assert_eq!(tree, 1.0, "there is nothing but the tree");
+                assert_eq!(
+                    float(chosen.pick),
+                    probability(&stage, point, normal, light),
+                    "{light} at {place}"
+                );
+                chosen_at_all += 1;
+            }
+        }
+    }
+    assert!(chosen_at_all > 15_000, "{chosen_at_all} choices found a light");
+}
+
+/// Bounds must hold: a light that sends anything to a surface has a chance there.
+#[test]
+fn every_light_that_reaches_a_surface_can_be_chosen() {
+    let stage = cloud();
+    let mut random = Random(24);
+    let mut anywhere = || random.point().as_dvec3() * 0.5;
     let first_light = stage.packed.lights.len() - 600;
     for _ in 0..200 {
         let (point, normal) = (anywhere() * 5.0, anywhere().normalize());
@@ -120,7 +150,7 @@ fn triangle_light(coat: f32) -> Stage {
         * Affine3A::from_scale(Point::new(1.0, 1.5, 1.0));
     let coat = Coat { factor: coat, ..Coat::default() };
     let material = Material { emissive: Point::ONE, coat, ..lambert(0.5) };
-    Stage::new(&Scene {
+    stage(&Scene {
         meshes: vec![mesh],
         instances: vec![Instance { mesh: 0, transform }],
         materials: vec![material],
@@ -286,6 +316,74 @@ fn light_only_lobes_only_and_both_weighted_estimate_the_same() {
 }
 
 #[test]
+fn directions_to_a_sphere_are_even_in_the_cone_under_which_it_is_seen() {
+    let middle = DVec3::new(0.4, -0.2, 0.9) * 3.0;
+    let origin = DVec3::new(0.3, 0.1, -0.2);
+    let mut random = Random(13);
+    let mut p_values = Vec::new();
+    for radius in [2.9_f32, 1.0, 0.01] {
+        let kind = LightKind::Point { position: (origin + middle).as_vec3(), range: f32::INFINITY, radius };
+        let light = Light { intensity: Point::ONE, kind };
+        let stage = stage(&Scene { lights: vec![light], ..Scene::default() });
+        let ratio_square = f64::from(radius).powi(2) / middle.length_squared();
+        let least_cosine = (1.0 - ratio_square).sqrt();
+        let solid_angle = std::f64::consts::TAU * ratio_square / (1.0 + least_cosine);
+        let axis = middle.normalize();
+        // Cells of equal solid angle: rows of the cosine, columns of the turn.
+        const CELLS: usize = 24;
+        let (aside, up) = axis.any_orthonormal_pair();
+        let mut counts = vec![0.0; CELLS * CELLS];
+        for _ in 0..SAMPLES {
+            let sample = draw_light(&stage, origin, &mut random);
+            let direction = exact(sample.direction);
+            // From the chord, which is exact near the axis.
+            let row = (direction - axis).length_squared() * (1.0 + least_cosine) / (2.0 * ratio_square);
+            let turn = direction.dot(up).atan2(direction.dot(aside)) / std::f64::consts::TAU;
+            assert!(row < 1.0 + 1e-3, "outside of the cone");
+            counts[part_of(row, CELLS) * CELLS + part_of(turn.rem_euclid(1.0), CELLS)] += 1.0;
+            // Its radiance over the density, and where it is met.
+            let radiance = 1.0 / (std::f64::consts::PI * f64::from(radius).powi(2));
+            assert_near(float(sample.radiance.x), radiance * solid_angle, 1e-5);
+            let from_middle = (exact(sample.reach) - middle).length();
+            assert!((from_middle - f64::from(radius)).abs() < 2e-3 * f64::from(radius), "{from_middle}");
+            assert_eq!(float(sample.pdf), 0.0);
+        }
+        let even = vec![f64::from(SAMPLES) / (CELLS * CELLS) as f64; CELLS * CELLS];
+        p_values.push((format!("sphere of {radius}"), chi_square_p_value(&counts, &even)));
+    }
+    assert_all_probable(&p_values);
+}
+
+/// Bounds must hold for spheres too: what is partly over the horizon lights.
+#[test]
+fn every_sphere_that_reaches_over_the_horizon_can_be_chosen() {
+    let mut random = Random(22);
+    let lights: Vec<Light> = (0..200)
+        .map(|_| {
+            let position = random.point() * 4.0;
+            let radius = random.signed().abs() * 0.5;
+            let kind = LightKind::Point { position, range: f32::INFINITY, radius };
+            Light { intensity: Point::splat(0.1 + random.signed().abs()), kind }
+        })
+        .collect();
+    let stage = stage(&Scene { lights: lights.clone(), ..Scene::default() });
+    let first_light = stage.packed.lights.len() - lights.len();
+    let mut grazing = 0;
+    for _ in 0..200 {
+        let (point, normal) = (random.point().as_dvec3() * 5.0, random.point().as_dvec3().normalize());
+        for (index, light) in lights.iter().enumerate() {
+            let LightKind::Point { position, radius, .. } = light.kind else { continue };
+            let height = (position.as_dvec3() - point).dot(normal);
+            let is_lit = height + f64::from(radius) > 1e-3;
+            grazing += u32::from(is_lit && height < 0.0);
+            let pick = probability(&stage, lanes(point), lanes(normal), first_light + index);
+            assert!(!is_lit || pick > 0.0, "light {index} shines on {point} unnoticed");
+        }
+    }
+    assert!(grazing > 500, "{grazing} middles are below the horizon");
+}
+
+#[test]
 fn the_sky_is_drawn_as_its_density_says() {
     let (width, height) = (32_u32, 16_u32);
     let mut random = Random(11);
@@ -295,7 +393,7 @@ fn the_sky_is_drawn_as_its_density_says() {
     radiance[5 * 32 + 20] = Point::splat(300.0);
     let rotation = 0.7_f32;
     let map = EnvironmentMap { width, height, radiance, strength: 1.0, rotation };
-    let stage = Stage::new(&Scene { environment: Environment::Map(map), ..Scene::default() });
+    let stage = stage(&Scene { environment: Environment::Map(map), ..Scene::default() });
     // The cell of a direction, by the documented layout: the centre looks along −Z,
     // u grows to the right, and the map is turned counter-clockwise about +Y.
     let cell = |direction: DVec3| {
@@ -347,7 +445,7 @@ fn the_filters_are_drawn_as_their_windows_say() {
         (PixelFilter::BlackmanHarris, &blackman_harris),
     ];
     let p_values = windows.map(|(filter, integral)| {
-        let mut stage = Stage::new(&Scene::default());
+        let mut stage = stage(&Scene::default());
         (stage.params.filter_kind, stage.params.filter_table) = tables::filter(filter);
         let mut random = Random(12);
         let mut counts = vec![0.0; CELLS];

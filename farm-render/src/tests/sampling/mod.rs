@@ -31,6 +31,7 @@
 //! | solids: never entered; all left at once | Beer's law; interface between equal indices |
 //! | dispersion, its green channel too dark | colours part in glass |
 //! | half a turn at the base of a film, the wrong way | quarter-wave films |
+//! | node of a cut, found a second time by what is put in its place | closed sphere of emission and albedo |
 //! | what a coat keeps of emission: on surfaces, on lights | coat over a lamp, density of a triangle |
 
 mod bsdf;
@@ -40,13 +41,10 @@ use statrs::distribution::{ChiSquared, ContinuousCDF as _};
 
 use farm_scene::Scene;
 use shaders::native::lanes1::{F32, Mask, U32};
-use shaders::native::scalar::Bindings;
 use shaders::native::vector;
 
 use super::assert_near;
-use crate::cpu;
-use crate::layout::Params;
-use crate::pack::{PackedScene, pack};
+use crate::Stage;
 use crate::random::Random;
 
 type Vec3 = vector::Vec3<F32>;
@@ -73,23 +71,9 @@ impl Random {
     }
 }
 
-/// A packed scene with what the kernel's functions read of it.
-struct Stage {
-    packed: PackedScene,
-    params: Params,
-}
-
-impl Stage {
-    fn new(scene: &Scene) -> Self {
-        let packed = pack(scene).expect("small");
-        let params = packed.params;
-        Self { packed, params }
-    }
-
-    /// Calls functions of the kernel.
-    fn run<T>(&self, call: impl FnOnce(&mut Bindings<'_>) -> T) -> T {
-        call(&mut cpu::bindings(&self.packed, &self.params, &mut []))
-    }
+/// A small scene's stage.
+fn stage(scene: &Scene) -> Stage {
+    Stage::new(scene).expect("small")
 }
 
 fn lanes(v: glam::DVec3) -> Vec3 {
