@@ -59,7 +59,7 @@ fn manifest_names_exactly_the_blobs() {
 #[test]
 fn digest_of_a_known_scene_is_known() {
     let digest = pack(&scene_with_map()).manifest.digest.to_hex();
-    assert_eq!(digest.as_str(), "cd2adf147ccc3d8940f5882fe5ff9f95ee89fa1acd969f6dcd6845e238263a01");
+    assert_eq!(digest.as_str(), "54e2e7f515251c4586d4ff49cb6ead0bfc7d1d79e0d2b18d4d574b16cd2ea577");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn other_versions_and_kinds_are_refused() {
     let mut manifest = pack(&textured_quad()).manifest.bytes;
     manifest[4] = 9;
     let error = manifest_blobs(&manifest).expect_err("version 9 is unknown");
-    assert_eq!(error.to_string(), "the manifest has format version 9; this program reads version 3");
+    assert_eq!(error.to_string(), "the manifest has format version 9; this program reads version 4");
     manifest[0] = b'X';
     let error = manifest_blobs(&manifest).expect_err("the magic number is wrong");
     assert_eq!(error.to_string(), "the manifest does not begin with its magic number");
