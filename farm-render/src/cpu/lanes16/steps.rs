@@ -161,9 +161,11 @@ impl Group {
         // Lanes without one read the first one.
         unsafe {
             let at = pointers(self.addresses, lanes, scene.triangles.as_ptr().cast());
-            let [a, b, c] = [0, 16, 32].map(|offset| load_rows(&at, offset));
-            let (owner, flags) = (a[3], c[3]);
-            let mut corners = [a, b, c].map(|[x, y, z, _]| [x, y, z]);
+            // Not by `map`, whose closures would be compiled without the instructions.
+            let [ax, ay, az, owner] = load_rows(&at, 0);
+            let [bx, by, bz, _] = load_rows(&at, 16);
+            let [cx, cy, cz, flags] = load_rows(&at, 32);
+            let mut corners = [[ax, ay, az], [bx, by, bz], [cx, cy, cz]];
             let moving = lanes & _mm512_test_epi32_mask(flags, words(triangle_flags::MOVES));
             if moving != 0 {
                 self.move_corners(scene, moving, flags, &mut corners);
@@ -175,7 +177,8 @@ impl Group {
 
             let owned = _mm512_cmpneq_epi32_mask(owner, words(NONE));
             let instances = lanes & owned & _mm512_movepi32_mask(owner);
-            let [a, b, c] = corners.map(|corner| self.sheared(corner));
+            let [a, b, c] = corners;
+            let (a, b, c) = (self.sheared(a), self.sheared(b), self.sheared(c));
             let xy = |corner: [Floats; 3]| [corner[0], corner[1]];
             let edges = [edge(xy(b), xy(c)), edge(xy(c), xy(a)), edge(xy(a), xy(b))];
             let zero = _mm512_setzero_ps();
