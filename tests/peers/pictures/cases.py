@@ -11,9 +11,10 @@ from pathlib import Path
 import shared_modules  # noqa: F401
 from gltf import Gltf
 from judge import Limits
+from make_models import write_models
 from pack_glb import write_packed
-from places import ROOT
-from request import View
+from places import OUT, ROOT
+from request import Moment, View
 
 TABLE = Path(__file__).with_name("cases.toml")
 # Models that others made, under the folder that `--assets` names.
@@ -30,8 +31,13 @@ ASSETS = [
 # geometry, textures and normal maps to differ: there nothing may.
 AS_THEY_ARE, LAMBERTIAN = "as they are", "Lambertian"
 MATERIALS = (AS_THEY_ARE, LAMBERTIAN)
+SIZE, SPP = (160, 160), 128
 # Extensions of materials that a Lambertian keeps.
-KEPT = {"KHR_materials_emissive_strength", "KHR_materials_unlit"}
+KEPT = {
+    "KHR_materials_diffuse_transmission",
+    "KHR_materials_emissive_strength",
+    "KHR_materials_unlit",
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,10 @@ class Case:
     environment: Path | None
     view: View | None
     """The camera that ours makes for a file without one."""
+    size: tuple[int, int] = SIZE
+    spp: int = SPP
+    moment: Moment | None = None
+    """None: the scene at rest."""
     intents: dict[str, Intent] = field(default_factory=dict)
     """By the renderer's name in lower case."""
 
@@ -62,47 +72,83 @@ class Case:
 
     def slug(self) -> str:
         """The case's name in file names."""
-        return self.name if self.materials == AS_THEY_ARE else f"{self.name}-lambertian"
+        name = self.name.replace("/", "-").replace("@", "-")
+        return name if self.materials == AS_THEY_ARE else f"{name}-lambertian"
 
     def file(self, folder: Path) -> Path:
         """The file to render; one with changed materials is written to the folder."""
         if self.materials == AS_THEY_ARE:
             return self.model
         packed = folder / f"{self.slug()}.glb"
-        write_lambertian(self.model, packed)
+        write_lambertian(self.model, packed, keeps_animations=self.moment is not None)
         return packed
 
 
 def default_models(assets: Path | None) -> list[Path]:
-    """Our scenes, and the named models of a folder of others'."""
-    models = sorted((ROOT / "scenes").glob("*.glb"))
-    return models + [assets / name for name in ASSETS] if assets else models
+    """Our scenes, what is made for this, and the named models of a folder of others'."""
+    scenes = ROOT / "scenes"
+    found = [*sorted(scenes.glob("*.glb")), *sorted((scenes / "extensions").glob("*.glb"))]
+    found += write_models(OUT / "models")
+    return found + [assets / name for name in ASSETS] if assets else found
 
 
-def case_of(
+def cases_of(
     model: Path,
-    materials: str,
+    kinds: tuple[str, ...],
     farm: Path,
     sky: tuple[float, float, float] | None,
     environment: Path | None,
-) -> Case:
-    """The case of a file: lit as is asked, else by the table, else as ours lights it."""
-    entry = tomllib.loads(TABLE.read_text()).get(model.stem, {})
+    size: tuple[int, int] | None,
+    spp: int | None,
+) -> list[Case]:
+    """The cases of a file: lit as is asked, else by the table, else as ours lights it."""
+    name = name_of(model)
+    entry = tomllib.loads(TABLE.read_text()).get(name, {})
     inspected = inspect(farm, model)
     if sky is None and environment is None and "environment" in entry:
         environment = ROOT / entry["environment"]
     if sky is None and environment is None:
         sky = tuple(inspected["environment"]["radiance"])
-    key = "as-they-are" if materials == AS_THEY_ARE else "lambertian"
-    return Case(
-        name=model.stem,
-        materials=materials,
-        model=model,
-        sky=sky or (0.0, 0.0, 0.0),
-        environment=environment,
-        view=None if Gltf(model, any_extension=True).has_camera() else automatic_view(inspected),
-        intents={name: intent_of(intent) for name, intent in entry.get(key, {}).items()},
-    )
+    view = None if Gltf(model, any_extension=True).has_camera() else automatic_view(inspected)
+    return [
+        Case(
+            name=name if moment is None else f"{name}@{moment.animation}-{moment.frame}",
+            materials=kind,
+            model=model,
+            sky=sky or (0.0, 0.0, 0.0),
+            environment=environment,
+            view=view,
+            size=size or tuple(entry.get("size", SIZE)),
+            spp=spp or entry.get("spp", SPP),
+            moment=moment,
+            intents={peer: intent_of(intent) for peer, intent in entry.get(key_of(kind), {}).items()},
+        )
+        for moment in moments_of(entry)
+        for kind in kinds
+        if kind in entry.get("materials", MATERIALS)
+    ]
+
+
+def name_of(model: Path) -> str:
+    """A scene of ours by its path under scenes/, another by its file's name alone."""
+    named = model.with_suffix("")
+    scenes = ROOT / "scenes"
+    return named.relative_to(scenes).as_posix() if named.is_relative_to(scenes) else named.name
+
+
+def key_of(materials: str) -> str:
+    """Kinds of materials as the table spells them."""
+    return "as-they-are" if materials == AS_THEY_ARE else "lambertian"
+
+
+def moments_of(entry: dict) -> list[Moment | None]:
+    """What is shown of a file's animations; at rest where the table has nothing."""
+    found = [
+        Moment(shown["animation"], frame, float(shown["fps"]))
+        for shown in entry.get("moments", [])
+        for frame in shown["frames"]
+    ]
+    return [None, *found] if entry.get("at-rest", not found) else found
 
 
 def intent_of(entry: dict) -> Intent:
@@ -130,16 +176,17 @@ def automatic_view(inspected: dict) -> View:
     return View(tuple(camera["position"]), middle, math.radians(camera["vertical_fov"]))
 
 
-def write_lambertian(model: Path, out: Path) -> None:
+def write_lambertian(model: Path, out: Path, keeps_animations: bool = False) -> None:
     """A copy of which all materials are diffuse and nothing else.
 
     glTF has no such material; a dielectric with an index of refraction of 1
     reflects nothing at its surface and comes to the same. Animations are left
-    out: pictures are of the scene at rest.
+    out unless one is shown.
     """
     gltf = Gltf(model, any_extension=True)
     content = copy.deepcopy(gltf.json)
-    content.pop("animations", None)
+    if not keeps_animations:
+        content.pop("animations", None)
     materials = content.setdefault("materials", [])
     for mesh in content.get("meshes", []):
         for primitive in mesh["primitives"]:

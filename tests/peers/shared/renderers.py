@@ -60,10 +60,13 @@ class Renderer:
         size = f"{request.width}x{request.height}"
         numbers = [size, request.spp, request.max_depth, request.seed, request.sky]
         numbers += [request.view.word()] if request.view else []
+        numbers += [request.moment.word()] if request.moment else []
         hashed.update(json.dumps([self.script, self.flags, *numbers]).encode())
         sources = [request.scene, request.environment, self.binary]
         sources += [HERE / self.script, HERE.parent / "requirements.txt"]
-        sources += [HERE / "gltf.py", HERE / "gltf_bsdf.py", HERE / "gltf_normals.py"]
+        sources += [HERE / "gltf.py"]
+        sources += sorted(HERE.glob("cycles_*.py")) if "cycles" in self.script else []
+        sources += sorted(HERE.glob("gltf_*.py")) if "mitsuba" in self.script else []
         for path in filter(None, sources):
             hashed.update(hashlib.sha256(path.read_bytes()).digest())
         return hashed.hexdigest()[:24]
