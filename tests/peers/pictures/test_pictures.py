@@ -18,6 +18,7 @@ from cases import (
 )  # fmt: skip
 from gltf import Gltf, camera_of_view, is_lambertian, write_glb
 from judge import BLOCK, Estimate, Limits, judge, smooth_variance
+from make_models import write_models
 from pack_glb import YFOV
 from request import Moment, parse_moment
 
@@ -238,6 +239,58 @@ class Model(unittest.TestCase):
         from gltf_bsdf import directional_albedo
 
         self.assertAlmostEqual(sum(directional_albedo(1.0, 1.0)), 1.0 - np.log(2.0), delta=1e-3)
+
+
+    def test_film_of_the_index_of_air_is_no_film(self):
+        import mitsuba
+
+        mitsuba.set_variant("scalar_rgb")
+        from gltf_film import film_f0
+
+        # Head on: elsewhere Schlick's term reflects at an interface of equal indices too. The
+        # extension's text keeps the product of the two reflectances above 1e-5, whose root is
+        # the first order's amplitude; it is doubled, and observed as little more than 1.
+        found = film_f0(mitsuba.Color3f(0.04, 0.3, 0.9), 1.0, 1.0, 400.0)
+        np.testing.assert_allclose(np.array(found), [0.04, 0.3, 0.9], atol=2.5 * 1e-5**0.5)
+
+    def test_white_film_takes_no_more_light_than_there_is(self):
+        import mitsuba
+
+        mitsuba.set_variant("scalar_rgb")
+        from gltf_film import film_f0
+
+        for thickness in range(100, 1000, 50):
+            found = np.array(film_f0(mitsuba.Color3f(0.9), 0.8, 1.35, float(thickness)))
+            self.assertTrue((found >= 0.0).all() and (found <= 1.0).all())
+            # It colours the metal: channels are apart, or no film was there.
+            self.assertGreater(np.ptp(found), 1e-4)
+
+    def test_sheen_is_darkest_where_it_is_looked_at_head_on(self):
+        from gltf_bsdf import sheen_albedo
+
+        for roughness in (0.25, 0.5):
+            found = [sheen_albedo(cosine, roughness) for cosine in (0.1, 0.5, 1.0)]
+            self.assertEqual(found, sorted(found, reverse=True))
+            self.assertLess(found[0], 1.0)
+
+
+class Made(unittest.TestCase):
+    def test_texture_coordinates_turn_towards_smaller_v(self):
+        # KHR_texture_transform: counter-clockwise, in coordinates whose v grows downwards.
+        import mitsuba
+
+        mitsuba.set_variant("scalar_rgb")
+        from render_mitsuba import uv_transform
+
+        transform = {"offset": [0.25, 0.0], "rotation": np.pi / 2, "scale": [2.0, 3.0]}
+        matrix = uv_transform({"extensions": {"KHR_texture_transform": transform}})
+        found = np.array(matrix.matrix) @ [1.0, 0.0, 1.0]
+        np.testing.assert_allclose(found, [0.25, -2.0, 1.0], atol=1e-6)
+
+    def test_models_have_what_they_are_made_for(self):
+        with tempfile.TemporaryDirectory() as folder:
+            used = [Gltf(path, any_extension=True).json["extensionsUsed"] for path in write_models(Path(folder))]
+        self.assertEqual(used, [["EXT_mesh_gpu_instancing"], ["KHR_texture_transform"]])
 
 
 class Report(unittest.TestCase):

@@ -13,7 +13,8 @@ from places import OUT
 from request import Request
 
 HERE = Path(__file__).resolve().parent
-MITSUBA_LLVM = "Mitsuba llvm"
+BASELINE = "Cycles CPU"
+"""What speeds and efficiencies are compared with: it shows all scenes."""
 
 
 class Failed(Exception):
@@ -84,9 +85,9 @@ def environment() -> dict[str, str]:
 def peers() -> list[Renderer]:
     """The renderers of others."""
     return [
-        Renderer(MITSUBA_LLVM, "render_mitsuba.py", ("--variant", "llvm_ad_rgb")),
+        Renderer("Mitsuba llvm", "render_mitsuba.py", ("--variant", "llvm_ad_rgb")),
         Renderer("Mitsuba scalar", "render_mitsuba.py", ("--variant", "scalar_rgb")),
-        Renderer("Cycles CPU", "render_cycles.py"),
+        Renderer(BASELINE, "render_cycles.py"),
     ]
 
 
