@@ -29,8 +29,9 @@ MOST_SURFACES_PASSED = 64
 def load(request: Request, as_gltf: bool) -> None:
     """Imports the scene into an empty file and points its camera.
 
-    What the importer leaves to Cycles' own ways is made as glTF has it, if so
-    asked: it costs time, and a comparison of speed has no use for it.
+    Materials are made as glTF has them. So is what else the importer leaves to
+    Cycles' own ways, the backs of faces and the filtering of textures, if so asked:
+    it costs time, and a comparison of speed has no use for it.
     """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     # Lights in glTF's units, one candela or lux as one watt for each steradian or
@@ -51,8 +52,11 @@ def load(request: Request, as_gltf: bool) -> None:
         set_field_of_view(scene.camera.data, gltf.camera().yfov)
     for material in bpy.data.materials:
         make_lambertian_diffuse(material)
+        # Where a lamp's back is not to shine it need not be asked either.
+        if material.use_backface_culling:
+            material.cycles.emission_sampling = "FRONT"
+    make_as_gltf(gltf.materials())
     if as_gltf:
-        make_as_gltf(gltf.materials())
         for material in bpy.data.materials:
             cull_back_faces(material)
         decode_texels()

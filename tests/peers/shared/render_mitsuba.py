@@ -22,6 +22,8 @@ from request import Answer, Request, cpu_seconds, parser, request_of
 
 # Samples of a pixel in one launch: keeps a reference's launches within memory.
 MOST_SPP_AT_ONCE = 256
+# Those of clear solids, for which Mitsuba's own dielectrics stand.
+SOLID_EXTENSIONS = {"KHR_materials_transmission", "KHR_materials_volume"}
 # Mitsuba's own, and glTF's of gltf_bsdf.py.
 MODELS = ("principled", "gltf")
 
@@ -90,6 +92,8 @@ class Materials:
         if is_unlit(material):
             # It emits what it is seen as, and reflects nothing.
             return {"type": "diffuse", "reflectance": rgb([0.0] * 3)}
+        if glass := glass_of(material):
+            return glass
         if is_lambertian(material):
             bsdf = {"type": "diffuse", "reflectance": self._base_colour(surface)}
         else:
@@ -131,6 +135,8 @@ class Materials:
                 "ior": ior,
                 **self._layers(material.get("extensions", {})),
             }
+        if SOLID_EXTENSIONS & set(material.get("extensions", {})):
+            raise Unsupported("a thin wall that is clear")
         return {
             "type": "principled",
             "base_color": self._base_colour(surface),
@@ -213,10 +219,41 @@ class Materials:
         }
 
 
-def mesh_object(mesh: PlacedMesh, bsdf: Any, radiance: np.ndarray) -> Any:
+def glass_of(material: dict) -> dict | None:
+    """Mitsuba's own dielectric for a solid; none: the material is no solid."""
+    extensions = material.get("extensions", {})
+    clear = extensions.get("KHR_materials_transmission", {}).get("transmissionFactor", 0.0)
+    if clear == 0.0 or extensions.get("KHR_materials_volume", {}).get("thicknessFactor", 0.0) == 0.0:
+        return None
+    if clear != 1.0:
+        raise Unsupported("a solid that is clear in part")
+    index = extensions.get("KHR_materials_ior", {}).get("ior", 1.5)
+    alpha = material["pbrMetallicRoughness"].get("roughnessFactor", 1.0) ** 2
+    if alpha == 0.0:
+        return {"type": "dielectric", "int_ior": index, "ext_ior": 1.0}
+    return {
+        "type": "roughdielectric", "distribution": "ggx", "alpha": alpha, "int_ior": index, "ext_ior": 1.0,
+    }  # fmt: skip
+
+
+def medium_of(material: dict) -> dict | None:
+    """What a solid absorbs, by Beer's law; nothing is scattered."""
+    said = material.get("extensions", {}).get("KHR_materials_volume", {})
+    distance = said.get("attenuationDistance", np.inf)
+    coefficients = -np.log(np.maximum(said.get("attenuationColor", [1.0] * 3), 1e-6)) / distance
+    if glass_of(material) is None or not coefficients.any():
+        return None
+    most = float(coefficients.max())
+    extinction = {"sigma_t": rgb(coefficients / most), "scale": most}
+    return {"type": "homogeneous", "albedo": rgb([0.0] * 3), **extinction}
+
+
+def mesh_object(mesh: PlacedMesh, bsdf: Any, radiance: np.ndarray, medium: Any = None) -> Any:
     """The triangles as a Mitsuba mesh."""
     properties = mitsuba.Properties()
     properties["mesh_bsdf"] = bsdf
+    if medium is not None:
+        properties["interior"] = medium
     if radiance.any():
         emitter = mitsuba.load_dict({"type": "area", "radiance": rgb(radiance)})
         properties["mesh_emitter"] = emitter
@@ -307,15 +344,17 @@ def load(request: Request, model: str) -> Any:
     """The scene of a request."""
     if request.moment:
         raise Unsupported("an animation")
-    known = KNOWN_EXTENSIONS | (MATERIAL_EXTENSIONS if model == "gltf" else set())
+    known = KNOWN_EXTENSIONS | SOLID_EXTENSIONS | (MATERIAL_EXTENSIONS if model == "gltf" else set())
     gltf = Gltf(request.scene, known=known)
     builder = Materials(gltf, model)
     materials = [*gltf.materials(), {}]
     bsdfs = [mitsuba.load_dict(builder.bsdf(material)) for material in materials]
+    media = [medium and mitsuba.load_dict(medium) for medium in map(medium_of, materials)]
+    integrator = "volpath" if any(media) else "path"
     camera = camera_of_view(request.view) if request.view else gltf.camera()
     parts: dict[str, Any] = {
         "type": "scene",
-        "integrator": {"type": "path", "max_depth": request.max_depth},
+        "integrator": {"type": integrator, "max_depth": request.max_depth},
         "sensor": sensor(camera, request),
     }
     surroundings = sky(request, model)
@@ -331,7 +370,7 @@ def load(request: Request, model: str) -> Any:
             # Mitsuba takes the cosine at a lamp from its smooth normals, which
             # makes a ball of few triangles too dark.
             mesh = replace(mesh, normals=None)
-        parts[f"mesh_{index}"] = mesh_object(mesh, bsdfs[number], radiance)
+        parts[f"mesh_{index}"] = mesh_object(mesh, bsdfs[number], radiance, media[number])
     return mitsuba.load_dict(parts)
 
 

@@ -226,13 +226,14 @@ def measure_errors(renderer: Renderer, scene: Scene, flags: argparse.Namespace) 
     edge, longest = flags.error_edge, max(scene.width, scene.height)
     width, height = (max(round(length * edge / longest), 1) for length in (scene.width, scene.height))
     small = replace(request_of(scene, flags, 0), width=width, height=height, timed=False)
-    long = replace(small, spp=flags.reference_spp, seed=REFERENCE_SEED)
+    reference_spp = flags.reference_spp * scene.reference_factor
+    long = replace(small, spp=reference_spp, seed=REFERENCE_SEED)
     truth = reference(renderer, long, flags.limit_seconds)
     found = []
     for index in range(flags.error_rounds):
         renderer.render(replace(small, seed=ERROR_SEED + index), flags.limit_seconds)
         picture = np.load(small.picture)
-        found.append(relative_mse(picture, truth, scene.spp, flags.reference_spp))
+        found.append(relative_mse(picture, truth, scene.spp, reference_spp))
     return found
 
 
