@@ -253,6 +253,24 @@ class Model(unittest.TestCase):
         found = film_f0(mitsuba.Color3f(0.04, 0.3, 0.9), 1.0, 1.0, 400.0)
         np.testing.assert_allclose(np.array(found), [0.04, 0.3, 0.9], atol=2.5 * 1e-5**0.5)
 
+    def test_quarter_wave_of_the_middle_index_is_dark_and_half_a_wave_is_not(self):
+        # √1.5 on glass of 1.5: both interfaces reflect ((√1.5 − 1)/(√1.5 + 1))² = 0.0102, which
+        # cancels after a quarter of green's wave and adds to 0.0408, the bare 0.04, after half.
+        import mitsuba
+
+        mitsuba.set_variant("scalar_rgb")
+        from gltf_film import film_f0
+
+        index = 1.5**0.5
+        quarter = 550.0 / index / 4.0
+        dark, bright = (
+            float(film_f0(mitsuba.Color3f(0.04), 1.0, index, thickness).y)
+            for thickness in (quarter, 2.0 * quarter)
+        )
+        # An observer's green is a band and not a wave, and two orders are summed.
+        self.assertLess(dark, 0.01)
+        self.assertGreater(bright, 0.02)
+
     def test_white_film_takes_no_more_light_than_there_is(self):
         import mitsuba
 
