@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 pub use command::{Command, FailureKind, HeldLease};
 pub use effect::{Answer, Effect, Lease, RefusedReason, Verdict};
 pub use fact::Fact;
-pub use state::State;
+pub use state::{Entry, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, State, StrikePart, TilePart};
 pub use view::{AcceptedTile, JobStatus, JobView, NodeView};
 
 use crate::id::{FrameNumber, JobId};
@@ -58,6 +58,13 @@ impl Scheduler {
         for fact in facts {
             state.apply(&fact);
         }
+        Self::resume(state, limits, epoch)
+    }
+
+    /// As [`Scheduler::restore`], from a state that [`State::restore`] built
+    /// with the same limits.
+    #[must_use]
+    pub fn resume(state: State, limits: Limits, epoch: u32) -> Self {
         let floor = Floor::new(epoch);
         let mut scheduler = Self { limits, state, floor, effects: VecDeque::new() };
         scheduler.open_restored_jobs();

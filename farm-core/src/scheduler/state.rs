@@ -2,11 +2,16 @@
 //!
 //! [`State::apply`] only records and never chooses, and is the one path by
 //! which the state changes, live and on restore alike; so a restored state
-//! equals the recorded one. Where a job stands is computed from this, never
-//! stored.
+//! equals the recorded one. A snapshot stands for the facts before it. Where a
+//! job stands is computed from this, never stored.
+
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use self::snapshot::{
+    Entry, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, StrikePart, TilePart,
+};
 use super::fact::Fact;
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
 use crate::job::JobSpec;
@@ -255,7 +260,7 @@ impl JobRecord {
         if struck.nodes.len() < strikes {
             struck.nodes.insert(node);
         }
-        if struck.nodes.len() >= strikes || struck.attempts >= attempts {
+        if struck.is_out(strikes, attempts) {
             self.struck_out.insert(place);
         }
     }
@@ -263,6 +268,13 @@ impl JobRecord {
     fn deliver(&mut self, frame: FrameNumber, pixel_digest: BlobDigest) {
         self.delivered.insert(frame, pixel_digest);
         self.frames.remove(&frame);
+    }
+}
+
+impl Strikes {
+    /// Whether that is too often.
+    fn is_out(&self, strikes_per_tile: usize, attempts_per_tile: u32) -> bool {
+        self.nodes.len() >= strikes_per_tile || self.attempts >= attempts_per_tile
     }
 }
 
