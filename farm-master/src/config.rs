@@ -58,6 +58,11 @@ pub struct Bounds {
     /// Frames assembled at once; each uses every core by itself, so two only
     /// hide each other's disk waits.
     pub assemblies: usize,
+    /// Facts since the last snapshot of the journal for which the next is made,
+    /// or a quarter of its entries, where that is more: 65,536 facts are
+    /// replayed in a fraction of a second, and a snapshot of as many tiles is
+    /// 7 MB.
+    pub facts_per_snapshot: u64,
 }
 
 impl Default for Bounds {
@@ -69,6 +74,7 @@ impl Default for Bounds {
             tiles_per_node: 16,
             requests_per_peer: 32,
             assemblies: 2,
+            facts_per_snapshot: 1 << 16,
         }
     }
 }

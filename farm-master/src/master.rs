@@ -55,7 +55,9 @@ impl Master {
             frames: frames.clone(),
             at_once: config.bounds.assemblies,
         };
-        let (driver, handle) = Driver::restore(journal, config.limits, assembler, stop.clone()).await?;
+        let facts = config.bounds.facts_per_snapshot;
+        let restored = Driver::restore(journal, config.limits, assembler, facts, stop.clone());
+        let (driver, handle) = restored.await?;
 
         let authority = CertificateAuthority::open_or_create(&folder.authority())?;
         let book: Arc<dyn TicketBook> = Arc::new(tickets.clone());
