@@ -129,6 +129,9 @@ impl JournalError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Open { source, .. } | Self::Read(source) | Self::Write(source) if is_locked(source) => {
+                Some("end the other process that holds the journal: a database shell, say, or a backup")
+            }
             Self::Damaged { .. }
             | Self::Missing { .. }
             | Self::DamagedSnapshot { .. }
@@ -144,10 +147,17 @@ impl JournalError {
     }
 }
 
+/// Whether another process holds the database: SQLITE_BUSY is 5, and its
+/// extended codes have it in their lowest byte.
+fn is_locked(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
+}
+
 /// A journal in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteJournal {
-    path: PathBuf,
+    options: SqliteConnectOptions,
     /// `None` after a failed write: what became of it is looked up on a fresh
     /// connection before anything else is written.
     connection: Option<SqliteConnection>,
@@ -161,7 +171,8 @@ impl SqliteJournal {
     /// Names the file that cannot be opened or is not a journal.
     pub async fn open(path: &Path) -> Result<Self, JournalError> {
         let failed = |source| JournalError::Open { path: path.to_owned(), source };
-        let mut connection = connect(path).await.map_err(failed)?;
+        let options = options(path);
+        let mut connection = options.connect().await.map_err(failed)?;
         for statement in [
             "CREATE TABLE IF NOT EXISTS facts (sequence BIGINT PRIMARY KEY, \
              version BIGINT NOT NULL, checksum BIGINT NOT NULL, payload BYTEA NOT NULL)",
@@ -174,13 +185,13 @@ impl SqliteJournal {
             sqlx::query(statement).execute(&mut connection).await.map_err(failed)?;
         }
         let last = last_sequence(&mut connection).await.map_err(failed)?;
-        Ok(Self { path: path.to_owned(), connection: Some(connection), next_sequence: last + 1 })
+        Ok(Self { options, connection: Some(connection), next_sequence: last + 1 })
     }
 
     /// The connection, opened anew if the last one failed.
     async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
         if self.connection.is_none() {
-            self.connection = Some(connect(&self.path).await?);
+            self.connection = Some(self.options.connect().await?);
         }
         Ok(self.connection.as_mut().expect("it was put there above"))
     }
@@ -230,7 +241,11 @@ impl Journal for SqliteJournal {
     }
 
     async fn replay(&mut self, entries: mpsc::Sender<Entry>) -> Result<(), JournalError> {
+        // One transaction, so that a compaction by a running master beside it
+        // cannot take away what comes after what was read.
         let connection = self.connection().await.map_err(JournalError::Read)?;
+        let mut transaction = connection.begin().await.map_err(JournalError::Read)?;
+        let connection = &mut *transaction;
         let Some(position) = send_snapshot(connection, &entries).await? else { return Ok(()) };
         let select = "SELECT sequence, version, checksum, payload FROM facts \
                       WHERE sequence > $1 ORDER BY sequence";
@@ -256,9 +271,9 @@ impl Journal for SqliteJournal {
     }
 
     fn compact(&self, state: State) -> BoxFuture<'static, Result<(), JournalError>> {
-        let (path, position) = (self.path.clone(), self.next_sequence - 1);
+        let (options, position) = (self.options.clone(), self.next_sequence - 1);
         Box::pin(async move {
-            let parts = compact::compact(&path, position, state).await?;
+            let parts = compact::compact(&options, position, state).await?;
             tracing::info!(position, parts, "a snapshot stands for the journal's records");
             Ok(())
         })
@@ -293,15 +308,14 @@ async fn send_snapshot(
     Ok(Some(position))
 }
 
-async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+/// How every connection to a journal is opened.
+fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
-        .connect()
-        .await
 }
 
 /// The last record that was ever appended, whether a snapshot stands for it or

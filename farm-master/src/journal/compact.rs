@@ -7,17 +7,20 @@
 //! leaves of either is passed over by a restart and removed by the next
 //! compaction.
 
-use std::path::Path;
-
 use farm_core::scheduler::State;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::mpsc;
 
+use super::JournalError;
 use super::record::{COMPACTED, PART_VERSION, checksum, part_checksum};
-use super::{JournalError, connect};
 
 /// Parts encoded before the disk takes them: 8 of about 400 KiB.
 const PARTS_AHEAD: usize = 8;
+
+/// Parts are written together until they have so many bytes: one of tiles, or a
+/// few hundred of jobs.
+const BYTES_PER_TRANSACTION: usize = 256 << 10;
 
 /// Facts removed in one transaction: 8192 of about 200 bytes are some 400
 /// pages, a few milliseconds.
@@ -28,8 +31,12 @@ const PARTS_PER_REMOVAL: i64 = 16;
 
 /// Writes `state`, which is what the facts up to number `position` add up to,
 /// as a snapshot, and removes those facts. Returns how many parts were written.
-pub(super) async fn compact(path: &Path, position: i64, state: State) -> Result<i64, JournalError> {
-    let mut connection = connect(path).await.map_err(JournalError::Write)?;
+pub(super) async fn compact(
+    options: &SqliteConnectOptions,
+    position: i64,
+    state: State,
+) -> Result<i64, JournalError> {
+    let mut connection = options.connect().await.map_err(JournalError::Write)?;
     sweep(&mut connection).await.map_err(JournalError::Write)?;
     if latest(&mut connection).await.map_err(JournalError::Write)? == position {
         return Ok(0); // It was entered by a compaction that ended before it said so.
@@ -44,7 +51,13 @@ pub(super) async fn compact(path: &Path, position: i64, state: State) -> Result<
             }
         }
     });
-    let parts = write_parts(&mut connection, position, payloads).await.map_err(JournalError::Write)?;
+    let written = write_parts(&mut connection, position, payloads).await;
+    if written.is_err() {
+        // What was written takes room that the next facts may need. Where there
+        // is none even for that, the next compaction removes it.
+        let _ = sweep(&mut connection).await;
+    }
+    let parts = written.map_err(JournalError::Write)?;
     // Were it to break off, the parts would end early and look whole.
     encoding.await.map_err(|_| JournalError::Write(sqlx::Error::WorkerCrashed))?;
     enter(&mut connection, position, parts).await.map_err(JournalError::Write)?;
@@ -59,15 +72,28 @@ async fn write_parts(
     mut payloads: mpsc::Receiver<Vec<u8>>,
 ) -> Result<i64, sqlx::Error> {
     let mut part = 0;
-    while let Some(payload) = payloads.recv().await {
-        let insert = "INSERT INTO snapshot_parts (position, part, version, checksum, payload) \
-                      VALUES ($1, $2, $3, $4, $5)";
-        let checksum = part_checksum(position, part, PART_VERSION, &payload);
-        let insert = sqlx::query(insert).bind(position).bind(part).bind(PART_VERSION).bind(checksum);
-        insert.bind(payload).execute(&mut *connection).await?;
-        part += 1;
+    loop {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while bytes < BYTES_PER_TRANSACTION
+            && let Some(payload) = payloads.recv().await
+        {
+            bytes += payload.len();
+            batch.push(payload);
+        }
+        if batch.is_empty() {
+            return Ok(part);
+        }
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        for payload in batch {
+            let insert = "INSERT INTO snapshot_parts (position, part, version, checksum, payload) \
+                          VALUES ($1, $2, $3, $4, $5)";
+            let checksum = part_checksum(position, part, PART_VERSION, &payload);
+            let insert = sqlx::query(insert).bind(position).bind(part).bind(PART_VERSION).bind(checksum);
+            insert.bind(payload).execute(&mut *transaction).await?;
+            part += 1;
+        }
+        transaction.commit().await?;
     }
-    Ok(part)
 }
 
 /// Makes the snapshot the one that counts. All of its parts are in the database

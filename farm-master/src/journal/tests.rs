@@ -1,4 +1,6 @@
 mod compaction;
+mod faults;
+mod versions;
 
 use farm_core::{BlobDigest, FrameNumber, JobId};
 
@@ -100,22 +102,6 @@ async fn file_that_is_not_a_journal_is_an_error() {
     std::fs::write(&path, vec![7; 8192]).expect("it is written");
     let error = SqliteJournal::open(&path).await.expect_err("it is no database").to_string();
     assert!(error.contains("journal.sqlite"), "{error}");
-}
-
-#[tokio::test]
-async fn locked_database_fails_and_the_same_facts_may_be_tried_again() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("journal.sqlite");
-    let mut journal = SqliteJournal::open(&path).await.expect("it opens");
-    journal.append(&facts(0..3)).await.expect("there is room");
-    let mut other = connect(&path).await.expect("another process opens it");
-    let lock = other.begin_with("BEGIN IMMEDIATE").await.expect("nobody writes");
-    let error = journal.append(&facts(3..6)).await.expect_err("it is locked");
-    assert!(matches!(error, JournalError::Write(_)), "{error}");
-    lock.rollback().await.expect("the lock goes");
-    journal.append(&facts(3..6)).await.expect("the lock is gone");
-    drop(journal);
-    assert_eq!(replayed(&path).await.expect("it is undamaged"), facts(0..6));
 }
 
 #[tokio::test]
