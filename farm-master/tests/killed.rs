@@ -248,6 +248,37 @@ async fn tickets_are_made_listed_and_revoked_beside_a_running_master() {
     assert_eq!(run(&["ticket", "revoke", "nobody"]).0, Some(2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_is_counted_beside_a_running_master_and_removed_without_one() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let (process, mut lines) = Master::serve(data.path(), free_port());
+    lines.next().expect("a node ticket");
+    let client = Client::connect(&join(&lines.next().expect("an artist ticket")).await).await;
+    let client = client.expect("the master is there");
+    let store = async |bytes: &[u8]| {
+        let digest = BlobDigest(*blake3::hash(bytes).as_bytes());
+        store_blob(&client, digest, bytes, |_| {}).await.expect("there is room");
+    };
+    store(SCENE).await;
+    store(b"nobody needs it").await;
+    let mut receive = ask(&client, Request::SubmitJob { spec: Box::new(spec()) }).await;
+    let submitted = receive.receive().await.expect("it is answered");
+    assert_eq!(submitted, Some(Response::Submitted { job: JobId(1) }));
+    let gc = |arguments: &[&str]| {
+        let output = master(data.path(), &[&["gc"], arguments].concat()).output();
+        let output = output.expect("the binary is there");
+        (output.status.code(), String::from_utf8(output.stdout).expect("it is text"))
+    };
+    let needed = format!("needed by jobs\t1 blobs\t{} bytes\n", SCENE.len());
+    let all = ["--dry-run", "--grace", "0s", "--keep", "0"];
+    let (kept, gone) = ("unused but kept\t0 blobs\t0 bytes\n", "1 blobs\t15 bytes\n");
+    assert_eq!(gc(&all), (Some(0), format!("{needed}{kept}would be removed\t{gone}")));
+    assert_eq!(gc(&all[1..]).0, Some(1), "a running master holds the folder");
+    process.kill();
+    assert_eq!(gc(&[]), (Some(0), format!("{needed}unused but kept\t{gone}removed\t0 blobs\t0 bytes\n")));
+    assert_eq!(gc(&all[1..]), (Some(0), format!("{needed}{kept}removed\t{gone}")));
+}
+
 /// A master that no file may grow for, and its log: a limit on the size of files
 /// does to its writes what a full disk does. The signal that comes with it is
 /// ignored.

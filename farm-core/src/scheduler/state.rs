@@ -101,6 +101,13 @@ impl State {
         JobId(self.jobs.last_key_value().map_or(0, |(job, _)| job.0) + 1)
     }
 
+    /// Every blob that a recorded fact names and that somebody may still read:
+    /// the scenes of jobs that are not over, and the tiles of their frames that
+    /// are not delivered. Some come several times.
+    pub fn named_blobs(&self) -> impl Iterator<Item = BlobDigest> + '_ {
+        self.jobs.values().flat_map(JobRecord::named_blobs)
+    }
+
     /// Records a fact. One about a job that no fact introduced is passed over:
     /// a journal that lost its head still yields what it can.
     pub(super) fn apply(&mut self, fact: &Fact) {
@@ -169,6 +176,32 @@ impl JobRecord {
     /// Whether nothing will ever be granted again.
     pub(super) fn is_over(&self) -> bool {
         self.cancelled || self.is_delivered()
+    }
+
+    fn named_blobs(&self) -> impl Iterator<Item = BlobDigest> + '_ {
+        // Named one by one, so that whoever adds a field thinks of its blobs;
+        // those in `delivered` are digests of pixels.
+        let Self {
+            spec,
+            frames,
+            submitted_at: _,
+            paused: _,
+            cancelled: _,
+            rects: _,
+            blocks: _,
+            delivered: _,
+            strikes: _,
+            struck_out: _,
+            failures: _,
+            rects_done: _,
+            samples_done: _,
+            rays: _,
+            render_us: _,
+            results: _,
+        } = self;
+        let scenes = (!self.is_over()).then(|| spec.all_blobs());
+        let tiles = frames.values().flat_map(|frame| frame.tiles.values().map(|tile| tile.blob));
+        scenes.into_iter().flatten().chain(tiles)
     }
 
     /// Whether every frame is delivered.

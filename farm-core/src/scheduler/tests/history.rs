@@ -287,6 +287,30 @@ impl Farm {
 }
 
 #[test]
+fn blobs_are_named_until_nobody_reads_them() {
+    let mut farm = Farm::new(small_limits());
+    let named = |farm: &Farm| farm.scheduler.state().named_blobs().collect::<Vec<_>>();
+    let frames = FrameRange { first: FRAME, last: FrameNumber(2) };
+    farm.submit(JobSpec { frames, ..spec(1, 16) });
+    let scene = [blob(1), blob(2), blob(3)];
+    assert_eq!(named(&farm), scene);
+    farm.join(A);
+    let lease = farm.first_lease(A);
+    farm.report(A, &lease, 100);
+    assert_eq!(named(&farm), [blob(1), blob(2), blob(3), blob(7)]);
+    let deliver = |frame| Command::ReportFrame { job: JOB, frame, pixel_digest: blob(9) };
+    farm.handle(deliver(FRAME));
+    assert_eq!(named(&farm), scene, "the tile is in the frame's file");
+    farm.finish_all(A, 100);
+    farm.handle(deliver(FrameNumber(2)));
+    assert_eq!((farm.job().status, named(&farm)), (JobStatus::Done, vec![]));
+    farm.submit(spec(1, 16));
+    assert_eq!(named(&farm).len(), 3);
+    farm.handle(Command::CancelJob { request: 1, job: JobId(2) });
+    assert_eq!(named(&farm), []);
+}
+
+#[test]
 fn snapshot_is_judged_by_the_limits_of_the_life_that_reads_it() {
     let mut farm = Farm::new(small_limits());
     farm.submit(spec(1, 16));
