@@ -44,6 +44,7 @@ fn job(frames: u32) -> Fact {
             filter: PixelFilter::Box,
             camera: 0,
             transparent: false,
+            film: Default::default(),
         },
         priority: 0,
     };

@@ -18,7 +18,7 @@ pub(super) const FACT_VERSION: i64 = 1;
 pub(super) const COMPACTED: i64 = 2;
 
 /// The version that parts of snapshots carry: a [`SnapshotPart`] in MessagePack
-/// with named fields.
+/// with named fields. Those before it are read too.
 pub(super) const PART_VERSION: i64 = SNAPSHOT_VERSION as i64;
 
 /// Longest record. A job of 65,536 blobs, 34 bytes each, is a little over 2 MiB.
@@ -67,7 +67,8 @@ pub(super) fn read_part(row: &SqliteRow, position: i64, expected: i64) -> Result
     }
     let (version, payload) = read(row, |version, payload| part_checksum(position, part, version, payload));
     let payload = payload.map_err(damaged)?;
-    if version != PART_VERSION {
+    // Earlier forms lack fields and kinds of parts that have defaults.
+    if !(1..=PART_VERSION).contains(&version) {
         return Err(JournalError::UnknownSnapshot { position, version, known: PART_VERSION });
     }
     codec::decode(payload, RECORD_BYTES).map_err(|error| damaged(error.to_string()))

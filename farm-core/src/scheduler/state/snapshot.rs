@@ -18,9 +18,9 @@ use crate::scheduler::Fact;
 use crate::tile::{BlockRange, RectIndex, TileId};
 use crate::time::Timestamp;
 
-/// The version of the form of [`SnapshotPart`]. Any change to it, even a field
-/// with a default, has a new number: a program that does not know the field
-/// would drop it.
+/// The version of the form of [`SnapshotPart`]. Any addition to it, even a field
+/// with a default, has a new number: a program that does not know it must not
+/// go on without. Earlier forms are read as well, so what is added has a default.
 pub const SNAPSHOT_VERSION: u32 = 1;
 
 /// Entries of one part: 4096 tiles of about 100 bytes are 400 KiB, written in a
