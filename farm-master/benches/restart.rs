@@ -1,6 +1,6 @@
 //! How long a master with a million accepted tiles takes to start: from its
-//! facts, from a snapshot, and from a snapshot and as many facts as there may
-//! be before the next. Also what making the snapshot costs the driver: the copy
+//! facts, from a snapshot, and from a snapshot and a quarter as many facts, four
+//! times what there is at most before the next one. Also what making the snapshot costs the driver: the copy
 //! of the state, and how long appends take beside it.
 //!
 //! `cargo bench -p farm-master --bench restart [-- TILES]`
