@@ -66,8 +66,14 @@ async fn appended_facts_are_replayed_in_order() {
 
 #[tokio::test]
 async fn flipped_bit_is_reported_with_its_record() {
-    let error = damaged("UPDATE facts SET payload = zeroblob(3) WHERE sequence = 437").await;
-    assert!(matches!(error, JournalError::Damaged { sequence: 437, .. }), "{error}");
+    // The second would decode very well.
+    for damage in [
+        "UPDATE facts SET payload = zeroblob(3) WHERE sequence = 437",
+        "UPDATE facts SET payload = (SELECT payload FROM facts WHERE sequence = 436) WHERE sequence = 437",
+    ] {
+        let error = damaged(damage).await;
+        assert!(matches!(error, JournalError::Damaged { sequence: 437, .. }), "{error}");
+    }
 }
 
 #[tokio::test]

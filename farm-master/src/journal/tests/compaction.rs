@@ -176,6 +176,8 @@ async fn damage_to_a_snapshot_is_found() {
         assert!(found, "{damage}: {error}");
     };
     check("UPDATE snapshot_parts SET payload = zeroblob(3) WHERE part = 1", 1).await;
+    let twice = "UPDATE snapshot_parts SET payload = (SELECT payload FROM snapshot_parts WHERE part = 0)";
+    check(twice, 1).await;
     check("DELETE FROM snapshot_parts WHERE part = 0", 0).await;
     check("DELETE FROM snapshot_parts WHERE part = 1", 1).await;
     check("UPDATE snapshot_parts SET part = 1 - part + 10", 0).await;
