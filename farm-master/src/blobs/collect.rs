@@ -58,10 +58,10 @@ impl Amount {
 
 /// An unnamed blob; the longest unasked-for comes first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Unnamed {
-    changed: SystemTime,
-    path: PathBuf,
-    bytes: u64,
+pub(super) struct Unnamed {
+    pub(super) changed: SystemTime,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
 }
 
 impl BlobStore {
@@ -116,7 +116,7 @@ impl BlobStore {
     }
 
     /// Removes a blob unless somebody asked for it since it was looked at.
-    fn remove_unchanged(&self, blob: &Unnamed) -> Result<bool, BlobError> {
+    pub(super) fn remove_unchanged(&self, blob: &Unnamed) -> Result<bool, BlobError> {
         let _removing = self.removing.write().unwrap_or_else(PoisonError::into_inner);
         if look(&blob.path)? != Some((blob.changed, blob.bytes)) {
             return Ok(false);

@@ -60,6 +60,23 @@ fn asking_for_a_blob_or_storing_it_again_keeps_it() {
 }
 
 #[test]
+fn blob_that_is_asked_for_after_it_was_looked_at_stays() {
+    let (_folder, store) = store();
+    let blob = put(&store, 1);
+    age(&store, 2 * HOUR, &[blob]);
+    let looked_at = || {
+        let path = store.path(blob);
+        let changed = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("it is here");
+        crate::blobs::collect::Unnamed { changed, path, bytes: 10 }
+    };
+    let early = looked_at();
+    assert!(store.missing(&[blob]).is_empty());
+    assert!(!store.remove_unchanged(&early).expect("the disk works") && store.contains(blob));
+    assert!(store.remove_unchanged(&looked_at()).expect("the disk works") && !store.contains(blob));
+    assert!(!store.remove_unchanged(&early).expect("it is gone already"));
+}
+
+#[test]
 fn upload_that_took_days_is_young_when_it_is_whole() {
     let (_folder, store) = store();
     let mut upload = begin(&store, b"slow");
