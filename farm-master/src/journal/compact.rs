@@ -136,9 +136,12 @@ async fn sweep(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
             .execute(&mut *connection)
             .await?;
     }
+    // Which snapshot counts is read in the same statement: one that was entered a
+    // moment ago keeps its parts.
     let stale = "DELETE FROM snapshot_parts WHERE (position, part) IN \
-                 (SELECT position, part FROM snapshot_parts WHERE position <> $1 LIMIT $2)";
-    let remove = || sqlx::query(stale).bind(position).bind(PARTS_PER_REMOVAL);
+                 (SELECT position, part FROM snapshot_parts WHERE position <> \
+                 COALESCE((SELECT MAX(position) FROM snapshots), 0) LIMIT $1)";
+    let remove = || sqlx::query(stale).bind(PARTS_PER_REMOVAL);
     while remove().execute(&mut *connection).await?.rows_affected() > 0 {}
     Ok(())
 }
