@@ -65,6 +65,9 @@ pub(crate) enum Command {
     /// Forget a failed job's failures and go on with it.
     #[command(after_help = EXIT_CODES)]
     Retry(JobCommand),
+    /// Give a job another priority; tiles being rendered are finished first.
+    #[command(after_help = EXIT_CODES)]
+    Priority(PriorityCommand),
     /// List the nodes that are connected to the farm.
     #[command(after_help = EXIT_CODES)]
     Nodes(FarmQuery),
@@ -353,6 +356,16 @@ pub(crate) struct JobCommand {
     pub(crate) output_args: OutputArgs,
 }
 
+/// `farm priority`.
+#[derive(Args, Debug)]
+pub(crate) struct PriorityCommand {
+    #[command(flatten)]
+    pub(crate) job: JobCommand,
+    /// The new priority: jobs of higher priority go first, 0 is usual.
+    #[arg(value_name = "N", allow_negative_numbers = true)]
+    pub(crate) priority: i32,
+}
+
 /// `farm fetch`.
 #[derive(Args, Debug)]
 pub(crate) struct FetchCommand {
@@ -452,6 +465,7 @@ impl Command {
             | Self::Resume(command)
             | Self::Cancel(command)
             | Self::Retry(command) => command.output_args.json,
+            Self::Priority(command) => command.job.output_args.json,
             Self::Fetch(command) => command.output_args.json,
             Self::Inspect(command) => command.json,
             Self::Diff(command) => command.json,

@@ -87,7 +87,7 @@ pub(crate) async fn watch(command: JobCommand) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `farm pause`, `resume`, `cancel` and `retry`.
+/// `farm pause`, `resume`, `cancel`, `retry`, `priority` and what else changes a job.
 pub(crate) async fn change(command: JobCommand, change: JobChange) -> Result<(), Failure> {
     let JobCommand { job, farm, output_args } = command;
     let link = Link::connect(open_credentials(&farm)?).await?;

@@ -73,6 +73,9 @@ fn run(command: Command, started: Instant) -> Result<(), Failure> {
         Command::Resume(command) => change(command, JobChange::Resume),
         Command::Cancel(command) => change(command, JobChange::Cancel),
         Command::Retry(command) => change(command, JobChange::Retry),
+        Command::Priority(command) => {
+            change(command.job, JobChange::Prioritize { priority: command.priority })
+        }
         Command::Nodes(command) => block_on(until_interrupted(jobs::list_connected_nodes(command))),
         Command::Inspect(command) => inspect::run(&command),
         Command::Diff(command) => diff::run(&command),

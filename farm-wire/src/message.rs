@@ -199,6 +199,11 @@ pub enum JobChange {
     Cancel,
     /// Forget its failures and go on.
     Retry,
+    /// Give it another priority.
+    Prioritize {
+        /// Higher goes first.
+        priority: i32,
+    },
 }
 
 /// A file of a delivered frame.

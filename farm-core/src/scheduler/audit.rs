@@ -1,5 +1,8 @@
 //! An audit of the scheduler's books, for simulators and tests.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use super::Scheduler;
 use super::pool::Pool;
 use super::state::JobRecord;
@@ -40,7 +43,23 @@ impl Scheduler {
         if held != lent {
             return Err(format!("nodes hold {held} leases but {lent} are lent"));
         }
+        self.audit_orders()?;
         self.audit_nodes()
+    }
+
+    /// Checks that the orders of ready and of busy jobs name each with its priority.
+    fn audit_orders(&self) -> Result<(), String> {
+        let desks = || self.floor.jobs.iter();
+        let priority = |job| Reverse(self.state.jobs.get(job).map_or(0, |record| record.spec.priority));
+        let busy = desks().filter(|(_, desk)| desk.busy_nodes > 0).map(|(job, _)| (priority(job), *job));
+        if busy.collect::<BTreeSet<_>>() != self.floor.busy {
+            return Err("the order of busy jobs is wrong".into());
+        }
+        let ready: BTreeSet<_> = desks().filter_map(|(_, desk)| desk.ready).collect();
+        if ready != self.floor.ready || ready.iter().any(|(first, _, job)| *first != priority(job)) {
+            return Err("the order of ready jobs is wrong".into());
+        }
+        Ok(())
     }
 
     /// Checks that every lent range is in its node's book; their number.

@@ -49,6 +49,15 @@ pub enum Command {
         /// The job.
         job: JobId,
     },
+    /// Give a job another priority. Leases in flight may finish.
+    PrioritizeJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        job: JobId,
+        /// Higher goes first.
+        priority: i32,
+    },
     /// A node connected (again); it holds the leases named here, of this or of
     /// an earlier life of the scheduler. Joining again replaces the node's
     /// earlier connection.

@@ -68,6 +68,11 @@ pub(super) fn decide(
             answer(*request, change_open(state, *job, fact))
         }
         Command::CancelJob { request, job } => answer(*request, cancel(state, *job)),
+        Command::PrioritizeJob { request, job, priority } => {
+            let fact = Fact::JobPrioritized { job: *job, priority: *priority };
+            let fact = |record: &JobRecord| (record.spec.priority != *priority).then_some(fact);
+            answer(*request, change_open(state, *job, fact))
+        }
         Command::ReportTile { node, lease, tile, blob, rays, render_us } => {
             let verdict = judge(state, floor, *node, *lease, tile);
             let accepted = Fact::TileAccepted {

@@ -44,6 +44,13 @@ pub enum Fact {
         /// The job.
         job: JobId,
     },
+    /// A job was given another priority.
+    JobPrioritized {
+        /// The job.
+        job: JobId,
+        /// Higher goes first.
+        priority: i32,
+    },
     /// A tile was accepted: this blob is its result, for ever.
     TileAccepted {
         /// The tile.

@@ -131,6 +131,16 @@ impl Floor {
         }
     }
 
+    /// Brings every order that a job is in up to date after its priority changed.
+    pub(super) fn reprioritize(&mut self, state: &State, job: JobId) {
+        if self.jobs.get(&job).is_some_and(|desk| desk.busy_nodes > 0) {
+            self.busy.retain(|(_, busy)| *busy != job);
+            self.busy.insert((state.priority(job), job));
+        }
+        self.refresh(state, job);
+        self.offer = true;
+    }
+
     /// Adds a node that holds nothing yet.
     pub(super) fn add_node(&mut self, id: NodeId, lanes: u32, limits: &Limits) {
         let lanes = lanes.min(limits.lanes_per_node);

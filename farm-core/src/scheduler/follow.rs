@@ -38,6 +38,7 @@ impl Scheduler {
                 self.floor.offer = true;
             }
             Fact::JobCancelled { job } => self.close_job(*job),
+            Fact::JobPrioritized { job, .. } => self.floor.reprioritize(&self.state, *job),
             // The lease is ended by the command that reported the tile.
             Fact::TileAccepted { .. } => {}
             Fact::TileFailed { tile, .. } => self.floor.refresh(&self.state, tile.job),
@@ -59,6 +60,7 @@ impl Scheduler {
             | Command::PauseJob { .. }
             | Command::ResumeJob { .. }
             | Command::CancelJob { .. }
+            | Command::PrioritizeJob { .. }
             | Command::ReportFrame { .. } => {}
             Command::RetryJob { job, .. } => self.floor.readmit(job),
             Command::JoinNode { node, lanes, holding } => self.join_node(now, node, lanes, &holding),

@@ -108,6 +108,9 @@ impl State {
             Fact::JobResumed { job } => self.change(*job, |record| record.paused = false),
             Fact::JobCancelled { job } => self.change(*job, JobRecord::cancel),
             Fact::JobRetried { job } => self.change(*job, JobRecord::forget_strikes),
+            Fact::JobPrioritized { job, priority } => {
+                self.change(*job, |record| record.spec.priority = *priority);
+            }
             Fact::TileAccepted { tile, node, blob, rays, render_us } => {
                 let accepted = Accepted { range: tile.range, blob: *blob, node: *node };
                 self.change(tile.job, |record| record.accept(tile, accepted, *rays, *render_us));

@@ -1,5 +1,6 @@
 //! Claims about the scheduler, on a small farm that keeps its own journal.
 
+mod commands;
 mod faults;
 mod history;
 mod order;

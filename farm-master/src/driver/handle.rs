@@ -58,6 +58,9 @@ impl Ask {
             Self::Change(job, JobChange::Resume) => Command::ResumeJob { request, job },
             Self::Change(job, JobChange::Cancel) => Command::CancelJob { request, job },
             Self::Change(job, JobChange::Retry) => Command::RetryJob { request, job },
+            Self::Change(job, JobChange::Prioritize { priority }) => {
+                Command::PrioritizeJob { request, job, priority }
+            }
         }
     }
 }

@@ -229,6 +229,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(JobChange::Resume),
         Just(JobChange::Cancel),
         Just(JobChange::Retry),
+        any::<i32>().prop_map(|priority| JobChange::Prioritize { priority }),
     ];
     let file = prop_oneof![Just(FrameFile::Exr), Just(FrameFile::Png)];
     let precision = prop_oneof![Just(Precision::Half), Just(Precision::Float)];

@@ -118,6 +118,7 @@ fn asking_again_changes_nothing_and_is_answered() {
         |request| Command::PauseJob { request, job: JOB },
         |request| Command::ResumeJob { request, job: JOB },
         |request| Command::RetryJob { request, job: JOB },
+        |request| Command::PrioritizeJob { request, job: JOB, priority: -3 },
         |request| Command::CancelJob { request, job: JOB },
     ];
     for command in commands {
@@ -155,6 +156,7 @@ fn submissions_beyond_the_limits_are_refused() {
 enum Step {
     Submit { rects: u32, samples: u32, frames: u32, priority: i32 },
     Change { which: u8, job: u64 },
+    Prioritize { job: u64, priority: i32 },
     Join(u64),
     Rejoin(u64),
     Leave(u64),
@@ -175,6 +177,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u32..3, 1u32..100, 1u32..3, 0i32..2)
             .prop_map(|(rects, samples, frames, priority)| Step::Submit { rects, samples, frames, priority }),
         1 => (0u8..6, 1u64..4).prop_map(|(which, job)| Step::Change { which, job }),
+        1 => (1u64..4, -1i32..3).prop_map(|(job, priority)| Step::Prioritize { job, priority }),
         3 => node.clone().prop_map(Step::Join),
         1 => node.clone().prop_map(Step::Rejoin),
         1 => node.clone().prop_map(Step::Leave),
@@ -210,6 +213,10 @@ impl Farm {
                     2 | 3 => Command::RetryJob { request, job },
                     _ => Command::ResumeJob { request, job },
                 });
+            }
+            Step::Prioritize { job, priority } => {
+                let (request, job, priority) = (0, JobId(*job), *priority);
+                self.handle(Command::PrioritizeJob { request, job, priority });
             }
             Step::Join(node) => {
                 self.leases.retain(|(holder, _), _| holder.0 != *node);
