@@ -68,7 +68,21 @@ pub(crate) enum Command {
     /// Give a job another priority; tiles being rendered are finished first.
     #[command(after_help = EXIT_CODES)]
     Priority(PriorityCommand),
-    /// List the nodes that are connected to the farm.
+    /// Grant a node nothing more; what it renders it finishes. It stays drained
+    /// until `farm undrain`, whatever restarts.
+    #[command(after_help = EXIT_CODES)]
+    Drain(NodeCommand),
+    /// Let a drained node work again.
+    #[command(after_help = EXIT_CODES)]
+    Undrain(NodeCommand),
+    /// Take everything from a node, and neither grant nor take anything more. It
+    /// stays banned until `farm forgive`, whatever restarts.
+    #[command(after_help = EXIT_CODES)]
+    Ban(NodeCommand),
+    /// Let a banned node work again.
+    #[command(after_help = EXIT_CODES)]
+    Forgive(NodeCommand),
+    /// List the nodes that are connected to the farm, drained or banned.
     #[command(after_help = EXIT_CODES)]
     Nodes(FarmQuery),
     /// Say what a scene holds, without rendering it.
@@ -366,6 +380,17 @@ pub(crate) struct PriorityCommand {
     pub(crate) priority: i32,
 }
 
+/// A command about one node.
+#[derive(Args, Debug)]
+pub(crate) struct NodeCommand {
+    /// The node's number or, while it is connected, its name, from `farm nodes`.
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
 /// `farm fetch`.
 #[derive(Args, Debug)]
 pub(crate) struct FetchCommand {
@@ -466,6 +491,9 @@ impl Command {
             | Self::Cancel(command)
             | Self::Retry(command) => command.output_args.json,
             Self::Priority(command) => command.job.output_args.json,
+            Self::Drain(command) | Self::Undrain(command) | Self::Ban(command) | Self::Forgive(command) => {
+                command.output_args.json
+            }
             Self::Fetch(command) => command.output_args.json,
             Self::Inspect(command) => command.json,
             Self::Diff(command) => command.json,

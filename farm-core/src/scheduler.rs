@@ -23,13 +23,13 @@ mod view;
 
 use std::collections::VecDeque;
 
-pub use command::{Command, FailureKind, HeldLease};
+pub use command::{Command, FailureKind, HeldLease, NodeChange};
 pub use effect::{Answer, Effect, Lease, RefusedReason, Verdict};
 pub use fact::Fact;
 pub use state::State;
-pub use view::{AcceptedTile, JobStatus, JobView, NodeView};
+pub use view::{AcceptedTile, JobStatus, JobView, NodeStanding, NodeView};
 
-use crate::id::{FrameNumber, JobId};
+use crate::id::{FrameNumber, JobId, NodeId};
 use crate::job::JobSpec;
 use crate::limits::Limits;
 use crate::time::Timestamp;
@@ -117,6 +117,11 @@ impl Scheduler {
     /// Every connected node, by number.
     pub fn nodes(&self) -> impl Iterator<Item = NodeView> + '_ {
         self.floor.nodes.iter().map(|(id, node)| view::node_view(*id, node))
+    }
+
+    /// The nodes that people hold back and that are not connected, by number.
+    pub fn absent_nodes(&self) -> impl Iterator<Item = (NodeId, NodeStanding)> + '_ {
+        view::absent_nodes(&self.state, &self.floor)
     }
 
     /// The accepted tiles of a frame, in plan order (by rectangle, then by

@@ -9,7 +9,7 @@
 //! An artist opens one bidirectional stream for each [`Request`] and reads one
 //! [`Response`] (a sequence of them for [`Request::WatchJob`]).
 
-use farm_core::scheduler::{FailureKind, HeldLease, JobView, Lease, NodeView};
+use farm_core::scheduler::{FailureKind, HeldLease, JobView, Lease, NodeChange, NodeStanding, NodeView};
 use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, LeaseId, NodeId, TileId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -183,8 +183,15 @@ pub enum Request {
         /// For EXR, how the channels are stored.
         precision: Precision,
     },
-    /// Every connected node. Answered by `Nodes`.
+    /// Every node that is connected or held back. Answered by `Nodes`.
     ListNodes,
+    /// Hold a node back or let it work again. Answered by `Done`.
+    ChangeNode {
+        /// The node; it need not be connected.
+        node: NodeId,
+        /// How.
+        change: NodeChange,
+    },
 }
 
 /// What to do to a job.
@@ -275,6 +282,9 @@ pub enum Response {
     Nodes {
         /// They, with what they said of themselves.
         nodes: Vec<NodeListing>,
+        /// Nodes that are held back and not connected.
+        #[serde(default)]
+        absent: Vec<AbsentNode>,
     },
     /// The request was refused.
     Refused {
@@ -283,6 +293,15 @@ pub enum Response {
         /// What to do about it, if anything is known.
         hint: Option<String>,
     },
+}
+
+/// A node that people hold back and that is not connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsentNode {
+    /// Its identity.
+    pub node: NodeId,
+    /// How it is held back.
+    pub standing: NodeStanding,
 }
 
 /// A connected node and what it said of itself.

@@ -77,7 +77,7 @@ impl Scheduler {
     }
 
     fn audit_nodes(&self) -> Result<(), String> {
-        let active = self.floor.nodes.values().filter(|node| !node.draining);
+        let active = self.floor.nodes.values().filter(|node| node.is_active());
         if active.clone().count() != self.floor.active_nodes as usize {
             return Err("the number of active nodes is wrong".into());
         }

@@ -58,6 +58,15 @@ pub enum Command {
         /// Higher goes first.
         priority: i32,
     },
+    /// Hold a node back or let it work again.
+    ChangeNode {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The node; it need not be connected.
+        node: NodeId,
+        /// How.
+        change: NodeChange,
+    },
     /// A node connected (again); it holds the leases named here, of this or of
     /// an earlier life of the scheduler. Joining again replaces the node's
     /// earlier connection.
@@ -143,6 +152,21 @@ pub enum Command {
     /// Time passed: call when
     /// [`Scheduler::poll_timeout`](super::Scheduler::poll_timeout) says so.
     Tick,
+}
+
+/// What a person does to a node. It outlives the node's connection and the
+/// scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeChange {
+    /// Grant it nothing more; what it holds it finishes.
+    Drain,
+    /// Let a drained node work again.
+    Undrain,
+    /// Take back what it holds, take no result from it and grant it nothing.
+    Ban,
+    /// Let a banned node work again.
+    Forgive,
 }
 
 /// A lease that a node says it holds when it joins.

@@ -51,6 +51,26 @@ pub enum Fact {
         /// Higher goes first.
         priority: i32,
     },
+    /// A person drained a node.
+    NodeDrained {
+        /// The node.
+        node: NodeId,
+    },
+    /// A drained node may work again.
+    NodeUndrained {
+        /// The node.
+        node: NodeId,
+    },
+    /// A person banned a node.
+    NodeBanned {
+        /// The node.
+        node: NodeId,
+    },
+    /// A banned node may work again.
+    NodeForgiven {
+        /// The node.
+        node: NodeId,
+    },
     /// A tile was accepted: this blob is its result, for ever.
     TileAccepted {
         /// The tile.

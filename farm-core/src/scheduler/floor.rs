@@ -29,7 +29,7 @@ pub(super) struct Floor {
     pub(super) busy: BTreeSet<(Reverse<i32>, JobId)>,
     /// Nodes with room for a lease, those with the fewest per lane first.
     pub(super) hungry: BTreeSet<(u32, NodeId)>,
-    /// Nodes that are not draining, and their lanes.
+    /// Nodes that may be granted leases, and their lanes.
     pub(super) active_nodes: u32,
     pub(super) active_lanes: u64,
     timers: BTreeSet<(Timestamp, Timer)>,
@@ -142,11 +142,13 @@ impl Floor {
     }
 
     /// Adds a node that holds nothing yet.
-    pub(super) fn add_node(&mut self, id: NodeId, lanes: u32, limits: &Limits) {
-        let lanes = lanes.min(limits.lanes_per_node);
-        self.nodes.insert(id, Node::new(lanes));
-        self.active_nodes += 1;
-        self.active_lanes += u64::from(lanes);
+    pub(super) fn add_node(&mut self, state: &State, id: NodeId, lanes: u32, limits: &Limits) {
+        let node = Node::new(lanes.min(limits.lanes_per_node), state.hold_of(id));
+        if node.is_active() {
+            self.active_nodes += 1;
+            self.active_lanes += u64::from(node.lanes);
+        }
+        self.nodes.insert(id, node);
         self.touched.push(id);
     }
 
@@ -158,7 +160,7 @@ impl Floor {
             self.release(state, id, lease);
         }
         let Some(node) = self.nodes.remove(&id) else { return };
-        if !node.draining {
+        if node.is_active() {
             self.active_nodes -= 1;
             self.active_lanes -= u64::from(node.lanes);
         }
@@ -185,13 +187,29 @@ impl Floor {
 
     /// Notes that a node takes nothing more.
     pub(super) fn drain_node(&mut self, id: NodeId) {
+        self.change_node(id, |node| node.draining = true);
+    }
+
+    /// Notes how people hold a node back.
+    pub(super) fn hold_node(&mut self, state: &State, id: NodeId) {
+        self.change_node(id, |node| node.hold = state.hold_of(id));
+    }
+
+    fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        if node.draining {
-            return;
+        let was_active = node.is_active();
+        change(node);
+        match (was_active, node.is_active()) {
+            (true, false) => {
+                self.active_nodes -= 1;
+                self.active_lanes -= u64::from(node.lanes);
+            }
+            (false, true) => {
+                self.active_nodes += 1;
+                self.active_lanes += u64::from(node.lanes);
+            }
+            (true, true) | (false, false) => return,
         }
-        node.draining = true;
-        self.active_nodes -= 1;
-        self.active_lanes -= u64::from(node.lanes);
         self.touched.push(id);
         // Who is left may now be the only one for a tile that it failed.
         self.offer = true;

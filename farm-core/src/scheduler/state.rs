@@ -24,6 +24,15 @@ pub struct State {
     pub(super) jobs: BTreeMap<JobId, JobRecord>,
     /// Jobs that are neither done nor cancelled.
     pub(super) open_jobs: u64,
+    /// The nodes that people hold back.
+    pub(super) held_back: BTreeMap<NodeId, Hold>,
+}
+
+/// How people hold a node back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) drained: bool,
+    pub(super) banned: bool,
 }
 
 /// What is recorded of a job.
@@ -88,6 +97,7 @@ impl State {
             failure_messages: limits.failure_messages,
             jobs: BTreeMap::new(),
             open_jobs: 0,
+            held_back: BTreeMap::new(),
         }
     }
 
@@ -111,6 +121,10 @@ impl State {
             Fact::JobPrioritized { job, priority } => {
                 self.change(*job, |record| record.spec.priority = *priority);
             }
+            Fact::NodeDrained { node } => self.hold(*node, |hold| hold.drained = true),
+            Fact::NodeUndrained { node } => self.hold(*node, |hold| hold.drained = false),
+            Fact::NodeBanned { node } => self.hold(*node, |hold| hold.banned = true),
+            Fact::NodeForgiven { node } => self.hold(*node, |hold| hold.banned = false),
             Fact::TileAccepted { tile, node, blob, rays, render_us } => {
                 let accepted = Accepted { range: tile.range, blob: *blob, node: *node };
                 self.change(tile.job, |record| record.accept(tile, accepted, *rays, *render_us));
@@ -129,6 +143,19 @@ impl State {
             Fact::FrameDelivered { job, frame, pixel_digest } => {
                 self.change(*job, |record| record.deliver(*frame, *pixel_digest));
             }
+        }
+    }
+
+    /// How people hold a node back; by default they do not.
+    pub(super) fn hold_of(&self, node: NodeId) -> Hold {
+        self.held_back.get(&node).copied().unwrap_or_default()
+    }
+
+    fn hold(&mut self, node: NodeId, change: impl FnOnce(&mut Hold)) {
+        let hold = self.held_back.entry(node).or_default();
+        change(hold);
+        if *hold == Hold::default() {
+            self.held_back.remove(&node);
         }
     }
 

@@ -8,7 +8,7 @@ mod order;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::id::{BlobDigest, LeaseId, NodeId};
+use crate::id::{BlobDigest, LeaseId};
 use crate::job::{FrameRange, PixelFilter, RenderSettings, Resolution};
 use crate::tile::TileId;
 
@@ -76,6 +76,10 @@ impl Farm {
     fn leave(&mut self, node: NodeId) {
         self.leases.retain(|(holder, _), _| *holder != node);
         self.handle(Command::LeaveNode(node));
+    }
+
+    fn change_node(&mut self, node: NodeId, change: NodeChange) {
+        self.handle(Command::ChangeNode { request: 7, node, change });
     }
 
     fn leases_of(&self, node: NodeId) -> Vec<Lease> {

@@ -6,7 +6,7 @@ use super::*;
 
 impl Farm {
     /// The master dies and comes back with what its journal holds.
-    fn restart(&mut self, epoch: u32) {
+    pub(super) fn restart(&mut self, epoch: u32) {
         let limits = self.scheduler.limits.clone();
         let state = self.scheduler.state().clone();
         self.scheduler = Scheduler::restore(self.journal.clone(), limits, epoch);
@@ -151,12 +151,16 @@ fn submissions_beyond_the_limits_are_refused() {
     assert_eq!(answers[2], Effect::Answer { request: 1, answer: Err(RefusedReason::TooManyJobs(1)) });
 }
 
+const NODE_CHANGES: [NodeChange; 4] =
+    [NodeChange::Drain, NodeChange::Undrain, NodeChange::Ban, NodeChange::Forgive];
+
 /// A random thing that happens to a farm.
 #[derive(Clone, Debug)]
 enum Step {
     Submit { rects: u32, samples: u32, frames: u32, priority: i32 },
     Change { which: u8, job: u64 },
     Prioritize { job: u64, priority: i32 },
+    ChangeNode { node: u64, change: NodeChange },
     Join(u64),
     Rejoin(u64),
     Leave(u64),
@@ -173,11 +177,13 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let node = 1u64..4;
     let pick = any::<prop::sample::Index>;
+    let change = prop::sample::select(&NODE_CHANGES[..]);
     prop_oneof![
         1 => (1u32..3, 1u32..100, 1u32..3, 0i32..2)
             .prop_map(|(rects, samples, frames, priority)| Step::Submit { rects, samples, frames, priority }),
         1 => (0u8..6, 1u64..4).prop_map(|(which, job)| Step::Change { which, job }),
         1 => (1u64..4, -1i32..3).prop_map(|(job, priority)| Step::Prioritize { job, priority }),
+        1 => (node.clone(), change).prop_map(|(node, change)| Step::ChangeNode { node, change }),
         3 => node.clone().prop_map(Step::Join),
         1 => node.clone().prop_map(Step::Rejoin),
         1 => node.clone().prop_map(Step::Leave),
@@ -218,6 +224,7 @@ impl Farm {
                 let (request, job, priority) = (0, JobId(*job), *priority);
                 self.handle(Command::PrioritizeJob { request, job, priority });
             }
+            Step::ChangeNode { node, change } => self.change_node(NodeId(*node), *change),
             Step::Join(node) => {
                 self.leases.retain(|(holder, _), _| holder.0 != *node);
                 self.join(NodeId(*node));
@@ -284,6 +291,8 @@ fn any_history_leaves_the_books_balanced_and_can_be_finished() {
             farm.handle(Command::ResumeJob { request, job });
             farm.handle(Command::RetryJob { request, job });
         }
+        farm.change_node(A, NodeChange::Undrain);
+        farm.change_node(A, NodeChange::Forgive);
         farm.join(A);
         farm.finish_all(A, 1000);
         for job in 1..=farm.scheduler.state().jobs.len() as u64 {
