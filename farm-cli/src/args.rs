@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use farm_core::{FrameNumber, FrameRange, JobId, PixelFilter, Resolution};
+use farm_core::{FrameNumber, FrameRange, JobId, PixelFilter, Rect, Resolution};
 
 use crate::values::{self, Clamp, Exposure};
 
@@ -68,6 +68,11 @@ pub(crate) enum Command {
     /// Give a job another priority; tiles being rendered are finished first.
     #[command(after_help = EXIT_CODES)]
     Priority(PriorityCommand),
+    /// Render frames of a job, or a region of them, again: what was accepted of
+    /// them is forgotten. Delivered frames are made anew, and a job that is done
+    /// goes on.
+    #[command(after_help = EXIT_CODES)]
+    Rerender(RerenderCommand),
     /// Grant a node nothing more; what it renders it finishes. It stays drained
     /// until `farm undrain`, whatever restarts.
     #[command(after_help = EXIT_CODES)]
@@ -380,6 +385,20 @@ pub(crate) struct PriorityCommand {
     pub(crate) priority: i32,
 }
 
+/// `farm rerender`.
+#[derive(Args, Debug)]
+pub(crate) struct RerenderCommand {
+    #[command(flatten)]
+    pub(crate) job: JobCommand,
+    /// The frames.
+    #[arg(long, value_name = "A-B", value_parser = values::parse_frames)]
+    pub(crate) frames: FrameRange,
+    /// The pixels from X, Y (from the top left) on, W wide and H high, and what
+    /// else is in their tiles [default: all].
+    #[arg(long, value_name = "X,Y,W,H", value_parser = values::parse_region)]
+    pub(crate) region: Option<Rect>,
+}
+
 /// A command about one node.
 #[derive(Args, Debug)]
 pub(crate) struct NodeCommand {
@@ -491,6 +510,7 @@ impl Command {
             | Self::Cancel(command)
             | Self::Retry(command) => command.output_args.json,
             Self::Priority(command) => command.job.output_args.json,
+            Self::Rerender(command) => command.job.output_args.json,
             Self::Drain(command) | Self::Undrain(command) | Self::Ban(command) | Self::Forgive(command) => {
                 command.output_args.json
             }

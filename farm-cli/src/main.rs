@@ -78,6 +78,10 @@ fn run(command: Command, started: Instant) -> Result<(), Failure> {
         Command::Priority(command) => {
             change(command.job, JobChange::Prioritize { priority: command.priority })
         }
+        Command::Rerender(command) => {
+            let (frames, region) = (command.frames, command.region);
+            change(command.job, JobChange::Rerender { frames, region })
+        }
         Command::Drain(command) => change_node(command, NodeChange::Drain),
         Command::Undrain(command) => change_node(command, NodeChange::Undrain),
         Command::Ban(command) => change_node(command, NodeChange::Ban),

@@ -10,7 +10,9 @@
 //! [`Response`] (a sequence of them for [`Request::WatchJob`]).
 
 use farm_core::scheduler::{FailureKind, HeldLease, JobView, Lease, NodeChange, NodeStanding, NodeView};
-use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, LeaseId, NodeId, TileId, Timestamp};
+use farm_core::{
+    BlobDigest, FrameNumber, FrameRange, JobId, JobSpec, LeaseId, NodeId, Rect, TileId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// A node's adapter as it describes it; claims, checked by the work itself.
@@ -206,6 +208,13 @@ pub enum JobChange {
     Cancel,
     /// Forget its failures and go on.
     Retry,
+    /// Render tiles of it again.
+    Rerender {
+        /// Of these frames.
+        frames: FrameRange,
+        /// Those that touch these pixels; all where there is none.
+        region: Option<Rect>,
+    },
     /// Give it another priority.
     Prioritize {
         /// Higher goes first.

@@ -7,7 +7,7 @@ use super::Scheduler;
 use super::pool::Pool;
 use super::state::JobRecord;
 use crate::id::{FrameNumber, JobId};
-use crate::tile::RectIndex;
+use crate::tile::{BlockRange, RectIndex};
 
 impl Scheduler {
     /// Checks that the books agree with each other: of every frame that was
@@ -105,14 +105,16 @@ impl Scheduler {
     }
 }
 
-/// Checks that free, lent and accepted ranges cover each rectangle once.
+/// Checks that free, lent, accepted and kept ranges cover each rectangle once.
 fn audit_partition(record: &JobRecord, frame: FrameNumber, pool: &Pool) -> Result<(), String> {
     let blocks = record.blocks as usize;
     let mut seen = vec![0u8; record.rects as usize * blocks];
     let accepted = record.frames.get(&frame).into_iter().flat_map(|frame| &frame.tiles);
     let accepted = accepted.map(|((rect, _), accepted)| (*rect, accepted.range));
     let lent = pool.lent().map(|(rect, lent)| (rect, lent.range));
-    for (RectIndex(rect), range) in pool.free().chain(lent).chain(accepted) {
+    let kept = record.frames.get(&frame).into_iter().flat_map(|frame| &frame.kept);
+    let kept = kept.map(|rect| (*rect, BlockRange::root(record.blocks)));
+    for (RectIndex(rect), range) in pool.free().chain(lent).chain(accepted).chain(kept) {
         for block in range.start()..range.end(record.blocks) {
             seen[rect as usize * blocks + block as usize] += 1;
         }

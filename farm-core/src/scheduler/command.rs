@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId};
-use crate::job::JobSpec;
-use crate::tile::TileId;
+use crate::job::{FrameRange, JobSpec};
+use crate::tile::{Rect, TileId};
 
 /// What the world asks of the scheduler or tells it.
 ///
@@ -57,6 +57,19 @@ pub enum Command {
         job: JobId,
         /// Higher goes first.
         priority: i32,
+    },
+    /// Forget the accepted tiles that touch a region of some frames, and render
+    /// them again; frames that were delivered are assembled anew. A job that is
+    /// done is opened again.
+    RerenderJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        job: JobId,
+        /// The frames; those that the job does not have are passed over.
+        frames: FrameRange,
+        /// The pixels; all where there is none.
+        region: Option<Rect>,
     },
     /// Hold a node back or let it work again.
     ChangeNode {

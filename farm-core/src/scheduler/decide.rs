@@ -9,9 +9,9 @@ use super::fact::Fact;
 use super::floor::Floor;
 use super::state::{Hold, JobRecord, State};
 use crate::id::{JobId, LeaseId, NodeId};
-use crate::job::JobSpec;
+use crate::job::{FrameRange, JobSpec};
 use crate::limits::Limits;
-use crate::tile::TileId;
+use crate::tile::{Rect, TileId};
 use crate::time::Timestamp;
 
 /// What was chosen.
@@ -72,6 +72,9 @@ pub(super) fn decide(
             let fact = Fact::JobPrioritized { job: *job, priority: *priority };
             let fact = |record: &JobRecord| (record.spec.priority != *priority).then_some(fact);
             answer(*request, change_open(state, *job, fact))
+        }
+        Command::RerenderJob { request, job, frames, region } => {
+            answer(*request, rerender(state, limits, *job, *frames, *region))
         }
         Command::ChangeNode { request, node, change } => {
             answer(*request, change_node(state, limits, *node, *change))
@@ -161,6 +164,24 @@ fn cancel(state: &State, job: JobId) -> Outcome {
         return Ok((Vec::new(), Answer::Done));
     }
     change_open(state, job, |_| Some(Fact::JobCancelled { job }))
+}
+
+fn rerender(state: &State, limits: &Limits, job: JobId, frames: FrameRange, region: Option<Rect>) -> Outcome {
+    let record = state.jobs.get(&job).ok_or(RefusedReason::UnknownJob(job))?;
+    if record.cancelled {
+        return Err(RefusedReason::JobOver(job));
+    }
+    let mut common = record.frames_in(frames).peekable();
+    if common.peek().is_none() || record.rects_in(region).next().is_none() {
+        return Err(RefusedReason::NothingThere(job));
+    }
+    if !common.any(|frame| record.has_any_of(frame, region)) {
+        return Ok((Vec::new(), Answer::Done));
+    }
+    if record.is_over() && state.open_jobs >= limits.open_jobs {
+        return Err(RefusedReason::TooManyJobs(state.open_jobs));
+    }
+    Ok((vec![Fact::TilesForgotten { job, frames, region }], Answer::Done))
 }
 
 fn change_node(state: &State, limits: &Limits, node: NodeId, change: NodeChange) -> Outcome {

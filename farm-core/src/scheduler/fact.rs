@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::command::FailureKind;
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
-use crate::job::JobSpec;
-use crate::tile::TileId;
+use crate::job::{FrameRange, JobSpec};
+use crate::tile::{Rect, TileId};
 use crate::time::Timestamp;
 
 /// What happened, in the past tense: the journal is a list of these.
@@ -50,6 +50,17 @@ pub enum Fact {
         job: JobId,
         /// Higher goes first.
         priority: i32,
+    },
+    /// The tiles of some frames that touch a region were forgotten, to be rendered
+    /// again. Of a frame that was delivered, the rectangles outside of the region
+    /// are kept in its file.
+    TilesForgotten {
+        /// The job.
+        job: JobId,
+        /// The frames.
+        frames: FrameRange,
+        /// The pixels; all where there is none.
+        region: Option<Rect>,
     },
     /// A person drained a node.
     NodeDrained {

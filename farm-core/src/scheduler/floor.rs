@@ -13,6 +13,7 @@ use super::node::{Held, Node};
 use super::pool::{Lent, Pool};
 use super::state::State;
 use crate::id::{FrameNumber, JobId, LeaseId, NodeId};
+use crate::job::FrameRange;
 use crate::limits::Limits;
 use crate::tile::TileId;
 use crate::time::Timestamp;
@@ -136,6 +137,25 @@ impl Floor {
         if self.jobs.get(&job).is_some_and(|desk| desk.busy_nodes > 0) {
             self.busy.retain(|(_, busy)| *busy != job);
             self.busy.insert((state.priority(job), job));
+        }
+        self.refresh(state, job);
+        self.offer = true;
+    }
+
+    /// Makes free again what was forgotten of some frames; opens the books of a
+    /// job that was over.
+    pub(super) fn reopen_frames(&mut self, state: &State, job: JobId, frames: FrameRange) {
+        let Some(record) = state.jobs.get(&job) else { return };
+        match self.jobs.get_mut(&job) {
+            Some(desk) => record.frames_in(frames).for_each(|frame| desk.reopen_frame(record, frame)),
+            None => {
+                self.open_job(state, job);
+                // Nodes without other work since are still with it.
+                let assigned = self.nodes.values().filter(|node| node.job == Some(job)).count();
+                if let Some(desk) = self.jobs.get_mut(&job) {
+                    desk.assigned = u32::try_from(assigned).unwrap_or(u32::MAX);
+                }
+            }
         }
         self.refresh(state, job);
         self.offer = true;

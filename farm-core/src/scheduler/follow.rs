@@ -39,6 +39,9 @@ impl Scheduler {
             }
             Fact::JobCancelled { job } => self.close_job(*job),
             Fact::JobPrioritized { job, .. } => self.floor.reprioritize(&self.state, *job),
+            Fact::TilesForgotten { job, frames, .. } => {
+                self.floor.reopen_frames(&self.state, *job, *frames);
+            }
             Fact::NodeDrained { node } | Fact::NodeUndrained { node } | Fact::NodeForgiven { node } => {
                 self.floor.hold_node(&self.state, *node);
             }
@@ -68,6 +71,7 @@ impl Scheduler {
             | Command::ResumeJob { .. }
             | Command::CancelJob { .. }
             | Command::PrioritizeJob { .. }
+            | Command::RerenderJob { .. }
             | Command::ChangeNode { .. }
             | Command::ReportFrame { .. } => {}
             Command::RetryJob { job, .. } => self.floor.readmit(job),

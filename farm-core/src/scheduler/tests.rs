@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::id::{BlobDigest, LeaseId};
 use crate::job::{FrameRange, PixelFilter, RenderSettings, Resolution};
-use crate::tile::TileId;
+use crate::tile::{Rect, TileId};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);

@@ -74,9 +74,10 @@ pub struct JobView {
     pub samples_done: u64,
     /// Samples in all.
     pub samples: u64,
-    /// Rays traced in accepted tiles.
+    /// Rays traced in accepted tiles, also in those that were forgotten since.
     pub rays: u64,
-    /// Time on adapters in accepted tiles, in microseconds.
+    /// Time on adapters in accepted tiles, also in those that were forgotten
+    /// since, in microseconds.
     pub render_us: u64,
     /// Results accepted (a rectangle may take several).
     pub results: u64,

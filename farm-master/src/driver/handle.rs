@@ -60,6 +60,9 @@ impl Ask {
             Self::Change(job, JobChange::Resume) => Command::ResumeJob { request, job },
             Self::Change(job, JobChange::Cancel) => Command::CancelJob { request, job },
             Self::Change(job, JobChange::Retry) => Command::RetryJob { request, job },
+            Self::Change(job, JobChange::Rerender { frames, region }) => {
+                Command::RerenderJob { request, job, frames, region }
+            }
             Self::Change(job, JobChange::Prioritize { priority }) => {
                 Command::PrioritizeJob { request, job, priority }
             }

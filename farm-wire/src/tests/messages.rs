@@ -173,6 +173,15 @@ fn job_view() -> impl Strategy<Value = JobView> {
     )
 }
 
+fn frames() -> impl Strategy<Value = FrameRange> {
+    (frame(), frame()).prop_map(|(first, last)| FrameRange { first, last })
+}
+
+fn region() -> impl Strategy<Value = Option<Rect>> {
+    let rect = any::<[u32; 4]>().prop_map(|[x, y, width, height]| Rect { x, y, width, height });
+    option::of(rect)
+}
+
 fn standing() -> impl Strategy<Value = NodeStanding> {
     prop_oneof![
         Just(NodeStanding::Working),
@@ -254,6 +263,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(JobChange::Cancel),
         Just(JobChange::Retry),
         any::<i32>().prop_map(|priority| JobChange::Prioritize { priority }),
+        (frames(), region()).prop_map(|(frames, region)| JobChange::Rerender { frames, region }),
     ];
     let file = prop_oneof![Just(FrameFile::Exr), Just(FrameFile::Png)];
     let precision = prop_oneof![Just(Precision::Half), Just(Precision::Float)];
@@ -322,6 +332,11 @@ fn fact() -> impl Strategy<Value = Fact> {
         job().prop_map(|job| Fact::JobCancelled { job }),
         job().prop_map(|job| Fact::JobRetried { job }),
         (job(), any::<i32>()).prop_map(|(job, priority)| Fact::JobPrioritized { job, priority }),
+        (job(), frames(), region()).prop_map(|(job, frames, region)| Fact::TilesForgotten {
+            job,
+            frames,
+            region
+        }),
         node().prop_map(|node| Fact::NodeDrained { node }),
         node().prop_map(|node| Fact::NodeUndrained { node }),
         node().prop_map(|node| Fact::NodeBanned { node }),

@@ -161,6 +161,7 @@ enum Step {
     Change { which: u8, job: u64 },
     Prioritize { job: u64, priority: i32 },
     ChangeNode { node: u64, change: NodeChange },
+    Rerender { job: u64, frame: u32, region: Option<Rect> },
     Join(u64),
     Rejoin(u64),
     Leave(u64),
@@ -177,6 +178,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let node = 1u64..4;
     let pick = any::<prop::sample::Index>;
+    let region = (0u32..20, 0u32..20, 1u32..12, 1u32..12);
+    let region = region.prop_map(|(x, y, width, height)| Rect { x, y, width, height });
     let change = prop::sample::select(&NODE_CHANGES[..]);
     prop_oneof![
         1 => (1u32..3, 1u32..100, 1u32..3, 0i32..2)
@@ -184,6 +187,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..6, 1u64..4).prop_map(|(which, job)| Step::Change { which, job }),
         1 => (1u64..4, -1i32..3).prop_map(|(job, priority)| Step::Prioritize { job, priority }),
         1 => (node.clone(), change).prop_map(|(node, change)| Step::ChangeNode { node, change }),
+        2 => (1u64..4, 1u32..4, prop::option::of(region))
+            .prop_map(|(job, frame, region)| Step::Rerender { job, frame, region }),
         3 => node.clone().prop_map(Step::Join),
         1 => node.clone().prop_map(Step::Rejoin),
         1 => node.clone().prop_map(Step::Leave),
@@ -223,6 +228,10 @@ impl Farm {
             Step::Prioritize { job, priority } => {
                 let (request, job, priority) = (0, JobId(*job), *priority);
                 self.handle(Command::PrioritizeJob { request, job, priority });
+            }
+            Step::Rerender { job, frame, region } => {
+                let frames = FrameRange { first: FRAME, last: FrameNumber(*frame) };
+                self.handle(Command::RerenderJob { request: 0, job: JobId(*job), frames, region: *region });
             }
             Step::ChangeNode { node, change } => self.change_node(NodeId(*node), *change),
             Step::Join(node) => {
