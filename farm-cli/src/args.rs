@@ -581,6 +581,28 @@ mod tests {
     }
 
     #[test]
+    fn commands_that_change_the_farm_say_what_and_how() {
+        let parse = |line: &str| Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command);
+        let priority = parse("farm priority 3 -5 --json");
+        let Ok(Command::Priority(priority)) = priority else { panic!("{priority:?}") };
+        assert_eq!(
+            (priority.job.job, priority.priority, priority.job.output_args.json),
+            (JobId(3), -5, true)
+        );
+        let rerender = parse("farm rerender 3 --frames 4-9 --region 1,2,30,40");
+        let Ok(Command::Rerender(rerender)) = rerender else { panic!("{rerender:?}") };
+        assert_eq!(rerender.frames, FrameRange { first: FrameNumber(4), last: FrameNumber(9) });
+        assert_eq!(rerender.region, Some(Rect { x: 1, y: 2, width: 30, height: 40 }));
+        for name in ["drain", "undrain", "ban", "forgive"] {
+            let command = parse(&format!("farm {name} render-01 --json"));
+            assert!(command.is_ok_and(|command| command.json()), "{name}");
+        }
+        for line in ["farm rerender 3", "farm priority 3", "farm priority 3 high", "farm ban"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn options_that_exclude_each_other_are_refused() {
         for line in [
             "farm render a.glb -o o.exr --sky 1,1,1 --env e.hdr",
