@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use farm_core::{FrameNumber, FrameRange, JobId, PixelFilter, Rect, Resolution};
+use farm_scene::Shutter;
 
 use crate::values::{self, Clamp, Exposure};
 
@@ -209,6 +210,17 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "N", default_value = "24", requires = "frames",
           value_parser = values::parse_fps, allow_negative_numbers = true)]
     pub(crate) fps: f64,
+    /// Blur of what moves: the part of a frame's time during which the shutter is
+    /// open, from the frame on, as 0.5 for a film camera's half turn [default: none,
+    /// a frame is an instant].
+    #[arg(long, value_name = "X", requires = "frames", value_parser = values::parse_shutter,
+          allow_negative_numbers = true)]
+    pub(crate) shutter: Option<f64>,
+    /// Parts of the time of the shutter in which things move along straight lines:
+    /// more of them for what turns fast.
+    #[arg(long, value_name = "N", default_value_t = Shutter::PARTS, requires = "shutter",
+          value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) shutter_parts: u32,
     /// Edge of the tiles in pixels; changes no pixel [default: by the picture's size].
     #[arg(long, value_name = "N", value_parser = values::parse_tile)]
     pub(crate) tile: Option<u32>,
@@ -235,6 +247,12 @@ pub(crate) struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    /// How long the shutter is open in each frame.
+    pub(crate) fn shutter(&self) -> Option<Shutter> {
+        let seconds = self.shutter? / self.fps;
+        Some(Shutter { seconds, parts: self.shutter_parts })
+    }
+
     /// The frames to render; the number 1 for a scene at rest.
     pub(crate) fn frames(&self) -> FrameRange {
         self.frames.unwrap_or(FrameRange { first: FrameNumber(1), last: FrameNumber(1) })
@@ -560,9 +578,9 @@ mod tests {
     fn render_takes_every_documented_option() {
         let line = "farm render a.glb -o o.exr --png o.png --size 64x32 --spp 16 --seed 7 \
                     --camera main --env e.hdr --env-strength 2 --env-rotation -90 --max-depth 3 \
-                    --frames 2-4 --animation Run --fps 25 --tile 32 --filter gaussian --nodes 2 --json --half \
-                    --transparent --exposure -1.5 --clamp-direct 20 \
-                    --clamp-indirect 0.5 --adapter 1 --cpu 3 --quiet";
+                    --frames 2-4 --animation Run --fps 25 --shutter 0.5 --shutter-parts 8 --tile 32 \
+                    --filter gaussian --nodes 2 --json --half --transparent --exposure -1.5 \
+                    --clamp-direct 20 --clamp-indirect 0.5 --adapter 1 --cpu 3 --quiet";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("all options are known");
         let Command::Render(render) = cli.command else { panic!("not render") };
         assert_eq!(render.settings.size, Resolution { width: 64, height: 32 });
@@ -571,6 +589,7 @@ mod tests {
             (render.settings.animation.as_deref(), render.settings.fps.to_bits()),
             (Some("Run"), 25_f64.to_bits())
         );
+        assert_eq!(render.settings.shutter(), Some(Shutter { seconds: 0.02, parts: 8 }));
         assert_eq!(PixelFilter::from(render.settings.filter), PixelFilter::Gaussian);
         assert_eq!(render.settings.exposure, Exposure { milli_ev: -1500 });
         let clamps = [render.settings.clamp_direct, render.settings.clamp_indirect];
@@ -610,6 +629,10 @@ mod tests {
             "farm render a.glb -o o.exr --env-strength 2",
             "farm render a.glb -o o.exr --animation Run",
             "farm render a.glb -o o.exr --fps 25",
+            "farm render a.glb -o o.exr --shutter 0.5",
+            "farm render a.glb -o o.exr --frames 1 --shutter 1.5",
+            "farm render a.glb -o o.exr --frames 1 --shutter 0.5 --shutter-parts 17",
+            "farm render a.glb -o o.exr --frames 1 --shutter-parts 2",
             "farm render a.glb",
             "farm render a.glb -o o.exr --nodes 0",
             "farm render a.glb -o o.exr --nodes 65",

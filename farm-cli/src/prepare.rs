@@ -51,6 +51,10 @@ pub(crate) struct Prepared {
 pub(crate) struct Preparation {
     /// The file; `None` once all of it was read.
     file: Option<SceneFile>,
+    /// Whether the file has an animation, and whether anything moved so far while
+    /// the shutter was open.
+    is_animated: bool,
+    is_blurred: bool,
     /// The frame whose scene comes next; `None` for one scene at rest.
     frame: Option<FrameNumber>,
     settings: SettingsArgs,
@@ -79,11 +83,14 @@ impl Preparation {
             None => name_of(&scene.scene),
         };
         let animation = settings.animation.clone();
-        let load_options = LoadOptions { animation, ..load_options(scene, settings.size) };
+        let shutter = settings.shutter();
+        let load_options = LoadOptions { animation, shutter, ..load_options(scene, settings.size) };
         let file = SceneFile::open(&scene.scene, &load_options).map_err(|error| bad_scene(&error))?;
         let moves = !file.animations().is_empty();
         let mut preparation = Self {
             file: Some(file),
+            is_animated: moves,
+            is_blurred: false,
             frame: settings.frames.filter(|_| moves).map(|frames| frames.first),
             settings,
             options,
@@ -109,6 +116,7 @@ impl Preparation {
         self.warnings = warnings.iter().map(ToString::to_string).collect();
         let camera = self.camera(&scene)?;
         set_lens(&mut scene, camera, self.settings.fstop, self.settings.focus_distance)?;
+        self.is_blurred |= scene.motion.parts > 0;
         let mut packed = farm_scene::pack(&scene);
         drop(scene);
         self.scenes.push(digest_of(&packed.manifest), packed.blobs.iter().map(digest_of).collect())?;
@@ -185,10 +193,22 @@ impl Preparation {
         }
     }
 
+    /// What an artist should know who asked for blur and gets none.
+    fn note_on_shutter(&self) -> Option<&'static str> {
+        self.settings.shutter.filter(|_| !self.is_blurred)?;
+        Some(if self.is_animated {
+            "nothing moves while the shutter is open, so that `--shutter` changes nothing"
+        } else {
+            "the scene has no animation, so that `--shutter` changes nothing"
+        })
+    }
+
     /// The job, after the last scene.
     pub(crate) fn finish(self) -> Result<Prepared, Failure> {
         let draft = self.draft();
-        let Self { scenes, warnings, load_time, scene_bytes, .. } = self;
+        let note = self.note_on_shutter();
+        let Self { scenes, mut warnings, load_time, scene_bytes, .. } = self;
+        warnings.extend(note.map(str::to_owned));
         let (scene, blobs, frame_scenes) = scenes.finish();
         let spec = JobSpec { scene, blobs, frame_scenes, ..draft };
         spec.validate(&Limits::default()).map_err(|error| bad_job(&error))?;

@@ -104,6 +104,13 @@ pub(crate) fn parse_fps(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("`{text}` is not a number of frames a second from 0.001 to 1000000"))
 }
 
+/// Parses the part of a frame's time during which the shutter is open.
+pub(crate) fn parse_shutter(text: &str) -> Result<f64, String> {
+    let part = text.trim().parse::<f64>().ok();
+    part.filter(|part| (1e-6..=1.0).contains(part))
+        .ok_or_else(|| format!("`{text}` is not a part of a frame, more than 0 and at most 1"))
+}
+
 /// A finite number.
 fn parse_finite(text: &str) -> Result<f32, String> {
     text.trim()
@@ -268,6 +275,11 @@ mod tests {
             &["", "0", "-24", "nan", "inf", "1/0", "24/", "1/2/3", "1e-4", "1e7"],
         );
         assert_eq!(parse_fps("30000/1001").map(f64::to_bits), Ok((30000.0_f64 / 1001.0).to_bits()));
+    }
+
+    #[test]
+    fn shutters_are_open_for_a_part_of_a_frame() {
+        check(parse_shutter, &["0.5", "1", "1e-3"], &["", "0", "-0.5", "1.5", "nan", "inf", "180deg"]);
     }
 
     #[test]

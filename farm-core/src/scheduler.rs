@@ -26,7 +26,9 @@ use std::collections::VecDeque;
 pub use command::{Command, FailureKind, HeldLease, NodeChange};
 pub use effect::{Answer, Effect, Lease, RefusedReason, Verdict};
 pub use fact::Fact;
-pub use state::State;
+pub use state::{
+    Entry, HoldPart, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, State, StrikePart, TilePart,
+};
 pub use view::{AcceptedTile, JobStatus, JobView, NodeStanding, NodeView};
 
 use crate::id::{FrameNumber, JobId, NodeId};
@@ -59,6 +61,13 @@ impl Scheduler {
         for fact in facts {
             state.apply(&fact);
         }
+        Self::resume(state, limits, epoch)
+    }
+
+    /// As [`Scheduler::restore`], from a state that [`State::restore`] built
+    /// with the same limits.
+    #[must_use]
+    pub fn resume(state: State, limits: Limits, epoch: u32) -> Self {
         let floor = Floor::new(epoch);
         let mut scheduler = Self { limits, state, floor, effects: VecDeque::new() };
         scheduler.open_restored_jobs();

@@ -5,16 +5,19 @@
 //! keep their bytes under `incoming/` and are continued by digest. Every call
 //! blocks; callers are on blocking threads.
 
+mod collect;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use farm_core::BlobDigest;
 use tempfile::NamedTempFile;
 
+pub use self::collect::{Amount, Collected, Keep};
 use crate::folder::{publish, sync_folder};
 
 /// Partial uploads that nobody continued for a week are swept at start.
@@ -91,6 +94,8 @@ pub struct BlobStore {
     /// Held while a shelf is made and synchronised: whoever finds one may rely
     /// on it.
     shelving: Mutex<()>,
+    /// Held to write while a blob is removed, to read while one is renewed.
+    removing: RwLock<()>,
 }
 
 /// How an upload begins.
@@ -113,8 +118,14 @@ impl BlobStore {
         // A process that died may have made a shelf and not synchronised it.
         sync_folder(folder).map_err(disk(folder))?;
         sweep(&incoming).map_err(disk(&incoming))?;
+        Ok(Self { limit, ..Self::beside(folder) })
+    }
+
+    /// The store in `folder` for a look at what lies there, perhaps beside the
+    /// process that uses it: nothing is made or swept.
+    pub(crate) fn beside(folder: &Path) -> Self {
         let (folder, claims) = (folder.to_owned(), Arc::default());
-        Ok(Self { folder, limit, claims, shelving: Mutex::default() })
+        Self { folder, limit: 0, claims, shelving: Mutex::default(), removing: RwLock::default() }
     }
 
     /// Whether the blob is here.
@@ -123,10 +134,11 @@ impl BlobStore {
         self.path(digest).exists()
     }
 
-    /// Those of `digests` that are not here, in their order.
+    /// Those of `digests` that are not here, in their order. The others were
+    /// asked for, so that they are kept for a grace time.
     #[must_use]
     pub fn missing(&self, digests: &[BlobDigest]) -> Vec<BlobDigest> {
-        digests.iter().copied().filter(|&digest| !self.contains(digest)).collect()
+        digests.iter().copied().filter(|&digest| !self.renew(digest)).collect()
     }
 
     /// Stores bytes that are in memory; harmless when they are here already.
@@ -139,7 +151,7 @@ impl BlobStore {
         if found != digest {
             return Err(BlobError::WrongDigest { expected: digest, found });
         }
-        if self.contains(digest) {
+        if self.renew(digest) {
             return Ok(());
         }
         let incoming = self.incoming();
@@ -186,7 +198,7 @@ impl BlobStore {
     /// Too long, or the disk refuses.
     pub fn begin(&self, digest: BlobDigest, length: u64) -> Result<Begin, BlobError> {
         self.check_length(digest, length)?;
-        if self.contains(digest) {
+        if self.renew(digest) {
             return Ok(Begin::Present);
         }
         let target = self.shelve(digest)?;
@@ -397,6 +409,8 @@ impl Upload {
         match self.place {
             Place::Own(file) => publish(file, &self.target).map_err(disk(&self.target)),
             Place::Part { file, path, _claim } => {
+                // Its bytes may be old; that it is whole is new.
+                file.set_modified(SystemTime::now()).map_err(disk(&path))?;
                 file.sync_all().map_err(disk(&path))?;
                 fs::rename(&path, &self.target).map_err(disk(&self.target))?;
                 self.target.parent().map_or(Ok(()), sync_folder).map_err(disk(&self.target))

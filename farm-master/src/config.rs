@@ -58,6 +58,18 @@ pub struct Bounds {
     /// Frames assembled at once; each uses every core by itself, so two only
     /// hide each other's disk waits.
     pub assemblies: usize,
+    /// Facts since the last snapshot of the journal for which the next is made,
+    /// or a sixteenth of its entries, where that is more: 65,536 facts are
+    /// replayed in half a second, and a snapshot of as many tiles is 7 MB.
+    pub facts_per_snapshot: u64,
+    /// Seconds for which a blob that no job names stays after it was stored or
+    /// asked for: an artist's upload of 100 GB at 10 Mbit/s takes 22 hours before
+    /// its job can be submitted, and twice that is 48.
+    pub blob_grace_s: u64,
+    /// Bytes of blobs that may stay beyond that though no job names them, so that
+    /// a scene which is submitted again need not be uploaded: 64 GiB are a few
+    /// dozen large scenes.
+    pub unused_blob_bytes: u64,
 }
 
 impl Default for Bounds {
@@ -69,6 +81,9 @@ impl Default for Bounds {
             tiles_per_node: 16,
             requests_per_peer: 32,
             assemblies: 2,
+            facts_per_snapshot: 1 << 16,
+            blob_grace_s: 48 * 3600,
+            unused_blob_bytes: 64 << 30,
         }
     }
 }

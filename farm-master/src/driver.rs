@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use farm_core::scheduler::{Command, Effect, Fact, FailureKind, Lease};
+use farm_core::scheduler::{Command, Effect, Entry, Fact, FailureKind, Lease, State};
 use farm_core::{BlobDigest, FrameNumber, JobId, Limits, NodeId, Scheduler, Timestamp};
 use farm_wire::message::{ToNode, Verdict};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,8 +34,22 @@ const BATCH: usize = 256;
 /// Messages kept while the journal cannot be written; the rest wait in the queue.
 const BACKLOG: usize = 4096;
 
-/// Facts on their way from the journal to the scheduler while it is restored.
+/// Entries on their way from the journal to the scheduler while it is restored.
 const REPLAY_QUEUE: usize = 1024;
+
+/// A snapshot is due when the facts since the last one are this share of its
+/// entries: of a million tiles, 62,500 facts. While a job grows, each of its
+/// tiles is then written into at most 1 + 16 snapshots, 1.6 KB in all, and the
+/// tile's own file is many times that.
+const SNAPSHOT_SHARE: u64 = 16;
+
+/// Stopping waits for a snapshot of this share of the facts for which one is due:
+/// of 65,536, 4096, and fewer are replayed in some ten milliseconds.
+const STOP_SHARE: u64 = 16;
+
+/// How long stopping waits for a snapshot; one of a million tiles takes a few
+/// seconds on a slow disk. What is written by then is thrown away.
+const LONGEST_STOP: Duration = Duration::from_secs(10);
 
 /// First pause before the journal is tried again; doubles to the longest.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -83,6 +97,14 @@ pub(crate) struct Driver<J> {
     trouble: watch::Sender<Option<String>>,
     stop: CancellationToken,
     specs_per_node: usize,
+    /// The fewest facts for which a snapshot is made.
+    facts_per_snapshot: u64,
+    /// Facts committed since the last snapshot, or the last attempt at one.
+    facts_since_snapshot: u64,
+    /// Whether all that the scheduler recorded is committed.
+    settled: bool,
+    /// At most one.
+    compactions: JoinSet<Result<(), JournalError>>,
 }
 
 /// What assembly needs.
@@ -99,11 +121,12 @@ impl<J: Journal> Driver<J> {
         mut journal: J,
         limits: Limits,
         assembler: Assembler,
+        facts_per_snapshot: u64,
         stop: CancellationToken,
     ) -> Result<(Self, DriverHandle), JournalError> {
         let specs_per_node = limits.specs_per_node;
         let epoch = journal.begin_life().await?;
-        let scheduler = replay(&mut journal, limits, epoch).await?;
+        let (scheduler, facts_since_snapshot) = replay(&mut journal, limits, epoch).await?;
         let (sender, inbox) = mpsc::channel(QUEUE);
         let (changes, changed) = watch::channel(0);
         let (trouble, troubled) = watch::channel(None);
@@ -126,12 +149,17 @@ impl<J: Journal> Driver<J> {
             trouble,
             stop,
             specs_per_node,
+            facts_per_snapshot,
+            facts_since_snapshot,
+            settled: true,
+            compactions: JoinSet::new(),
         };
         Ok((driver, DriverHandle::new(sender, changed, troubled)))
     }
 
     /// Runs until stopped. Everything that was acknowledged is in the journal
-    /// at every moment, so stopping is dropping.
+    /// at every moment, so stopping is dropping, but for a snapshot that makes
+    /// the next start quicker.
     pub(crate) async fn run(mut self) {
         self.tell(Command::Tick);
         self.perform_effects().await;
@@ -147,6 +175,7 @@ impl<J: Journal> Driver<J> {
                     }
                     self.perform_effects().await;
                 }
+                Some(outcome) = self.compactions.join_next() => report_compaction(outcome),
                 message = next_message(&mut self.backlog, &mut self.inbox) => {
                     let Some(message) = message else { break };
                     self.take_batch(message).await;
@@ -156,6 +185,38 @@ impl<J: Journal> Driver<J> {
                     self.perform_effects().await;
                 }
             }
+        }
+        if tokio::time::timeout(LONGEST_STOP, self.compact_at_stop()).await.is_err() {
+            tracing::info!("no snapshot was made in time; the next start replays the facts");
+        }
+    }
+
+    /// Starts a snapshot if enough happened since the last one.
+    fn compact_if_due(&mut self) {
+        if self.facts_since_snapshot < self.facts_per_snapshot || !self.compactions.is_empty() {
+            return;
+        }
+        let entries = self.scheduler.state().snapshot_entries();
+        if self.facts_since_snapshot >= entries / SNAPSHOT_SHARE {
+            self.compact();
+        }
+    }
+
+    /// Starts a snapshot. Only the copy of the state is made here, the rest
+    /// beside the driver.
+    fn compact(&mut self) {
+        self.facts_since_snapshot = 0;
+        let compaction = self.journal.compact(self.scheduler.state().clone());
+        self.compactions.spawn(compaction);
+    }
+
+    async fn compact_at_stop(&mut self) {
+        let enough = self.facts_since_snapshot > self.facts_per_snapshot / STOP_SHARE;
+        if enough && self.settled && self.compactions.is_empty() {
+            self.compact();
+        }
+        while let Some(outcome) = self.compactions.join_next().await {
+            report_compaction(outcome);
         }
     }
 
@@ -188,6 +249,9 @@ impl<J: Journal> Driver<J> {
             self.backlog.push_front(message);
         }
         self.perform_effects().await;
+        if !self.settled {
+            return; // Stopped: what was not committed is not to be seen.
+        }
         for look in looks {
             look(&self.scheduler);
         }
@@ -234,6 +298,7 @@ impl<J: Journal> Driver<J> {
     /// Commits what the scheduler recorded, then performs its other effects,
     /// until it wants nothing more.
     async fn perform_effects(&mut self) {
+        self.settled = false;
         loop {
             let effects: Vec<Effect> = std::iter::from_fn(|| self.scheduler.poll_effect()).collect();
             if effects.is_empty() {
@@ -251,6 +316,8 @@ impl<J: Journal> Driver<J> {
             self.start_assemblies();
             self.changes.send_modify(|count| *count += 1);
         }
+        self.settled = true;
+        self.compact_if_due();
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -334,6 +401,7 @@ impl<J: Journal> Driver<J> {
             }
             pause = (pause * 2).min(RETRY_MAX);
         }
+        self.facts_since_snapshot += facts.len() as u64;
         if self.trouble.send_replace(None).is_some() {
             tracing::info!("the journal can be written again");
         }
@@ -439,15 +507,32 @@ async fn next_message(
     }
 }
 
-/// Streams the journal's facts into a scheduler. Replaying computes without
-/// waiting, so it has a thread of its own.
-async fn replay<J: Journal>(journal: &mut J, limits: Limits, epoch: u32) -> Result<Scheduler, JournalError> {
-    let (sender, mut facts) = mpsc::channel(REPLAY_QUEUE);
+/// Streams the journal's entries into a scheduler; also says how many of them
+/// are facts. Replaying computes without waiting, so it has a thread of its own.
+async fn replay<J: Journal>(
+    journal: &mut J,
+    limits: Limits,
+    epoch: u32,
+) -> Result<(Scheduler, u64), JournalError> {
+    let (sender, mut entries) = mpsc::channel(REPLAY_QUEUE);
     let restoring = tokio::task::spawn_blocking(move || {
-        Scheduler::restore(std::iter::from_fn(|| facts.blocking_recv()), limits, epoch)
+        let mut facts = 0;
+        let entries = std::iter::from_fn(|| entries.blocking_recv())
+            .inspect(|entry| facts += u64::from(matches!(entry, Entry::Fact(_))));
+        let state = State::restore(entries, &limits)?;
+        Ok((Scheduler::resume(state, limits, epoch), facts))
     });
     journal.replay(sender).await?;
-    Ok(restoring.await.expect("restoring from decoded facts does not panic"))
+    restoring.await.expect("restoring from decoded entries does not panic")
+}
+
+/// A snapshot that failed costs nothing but the time of the next start.
+fn report_compaction(outcome: Result<Result<(), JournalError>, tokio::task::JoinError>) {
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "no snapshot of the journal; trying again later"),
+        Err(error) => tracing::error!(%error, "making a snapshot of the journal broke off"),
+    }
 }
 
 /// The wall clock, which the scheduler must never see go back.

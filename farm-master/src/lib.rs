@@ -17,6 +17,7 @@ mod farm;
 pub mod folder;
 mod frame_exr;
 mod frame_png;
+mod gc;
 pub mod journal;
 mod master;
 mod nodes;
@@ -29,4 +30,5 @@ mod tiles;
 
 pub use config::{Bounds, MasterConfig};
 pub use error::MasterError;
+pub use gc::collect_garbage;
 pub use master::{Master, create_ticket};

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use farm_master::blobs::{Amount, Keep};
 use farm_master::config::{ConfigFile, default_data_folder, default_listen};
 use farm_master::folder::DataFolder;
 use farm_master::tickets::{TicketEntry, Tickets};
@@ -45,6 +46,27 @@ enum Command {
         advertise: Vec<String>,
         /// A file with the same options (data, listen, advertise) and bounds,
         /// in TOML.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Remove blobs that no job needs any more. A running master does so every
+    /// hour by itself; this is for one that does not run.
+    Gc {
+        /// The data folder [default: in this user's data folder].
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        /// Only say what would be removed; works beside a running master.
+        #[arg(long)]
+        dry_run: bool,
+        /// Keep unused blobs that were asked for within this time, like 12h or
+        /// 7d [default: the bound `blob_grace_s`, 48h].
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+        grace: Option<Duration>,
+        /// Of the older ones keep so many bytes, those last asked for [default:
+        /// the bound `unused_blob_bytes`, 64 GiB].
+        #[arg(long, value_name = "BYTES")]
+        keep: Option<u64>,
+        /// The file with the master's data folder and bounds, in TOML.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
@@ -122,6 +144,12 @@ fn main() -> ExitCode {
         Command::Serve { data, listen, advertise, config } => {
             configure(data, listen, advertise, config).and_then(serve)
         }
+        Command::Gc { data, dry_run, grace, keep, config } => configure(data, None, Vec::new(), config)
+            .and_then(|config| {
+                let bounds = Keep::from(&config.bounds);
+                let keep = Keep { grace: grace.unwrap_or(bounds.grace), bytes: keep.unwrap_or(bounds.bytes) };
+                collect_garbage(&config.data, keep, dry_run)
+            }),
         Command::Ticket { data, command } => tickets(&data.unwrap_or_else(default_data_folder), command),
         Command::Member { data, command } => members(&data.unwrap_or_else(default_data_folder), &command),
     };
@@ -161,11 +189,25 @@ fn configure(
     Ok(config)
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime, MasterError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().build().map_err(|source| MasterError::Runtime { source })
+}
+
+/// Prints what stays and what goes: state, blobs, bytes.
+#[expect(clippy::print_stdout, reason = "what was found is data")]
+fn collect_garbage(data: &std::path::Path, keep: Keep, dry_run: bool) -> Result<ExitCode, MasterError> {
+    let found = runtime()?.block_on(farm_master::collect_garbage(data, keep, dry_run))?;
+    let gone = if dry_run { "would be removed" } else { "removed" };
+    let rows = [("needed by jobs", found.named), ("unused but kept", found.kept), (gone, found.removed)];
+    for (state, Amount { blobs, bytes }) in rows {
+        println!("{state}\t{blobs} blobs\t{bytes} bytes");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn serve(config: MasterConfig) -> Result<ExitCode, MasterError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| MasterError::Runtime { source })?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let data = config.data.clone();
         let mut master = Master::start(config).await?;

@@ -12,14 +12,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::assemble::{self, FrameFolder};
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobStore, Keep};
 use crate::config::{default_listen, ticket_addresses};
 use crate::driver::{Assembler, Driver};
 use crate::farm::Farm;
 use crate::folder::{DataFolder, FolderLock};
 use crate::journal::SqliteJournal;
 use crate::tickets::Tickets;
-use crate::{MasterConfig, MasterError, peers};
+use crate::{MasterConfig, MasterError, gc, peers};
 
 /// A running master. Dropping it stops it, abruptly but safely; call
 /// [`Master::shutdown`] to say goodbye to its peers.
@@ -31,6 +31,7 @@ pub struct Master {
     blobs: Arc<BlobStore>,
     driver: Option<JoinHandle<()>>,
     peers: JoinHandle<()>,
+    collector: JoinHandle<()>,
     stop: CancellationToken,
     _lock: FolderLock,
 }
@@ -55,13 +56,17 @@ impl Master {
             frames: frames.clone(),
             at_once: config.bounds.assemblies,
         };
-        let (driver, handle) = Driver::restore(journal, config.limits, assembler, stop.clone()).await?;
+        let facts = config.bounds.facts_per_snapshot;
+        let restored = Driver::restore(journal, config.limits, assembler, facts, stop.clone());
+        let (driver, handle) = restored.await?;
 
         let authority = CertificateAuthority::open_or_create(&folder.authority())?;
         let book: Arc<dyn TicketBook> = Arc::new(tickets.clone());
         let server = Arc::new(Server::bind(config.listen, &authority, book)?);
         let addresses = ticket_addresses(&config.advertise, server.local_address());
         note_addresses(&folder.addresses(), &addresses)?;
+        let keep = Keep::from(&config.bounds);
+        let collector = tokio::spawn(gc::run(handle.clone(), Arc::clone(&blobs), keep));
         let farm = Arc::new(Farm::new(handle, Arc::clone(&blobs), frames, config.bounds));
         let driver = tokio::spawn(driver.run());
         let peers = tokio::spawn(peers::serve(farm, Arc::clone(&server)));
@@ -73,6 +78,7 @@ impl Master {
             blobs,
             driver: Some(driver),
             peers,
+            collector,
             stop,
             _lock: lock,
         })
@@ -146,6 +152,7 @@ impl Drop for Master {
     fn drop(&mut self) {
         self.stop.cancel();
         self.peers.abort();
+        self.collector.abort();
     }
 }
 

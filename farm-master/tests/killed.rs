@@ -247,3 +247,102 @@ async fn tickets_are_made_listed_and_revoked_beside_a_running_master() {
     assert!(Credentials::join(&ticket, "test").await.is_err());
     assert_eq!(run(&["ticket", "revoke", "nobody"]).0, Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_is_counted_beside_a_running_master_and_removed_without_one() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let (process, mut lines) = Master::serve(data.path(), free_port());
+    lines.next().expect("a node ticket");
+    let client = Client::connect(&join(&lines.next().expect("an artist ticket")).await).await;
+    let client = client.expect("the master is there");
+    let store = async |bytes: &[u8]| {
+        let digest = BlobDigest(*blake3::hash(bytes).as_bytes());
+        store_blob(&client, digest, bytes, |_| {}).await.expect("there is room");
+    };
+    store(SCENE).await;
+    store(b"nobody needs it").await;
+    let mut receive = ask(&client, Request::SubmitJob { spec: Box::new(spec()) }).await;
+    let submitted = receive.receive().await.expect("it is answered");
+    assert_eq!(submitted, Some(Response::Submitted { job: JobId(1) }));
+    let gc = |arguments: &[&str]| {
+        let output = master(data.path(), &[&["gc"], arguments].concat()).output();
+        let output = output.expect("the binary is there");
+        (output.status.code(), String::from_utf8(output.stdout).expect("it is text"))
+    };
+    let needed = format!("needed by jobs\t1 blobs\t{} bytes\n", SCENE.len());
+    let all = ["--dry-run", "--grace", "0s", "--keep", "0"];
+    let (kept, gone) = ("unused but kept\t0 blobs\t0 bytes\n", "1 blobs\t15 bytes\n");
+    assert_eq!(gc(&all), (Some(0), format!("{needed}{kept}would be removed\t{gone}")));
+    assert_eq!(gc(&all[1..]).0, Some(1), "a running master holds the folder");
+    process.kill();
+    assert_eq!(gc(&[]), (Some(0), format!("{needed}unused but kept\t{gone}removed\t0 blobs\t0 bytes\n")));
+    assert_eq!(gc(&all[1..]), (Some(0), format!("{needed}{kept}removed\t{gone}")));
+}
+
+/// A master that no file may grow for, and its log: a limit on the size of files
+/// does to its writes what a full disk does. The signal that comes with it is
+/// ignored.
+#[cfg(target_os = "linux")]
+fn serve_with_limits(data: &Path, port: u16) -> (Master, Vec<String>, impl Iterator<Item = String> + use<>) {
+    let script = "trap '' XFSZ; exec \"$0\" serve --listen \"127.0.0.1:$1\" --data \"$2\"";
+    let mut child = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_farm-master"), &port.to_string()])
+        .arg(data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the shell and the binary are there");
+    let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let tickets = stdout.lines().take(2).map(|line| line.expect("a ticket")).collect();
+    (Master(child), tickets, stderr.lines().map_while(Result::ok))
+}
+
+/// Sets the size that files of a process may grow to.
+#[cfg(target_os = "linux")]
+fn limit_files(process: &Master, bytes: &str) {
+    let limit = format!("--fsize={bytes}:unlimited");
+    let status = Command::new("prlimit").args(["--pid", &process.0.id().to_string(), &limit]).status();
+    assert!(status.expect("prlimit is part of every Linux").success());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn full_disk_refuses_new_work_with_the_reason_and_goes_on_when_there_is_room() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let (process, tickets, mut log) = serve_with_limits(data.path(), free_port());
+    let (node_credentials, artist_credentials) = (join(&tickets[0]).await, join(&tickets[1]).await);
+    let client = Client::connect(&artist_credentials).await.expect("the master is there");
+    store_blob(&client, spec().scene, SCENE, |_| {}).await.expect("there is room");
+    let submit = || async {
+        let mut receive = ask(&client, Request::SubmitJob { spec: Box::new(spec()) }).await;
+        receive.receive().await.expect("it is answered").expect("it is answered")
+    };
+    assert_eq!(submit().await, Response::Submitted { job: JobId(1) });
+
+    limit_files(&process, "4096");
+    // The first job after that is recorded by nobody and so answered by nobody.
+    let mut first = ask(&client, Request::SubmitJob { spec: Box::new(spec()) }).await;
+    let stuck = |line: String| line.contains("nothing goes on until the journal can be written");
+    assert!(log.any(stuck), "it says so");
+    let refused = submit().await;
+    let Response::Refused { reason, hint: Some(hint) } = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("the journal cannot be written"), "{reason}");
+    assert!(hint.contains("room"), "{hint}");
+    let large = vec![7; 100_000];
+    let digest = BlobDigest(*blake3::hash(&large).as_bytes());
+    let error = store_blob(&client, digest, &large, |_| {}).await.expect_err("there is no room");
+    assert!(error.to_string().contains("disk"), "{error}");
+
+    limit_files(&process, "unlimited");
+    let answered = first.receive().await.expect("it is answered");
+    assert_eq!(answered, Some(Response::Submitted { job: JobId(2) }));
+    store_blob(&client, digest, &large, |_| {}).await.expect("there is room again");
+    let mut node = Node::connect(&node_credentials).await;
+    let work = tokio::spawn(async move { node.work(usize::MAX).await });
+    for job in [JobId(1), JobId(2)] {
+        let view = watch(&client, job).await;
+        assert_eq!(view.status, JobStatus::Done, "{}", view.explanation);
+    }
+    work.abort();
+}

@@ -8,8 +8,8 @@ use farm_core::{
 };
 use farm_scene::{
     AlphaMode, Anisotropy, Camera, Coat, Environment, EnvironmentMap, Image, Instance, Iridescence, Light,
-    LightKind, Material, Mesh, Projection, Scene, Sheen, Texels, Texture, TextureSlot, Transmission, Volume,
-    Wrap,
+    LightKind, Material, Mesh, Motion, Projection, Scene, Shape, Sheen, Texels, Texture, TextureSlot, Track,
+    Transmission, Volume, Wrap,
 };
 use glam::{Affine3A, Vec2, Vec3, Vec4};
 
@@ -19,6 +19,9 @@ use crate::{Engine, RenderError, Renderer};
 /// Edge of the probe's picture in pixels, and its samples.
 const PROBE_EDGE: u32 = 32;
 const PROBE_SAMPLES: u32 = 16;
+
+/// Parts of the time that its shutter is open.
+const PROBE_PARTS: u8 = 3;
 
 /// Renders the probe and hashes its bits with what the adapter says it is.
 pub(crate) fn numeric_class(renderer: &Renderer) -> Result<BlobDigest, RenderError> {
@@ -60,7 +63,7 @@ pub(crate) fn probe_task() -> RenderTask {
 
 /// A scene that takes every branch of the kernel: each kind of light, a map
 /// around it, both lobes, textures of both depths, a mask, a translucent and an
-/// unlit surface.
+/// unlit surface; a camera, a lamp, a plate and a bending one that move.
 pub(crate) fn probe_scene() -> Scene {
     let slot = |texture| Some(TextureSlot { texture, uv_set: 0, transform: [Vec3::X * 2.0, Vec3::Y * 2.0] });
     let materials = vec![
@@ -112,7 +115,8 @@ pub(crate) fn probe_scene() -> Scene {
             ..Material::default()
         },
     ];
-    let meshes = (0..8).map(|material| Mesh { material, ..probe_quad() }).collect();
+    let mut meshes: Vec<Mesh> = (0..8).map(|material| Mesh { material, ..probe_quad() }).collect();
+    meshes[6].motion = probe_shapes();
     let floor = Affine3A::from_rotation_x(-PI / 2.0) * Affine3A::from_scale(Vec3::splat(3.0));
     let upright = |mesh: u32, x: f32, turn: f32| Instance {
         mesh,
@@ -130,8 +134,10 @@ pub(crate) fn probe_scene() -> Scene {
         upright(7, 0.6, 0.9),
         upright(7, 0.7, 0.9 + PI),
     ];
+    let eye = Affine3A::from_translation(Vec3::new(0.0, 1.5, 4.0)) * Affine3A::from_rotation_x(-0.2);
     Scene {
         meshes,
+        motion: probe_motion([ceiling, instances[2].transform, eye]),
         instances,
         materials,
         textures: [0, 1]
@@ -146,10 +152,41 @@ pub(crate) fn probe_scene() -> Scene {
         lights: probe_lights(),
         cameras: vec![Camera {
             name: "probe".into(),
-            transform: Affine3A::from_translation(Vec3::new(0.0, 1.5, 4.0)) * Affine3A::from_rotation_x(-0.2),
+            transform: eye,
             projection: Projection::Perspective { vertical_fov: 0.8, lens: None },
         }],
         environment: Environment::Map(probe_sky()),
+    }
+}
+
+/// A plate that is bent while the shutter is open.
+fn probe_shapes() -> Vec<Shape> {
+    let quad = probe_quad();
+    let shape = |part: u8| {
+        let bent = |p: &Vec3| *p + Vec3::Z * (0.2 * p.x * p.y * f32::from(part));
+        let turned = Vec3::new(0.1 * f32::from(part), 0.0, 1.0).normalize();
+        Shape {
+            positions: quad.positions.iter().map(bent).collect(),
+            normals: vec![turned; 4],
+            tangents: vec![turned.cross(Vec3::NEG_Y).normalize().extend(1.0); 4],
+        }
+    };
+    (1..=PROBE_PARTS).map(shape).collect()
+}
+
+/// How a lamp, a plate and the camera move from where they are.
+fn probe_motion([lamp, plate, eye]: [Affine3A; 3]) -> Motion {
+    let track = |index: u32, from: Affine3A, by: &dyn Fn(f32) -> Affine3A| {
+        let transforms = (1..=PROBE_PARTS).map(|part| from * by(f32::from(part) / f32::from(PROBE_PARTS)));
+        Track { index, transforms: transforms.collect() }
+    };
+    Motion {
+        parts: PROBE_PARTS.into(),
+        instances: vec![
+            track(1, lamp, &|x| Affine3A::from_translation(Vec3::X * 0.7 * x)),
+            track(2, plate, &|x| Affine3A::from_rotation_y(0.6 * x)),
+        ],
+        cameras: vec![track(0, eye, &|x| Affine3A::from_rotation_z(0.05 * x))],
     }
 }
 
@@ -168,7 +205,7 @@ fn probe_quad() -> Mesh {
         uvs: [uv, Vec::new()],
         colors: (1..5_u8).map(|i| Vec4::new(1.0, 0.2 * f32::from(i), 0.9, 1.0)).collect(),
         triangles: vec![[0, 1, 2], [0, 2, 3]],
-        material: 0,
+        ..Mesh::default()
     }
 }
 

@@ -2,7 +2,11 @@
 //!
 //! A mesh that is placed once is taken to world space and becomes part of one
 //! tree over the world; a mesh that is placed more often has a tree of its own,
-//! and its instances are leaves of the world's.
+//! and its instances are leaves of the world's. Whatever moves while the shutter is
+//! open is taken to world space for the ends of all parts of that time, each
+//! instance of it by itself.
+
+mod moving;
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +20,8 @@ use crate::RenderError;
 use crate::bvh::{self, FARTHEST, Tree};
 use crate::layout::{INSTANCE_REFERENCE, Instance, NONE, Node, Triangle, triangle_flags};
 use crate::pack::word_index;
+pub(crate) use moving::MOTION_SHARE;
+use moving::{check_moved, moves};
 
 /// A mesh whose copies have no more triangles than this together is copied: the
 /// world's tree is walked faster than one that is entered.
@@ -28,6 +34,11 @@ pub(crate) struct Geometry {
     pub(crate) triangles: Vec<Triangle>,
     pub(crate) attributes: Vec<u32>,
     pub(crate) instances: Vec<Instance>,
+    /// Parts of the shutter's time.
+    pub(crate) parts: u32,
+    /// Where triangles that move are at the ends of the parts, before they have
+    /// their places.
+    moved: Vec<Triangle>,
     /// For each instance the entries of `triangles` that may be its.
     spans: Vec<std::ops::Range<usize>>,
     /// Root of the world's tree, or `NONE`.
@@ -65,13 +76,18 @@ impl Geometry {
             triangles: Vec::new(),
             attributes: Vec::new(),
             instances: Vec::new(),
+            parts: scene.motion.parts,
+            moved: Vec::new(),
             spans: Vec::new(),
             root: NONE,
             bounds: Aabb::empty(),
             tree_time: Duration::ZERO,
         };
+        check_moved(scene)?;
         let mut uses = vec![0_usize; scene.meshes.len()];
-        scene.instances.iter().for_each(|instance| uses[instance.mesh as usize] += 1);
+        for (index, instance) in scene.instances.iter().enumerate() {
+            uses[instance.mesh as usize] += usize::from(!moves(scene, index));
+        }
         let mut shared = Vec::with_capacity(scene.meshes.len());
         for (index, mesh) in scene.meshes.iter().enumerate() {
             let is_shared = is_shared(mesh, uses[index]);
@@ -81,6 +97,7 @@ impl Geometry {
         for (index, instance) in scene.instances.iter().enumerate() {
             let mesh = instance.mesh as usize;
             let placed = match &shared[mesh] {
+                _ if moves(scene, index) => geometry.add_moving(scene, index),
                 Some(shared) => geometry.add_reference(shared, &instance.transform),
                 None if is_shared(&scene.meshes[mesh], uses[mesh]) => None,
                 None => geometry.add_copy(scene, &scene.meshes[mesh], &instance.transform),
@@ -154,7 +171,11 @@ impl Geometry {
     /// Adds a mesh taken to world space; `None` where it has no area.
     fn add_copy(&mut self, scene: &Scene, mesh: &Mesh, transform: &Affine3A) -> Option<Vec<Leaf>> {
         let owner = word_index(self.instances.len());
-        let copy = if *transform == Affine3A::IDENTITY { None } else { Some(in_world(mesh, transform)) };
+        let copy = if *transform == Affine3A::IDENTITY {
+            None
+        } else {
+            Some(in_world(mesh, transform, large_normal_map))
+        };
         let Vertices { instance, leaves } = self.add_vertices(scene, copy.as_ref().unwrap_or(mesh), owner);
         if leaves.is_empty() {
             return None;
@@ -176,8 +197,9 @@ impl Geometry {
         let first = self.triangles.len();
         self.root = self.add_nodes(&tree.nodes, word_index(first));
         self.triangles.extend(tree.order.iter().map(|&place| leaves[place as usize].triangle));
+        self.add_moved(first)?;
         for span in self.spans.iter_mut().filter(|span| span.start == span.end) {
-            *span = first..self.triangles.len();
+            *span = first..first + tree.order.len();
         }
         self.bounds = bounds;
         Ok(())
@@ -205,23 +227,42 @@ impl Geometry {
     /// Appends a mesh's vertices, and makes leaves of the triangles that have an
     /// area.
     fn add_vertices(&mut self, scene: &Scene, mesh: &Mesh, owner: u32) -> Vertices {
+        self.add_moving_vertices(scene, mesh, &[], owner)
+    }
+
+    /// The same for a mesh that moves, which has other shapes at the `ends` of the
+    /// parts of the shutter's time. Triangles must have an area at one of them.
+    fn add_moving_vertices(&mut self, scene: &Scene, mesh: &Mesh, ends: &[Mesh], owner: u32) -> Vertices {
         let material = &scene.materials[mesh.material as usize];
         let flags = triangle_flag_bits(material);
         let indices = word_index(self.attributes.len());
-        let corners = |triangle: &[u32; 3]| triangle.map(|vertex| mesh.positions[vertex as usize]);
-        let kept: Vec<[u32; 3]> =
-            mesh.triangles.par_iter().copied().filter(|triangle| has_area(corners(triangle))).collect();
+        let corners =
+            |mesh: &Mesh, triangle: &[u32; 3]| triangle.map(|vertex| mesh.positions[vertex as usize]);
+        let shapes = || std::iter::once(mesh).chain(ends);
+        let is_kept = |triangle: &[u32; 3]| {
+            shapes().all(|shape| is_within(corners(shape, triangle)))
+                && shapes().any(|shape| has_area(corners(shape, triangle)))
+        };
+        let kept: Vec<[u32; 3]> = mesh.triangles.par_iter().copied().filter(is_kept).collect();
         self.attributes.extend(kept.as_flattened());
+        let first_key = self.moved.len();
         let leaf = |(place, triangle): (usize, &[u32; 3])| {
-            let corners = corners(triangle);
-            let fourth = [owner, word_index(place), flags];
-            let [a, b, c] = [0, 1, 2].map(|i| {
-                let [x, y, z] = corners[i].to_array().map(f32::to_bits);
-                [x, y, z, fourth[i]]
-            });
-            Leaf { triangle: Triangle { a, b, c }, aabb: triangle_box(corners) }
+            let mut flags = flags;
+            let mut aabb = triangle_box(corners(mesh, triangle));
+            if !ends.is_empty() {
+                let key = word_index(first_key + place * ends.len());
+                flags |= triangle_flags::MOVES | key << triangle_flags::KEYS_SHIFT;
+                ends.iter().for_each(|end| aabb = aabb.union(&triangle_box(corners(end, triangle))));
+                aabb = grown(&aabb, MOTION_SHARE);
+            }
+            let triangle = packed_triangle(corners(mesh, triangle), [owner, word_index(place), flags]);
+            Leaf { triangle, aabb }
         };
         let leaves = kept.par_iter().enumerate().map(leaf).collect();
+        let keys = kept.par_iter().flat_map_iter(|triangle| {
+            ends.iter().map(move |end| packed_triangle(corners(end, triangle), [0; 3]))
+        });
+        self.moved.par_extend(keys);
         let uses_set = |set: u32| material.slots().any(|slot| slot.uv_set == set);
         let wants_tangents = material.needs_tangents();
         let instance = Instance {
@@ -231,16 +272,45 @@ impl Geometry {
             material: mesh.material,
             first_light: NONE,
             indices,
-            normals: self.append(&mesh.normals, true, |normal| normal.to_array().map(f32::to_bits)),
-            tangents: self.append(&mesh.tangents, wants_tangents, |&tangent| [pack_tangent(tangent)]),
+            normals: self.append_shapes(
+                mesh,
+                ends,
+                true,
+                |shape| &shape.normals,
+                |normal| normal.to_array().map(f32::to_bits),
+            ),
+            tangents: self.append_shapes(
+                mesh,
+                ends,
+                wants_tangents,
+                |shape| &shape.tangents,
+                |&tangent| [pack_tangent(tangent)],
+            ),
             uv0: self.append(&mesh.uvs[0], uses_set(0), |uv| uv.to_array().map(f32::to_bits)),
             uv1: self.append(&mesh.uvs[1], uses_set(1), |uv| uv.to_array().map(f32::to_bits)),
             colors: self.append(&mesh.colors, true, |&color| pack_color(color)),
+            moving_vertices: if ends.is_empty() { 0 } else { word_index(mesh.positions.len()) },
             padding0: 0,
             padding1: 0,
-            padding2: 0,
         };
         Vertices { instance, leaves }
+    }
+
+    /// [`Geometry::append`] for a mesh and its shapes at the ends of the parts, one
+    /// after the other.
+    fn append_shapes<T, const N: usize>(
+        &mut self,
+        mesh: &Mesh,
+        ends: &[Mesh],
+        wanted: bool,
+        values: fn(&Mesh) -> &Vec<T>,
+        pack: fn(&T) -> [u32; N],
+    ) -> u32 {
+        let first = self.append(values(mesh), wanted, pack);
+        ends.iter().for_each(|end| {
+            self.append(values(end), wanted, pack);
+        });
+        first
     }
 
     /// Appends an attribute where it is wanted and present; else `NONE`.
@@ -276,10 +346,9 @@ fn triangle_flag_bits(material: &farm_scene::Material) -> u32 {
 /// Normals keep the lengths that the map gives them, relative to each other, so
 /// that interpolating them yields what it does in an instance of the mesh.
 #[expect(clippy::cast_possible_truncation, reason = "the kernel computes in f32")]
-fn in_world(mesh: &Mesh, transform: &Affine3A) -> Mesh {
+fn in_world(mesh: &Mesh, transform: &Affine3A, normal_map: fn(&DMat3) -> DMat3) -> Mesh {
     let map = exact(transform);
-    let normal_map = map.matrix3.inverse().transpose();
-    let normal_map = normal_map * normal_map.abs().to_cols_array().into_iter().fold(0.0, f64::max).recip();
+    let normal_map = normal_map(&map.matrix3);
     let mirrors = map.matrix3.determinant() < 0.0;
     let mut copy = Mesh { uvs: mesh.uvs.clone(), colors: mesh.colors.clone(), ..Mesh::default() };
     copy.material = mesh.material;
@@ -302,6 +371,12 @@ fn in_world(mesh: &Mesh, transform: &Affine3A) -> Mesh {
         copy.triangles.iter_mut().for_each(|triangle| triangle.swap(1, 2));
     }
     copy
+}
+
+/// What takes normals along with a map, of which the largest entry is 1.
+fn large_normal_map(matrix: &DMat3) -> DMat3 {
+    let map = matrix.inverse().transpose();
+    map * map.abs().to_cols_array().into_iter().fold(0.0, f64::max).recip()
 }
 
 /// 15 + 15 bits on the octahedron and the sign of the bitangent.
@@ -328,12 +403,30 @@ fn pack_color(color: Vec4) -> [u32; 2] {
     [r | g << 16, b | a << 16]
 }
 
-/// Whether a triangle spans an area and lies within what trees can hold.
-fn has_area(corners: [Vec3; 3]) -> bool {
-    let [a, b, c] = corners;
-    let within = corners.iter().all(|corner| corner.abs().max_element() < FARTHEST);
+/// Whether a triangle lies within what trees can hold.
+fn is_within(corners: [Vec3; 3]) -> bool {
+    corners.iter().all(|corner| corner.abs().max_element() < FARTHEST)
+}
+
+/// Whether a triangle spans an area.
+fn has_area([a, b, c]: [Vec3; 3]) -> bool {
     let (u, v) = ((b - a).as_dvec3(), (c - a).as_dvec3());
-    within && u.cross(v).length_squared() > 0.0
+    u.cross(v).length_squared() > 0.0
+}
+
+/// A triangle with its fourth words.
+fn packed_triangle(corners: [Vec3; 3], fourth: [u32; 3]) -> Triangle {
+    let [a, b, c] = [0, 1, 2].map(|i| {
+        let [x, y, z] = corners[i].to_array().map(f32::to_bits);
+        [x, y, z, fourth[i]]
+    });
+    Triangle { a, b, c }
+}
+
+/// A box grown by a share of its largest coordinate.
+fn grown(aabb: &Aabb, share: f32) -> Aabb {
+    let pad = Vec3A::splat(aabb.min.abs().max(aabb.max.abs()).max_element() * share);
+    Aabb::new(aabb.min - pad, aabb.max + pad)
 }
 
 fn triangle_box(corners: [Vec3; 3]) -> Aabb {

@@ -13,6 +13,9 @@ pub(crate) const INSTANCE_REFERENCE: u32 = 1 << 31;
 pub(crate) mod triangle_flags {
     pub(crate) const CULLS_BACK: u32 = 1;
     pub(crate) const OPAQUE: u32 = 2;
+    pub(crate) const MOVES: u32 = 4;
+    /// Above them, the first place at the end of a part of the shutter's time.
+    pub(crate) const KEYS_SHIFT: u32 = 3;
 }
 
 /// The bits of [`Material::flags`].
@@ -89,8 +92,8 @@ pub(crate) struct Params {
     pub(crate) exposure: f32,
     pub(crate) clamp_direct: f32,
     pub(crate) clamp_indirect: f32,
-    pub(crate) padding0: u32,
-    pub(crate) padding1: u32,
+    pub(crate) motion_parts: u32,
+    pub(crate) camera_keys: u32,
 }
 
 /// A work item and its result.
@@ -139,9 +142,9 @@ pub(crate) struct Instance {
     pub(crate) uv0: u32,
     pub(crate) uv1: u32,
     pub(crate) colors: u32,
+    pub(crate) moving_vertices: u32,
     pub(crate) padding0: u32,
     pub(crate) padding1: u32,
-    pub(crate) padding2: u32,
 }
 
 /// A texture of a material.
@@ -273,8 +276,8 @@ mod tests {
             exposure,
             clamp_direct,
             clamp_indirect,
-            padding0,
-            padding1
+            motion_parts,
+            camera_keys
         );
         check!(&module, Record, pixel, block, rays, luminance_squares, sum);
         check!(&module, Node, grid, children, planes_x, planes_y, planes_z);
@@ -293,9 +296,9 @@ mod tests {
             uv0,
             uv1,
             colors,
+            moving_vertices,
             padding0,
-            padding1,
-            padding2
+            padding1
         );
         check!(&module, TextureSlot, row_u, row_v, texels, width, height, flags);
         check!(

@@ -123,10 +123,10 @@ impl Placed {
             // Counted from the first light of the tree until that has its place.
             geometry.instances[index].first_light = word_index(self.lights.len());
             for triangle in geometry.places(index) {
-                let corners = world_corners(&geometry.triangles[triangle as usize], &instance.to_world);
                 let place = [word_index(index), triangle, 0, 0];
                 let light = Light { kind: light_kind::TRIANGLE, place, ..Light::zeroed() };
-                let emitter = triangle_emitter(corners, radiance[material], both_ways);
+                let shapes = geometry.shapes(triangle).map(|shape| world_corners(shape, &instance.to_world));
+                let emitter = triangle_emitter(&shapes.collect::<Vec<_>>(), radiance[material], both_ways);
                 self.add(light, emitter, emitter.intensity * PI * sides);
             }
         }
@@ -150,20 +150,47 @@ impl Placed {
     }
 }
 
-/// What the tree knows of a triangle.
-fn triangle_emitter([a, b, c]: [DVec3; 3], radiance: f64, both_ways: bool) -> Emitter {
-    let cross = (b - a).cross(c - a);
-    let double_area = cross.length();
-    let axis = if double_area > 0.0 { cross / double_area } else { DVec3::Z };
+/// What the tree knows of a triangle with these shapes, between which it moves.
+fn triangle_emitter(shapes: &[[DVec3; 3]], radiance: f64, both_ways: bool) -> Emitter {
+    let corners = || shapes.iter().flatten().copied();
+    let normals = area_vectors(shapes);
+    let double_area = normals.iter().map(|normal| normal.length()).fold(0.0, f64::max);
+    let (axis, cosine) = cone_around(&normals);
     Emitter {
-        low: a.min(b).min(c),
-        high: a.max(b).max(c),
+        low: corners().fold(DVec3::INFINITY, DVec3::min),
+        high: corners().fold(DVec3::NEG_INFINITY, DVec3::max),
         axis,
-        cosine: 1.0,
+        cosine,
         falloff_cosine: 0.0,
         both_ways,
         intensity: radiance * double_area * 0.5,
     }
+}
+
+/// Vectors between which the normal of a triangle stays that moves evenly from
+/// shape to shape, as long as twice its area: with edges that are linear in time
+/// the normal is a quadratic Bézier curve, and these are its control points.
+fn area_vectors(shapes: &[[DVec3; 3]]) -> Vec<DVec3> {
+    let edges: Vec<[DVec3; 2]> = shapes.iter().map(|[a, b, c]| [*b - *a, *c - *a]).collect();
+    let at_shapes = edges.iter().map(|[b, c]| b.cross(*c));
+    let between = edges.iter().zip(edges.iter().skip(1));
+    let between = between.map(|([b, c], [later_b, later_c])| (b.cross(*later_c) + later_b.cross(*c)) * 0.5);
+    at_shapes.chain(between).collect()
+}
+
+/// The middle of some directions, and the cosine of the angle around it within
+/// which all that lie between them do.
+fn cone_around(vectors: &[DVec3]) -> (DVec3, f64) {
+    let unit: Vec<DVec3> = vectors.iter().filter_map(|vector| vector.try_normalize()).collect();
+    if let [axis] = unit[..] {
+        return (axis, 1.0);
+    }
+    let Some(axis) = unit.iter().sum::<DVec3>().try_normalize() else {
+        return (DVec3::Z, if unit.is_empty() { 1.0 } else { -1.0 });
+    };
+    let cosine = unit.iter().map(|normal| normal.dot(axis)).fold(1.0, f64::min);
+    // What lies between directions lies in their cone where that is convex.
+    (axis, if cosine > 0.0 { cosine } else { -1.0 })
 }
 
 /// What the tree knows of a punctual light; `None` for one that is everywhere.

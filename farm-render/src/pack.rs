@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytemuck::Zeroable;
 use farm_scene::{Environment, Scene};
+use glam::{Affine3A, Vec3};
 
 use crate::RenderError;
 use crate::geometry::Geometry;
@@ -44,11 +45,12 @@ pub(crate) struct Features {
     anisotropy: bool,
     iridescence: bool,
     transmission: bool,
+    motion: bool,
 }
 
 impl Features {
     /// The overrides of `shaders/wgsl/features.wgsl`.
-    pub(crate) fn constants(self) -> [(&'static str, f64); 11] {
+    pub(crate) fn constants(self) -> [(&'static str, f64); 12] {
         [
             ("HAS_TEXTURES", self.textures),
             ("HAS_SKY_MAP", self.sky_map),
@@ -61,6 +63,7 @@ impl Features {
             ("HAS_ANISOTROPY", self.anisotropy),
             ("HAS_IRIDESCENCE", self.iridescence),
             ("HAS_TRANSMISSION", self.transmission),
+            ("HAS_MOTION", self.motion),
         ]
         .map(|(name, has)| (name, f64::from(u8::from(has))))
     }
@@ -83,6 +86,7 @@ impl PackedScene {
             anisotropy: any(|material| material.anisotropy[0] > 0.0),
             iridescence: any(|material| material.iridescence[0] > 0.0),
             transmission: any(|material| material.transmission[..2].iter().any(|&share| share > 0.0)),
+            motion: self.params.motion_parts != 0,
         }
     }
 }
@@ -110,6 +114,8 @@ pub(crate) fn pack(scene: &Scene) -> Result<PackedScene, RenderError> {
         glass_table: tables::GLASS,
         sheen_table: tables::SHEEN,
         root: geometry.root,
+        motion_parts: scene.motion.parts,
+        camera_keys: pack_camera_keys(scene, &mut geometry.attributes),
         ..Params::zeroed()
     };
     let mut sky = None;
@@ -133,4 +139,36 @@ pub(crate) fn pack(scene: &Scene) -> Result<PackedScene, RenderError> {
     let Geometry { nodes, triangles, attributes, instances, tree_time, .. } = geometry;
     let lights = packed.lights;
     Ok(PackedScene { nodes, triangles, attributes, instances, materials, lights, texels, params, tree_time })
+}
+
+/// Words of a camera at the end of a part of the shutter's time: its axes and its
+/// place.
+const CAMERA_KEY_WORDS: u32 = 12;
+
+/// Words of a camera for all of the shutter's time.
+pub(crate) fn camera_words(parts: u32) -> u32 {
+    parts * CAMERA_KEY_WORDS
+}
+
+/// Appends where every camera is at the ends of the parts of the shutter's time;
+/// `NONE` where none moves.
+fn pack_camera_keys(scene: &Scene, attributes: &mut Vec<u32>) -> u32 {
+    if scene.motion.cameras.is_empty() {
+        return NONE;
+    }
+    let first = word_index(attributes.len());
+    for (index, camera) in scene.cameras.iter().enumerate() {
+        for part in 0..scene.motion.parts as usize {
+            let transform = scene.motion.of_camera(index).map_or(&camera.transform, |track| &track[part]);
+            attributes.extend(camera_vectors(transform).as_flattened().iter().map(|x| x.to_bits()));
+        }
+    }
+    first
+}
+
+/// The axes of a camera, to the right, up and back, and its place.
+pub(crate) fn camera_vectors(transform: &Affine3A) -> [[f32; 3]; 4] {
+    let matrix = transform.matrix3;
+    let axis = |axis: glam::Vec3A| Vec3::from(axis).normalize_or_zero().to_array();
+    [axis(matrix.x_axis), axis(matrix.y_axis), axis(matrix.z_axis), transform.translation.to_array()]
 }

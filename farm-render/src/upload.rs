@@ -10,9 +10,9 @@ use farm_scene::{Camera, Projection};
 
 use crate::device::{Device, Kernels, TEXEL_BYTES};
 use crate::dispatch::Kept;
-use crate::layout::{Params, SCENE_BUFFERS};
+use crate::layout::{NONE, Params, SCENE_BUFFERS};
 use crate::memory;
-use crate::pack::{PackedScene, to_f32, word_index};
+use crate::pack::{PackedScene, camera_vectors, camera_words, to_f32, word_index};
 use crate::pages::{self, Bindings, Paging, Room, lay_out};
 use crate::prepared::{Form, PreparedScene};
 use crate::tables;
@@ -115,10 +115,8 @@ pub(crate) fn task_params(
     let RenderSettings { samples_per_pixel, seed, max_depth, filter, camera, transparent, film } =
         task.settings;
     let count = cameras.len();
-    let camera = usize::try_from(camera)
-        .ok()
-        .and_then(|index| cameras.get(index))
-        .ok_or(RenderError::NoCamera { index: camera, count })?;
+    let found = usize::try_from(camera).ok().and_then(|index| Some((index, cameras.get(index)?)));
+    let (index, camera) = found.ok_or(RenderError::NoCamera { index: camera, count })?;
     let (filter_kind, filter_table) = tables::filter(filter);
     let mut params = Params {
         width: task.resolution.width,
@@ -135,6 +133,9 @@ pub(crate) fn task_params(
         clamp_indirect: bound(film.clamp_indirect_milli),
         ..scene
     };
+    if params.camera_keys != NONE {
+        params.camera_keys += word_index(index) * camera_words(params.motion_parts);
+    }
     aim(&mut params, camera);
     Ok(params)
 }
@@ -260,11 +261,11 @@ fn aim(params: &mut Params, camera: &Camera) {
         }
         Projection::Orthographic { half_height } => (half_height, 0.0, 0.0, 0.0),
     };
-    let matrix = camera.transform.matrix3;
-    let axis = |axis: glam::Vec3A, w: f32| glam::Vec3::from(axis).normalize_or_zero().extend(w).to_array();
-    params.camera_right = axis(matrix.x_axis, half_height * aspect);
-    params.camera_up = axis(matrix.y_axis, half_height);
-    params.camera_back = axis(matrix.z_axis, perspective);
-    params.camera_position = glam::Vec3::from(camera.transform.translation).extend(lens_radius).to_array();
+    let [right, up, back, position] = camera_vectors(&camera.transform);
+    let with = |[x, y, z]: [f32; 3], w: f32| [x, y, z, w];
+    params.camera_right = with(right, half_height * aspect);
+    params.camera_up = with(up, half_height);
+    params.camera_back = with(back, perspective);
+    params.camera_position = with(position, lens_radius);
     params.focus_distance = focus_distance;
 }

@@ -11,7 +11,7 @@ use glam::{Affine3A, Vec3};
 use serde::{Deserialize, Serialize};
 
 use crate::error::UnpackError;
-use crate::scene::{Camera, Instance, Light, Material, Texture};
+use crate::scene::{Camera, Instance, Light, Material, Motion, Texture};
 
 #[cfg(target_endian = "big")]
 compile_error!("blobs are little-endian and copied without conversion");
@@ -41,6 +41,7 @@ pub(crate) struct Manifest<'a> {
     pub(crate) lights: Vec<Light>,
     pub(crate) cameras: Vec<Camera>,
     pub(crate) environment: EnvironmentEntry,
+    pub(crate) motion: Motion,
 }
 
 /// The digest of a blob.
@@ -97,6 +98,19 @@ pub(crate) struct Geometry<'a> {
     pub(crate) colors: Cow<'a, [u8]>,
     #[serde(borrow, with = "serde_bytes")]
     pub(crate) triangles: Cow<'a, [u8]>,
+    #[serde(borrow)]
+    pub(crate) motion: Vec<PackedShape<'a>>,
+}
+
+/// The shape of a mesh at the end of a part of the shutter's time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PackedShape<'a> {
+    #[serde(borrow, with = "serde_bytes")]
+    pub(crate) positions: Cow<'a, [u8]>,
+    #[serde(borrow, with = "serde_bytes")]
+    pub(crate) normals: Cow<'a, [u8]>,
+    #[serde(borrow, with = "serde_bytes")]
+    pub(crate) tangents: Cow<'a, [u8]>,
 }
 
 /// An image.

@@ -25,7 +25,7 @@ pub mod validate;
 pub use error::{Fault, LoadError, Problem, UnpackError};
 pub use layers::{Anisotropy, Coat, Iridescence, Sheen, Transmission, Volume};
 pub use limits::SceneLimits;
-pub use load::{AnimationSummary, LoadOptions, Loaded, SceneFile, Warning, load, load_bytes};
+pub use load::{AnimationSummary, LoadOptions, Loaded, SceneFile, Shutter, Warning, load, load_bytes};
 pub use pack::{Blob, PackedScene, pack};
 pub use scene::*;
 pub use summary::SceneSummary;

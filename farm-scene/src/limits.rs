@@ -18,8 +18,15 @@ pub struct SceneLimits {
     pub meshes: u64,
     /// 2^26 stored triangles of 12 bytes are 768 MiB, before instancing.
     pub triangles: u64,
-    /// 2^26 stored vertices of at most 72 bytes are 4.5 GiB.
+    /// 2^26 stored vertices of at most 72 bytes are 4.5 GiB; those of a mesh that is
+    /// deformed while the shutter is open count for each of its shapes.
     pub vertices: u64,
+    /// Parts of the shutter's time: a wheel that turns once in a frame is a polygon
+    /// of 16 corners to each of its points.
+    pub motion_parts: u32,
+    /// Transforms of what moves in that time: 2^22 of 48 bytes are 192 MiB of
+    /// manifest.
+    pub moving_transforms: u64,
     /// Elements of an accessor without a buffer view, which cost the file
     /// nothing: 2^22 of 16 bytes are 64 MiB.
     pub unbacked_elements: u64,
@@ -83,6 +90,8 @@ impl Default for SceneLimits {
             meshes: 1 << 18,
             triangles: 1 << 26,
             vertices: 1 << 26,
+            motion_parts: 16,
+            moving_transforms: 1 << 22,
             unbacked_elements: 1 << 22,
             decoded_bytes: (72 << 26) + (12 << 26),
             materials: 1 << 16,

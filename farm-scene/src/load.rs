@@ -36,6 +36,28 @@ pub struct LoadOptions {
     /// When in the animation, in seconds; it holds still before its first key
     /// and after its last. `None` shows the scene at rest.
     pub time: Option<f64>,
+    /// How long the shutter is open from that time on; `None` for an instant.
+    pub shutter: Option<Shutter>,
+}
+
+/// A time during which the shutter is open.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shutter {
+    /// Its length.
+    pub seconds: f64,
+    /// Equal parts of it in which motion is even and along straight lines.
+    pub parts: u32,
+}
+
+impl Shutter {
+    /// Parts where the artist names none: what turns by a right angle in the time
+    /// stays within 2 % of its radius.
+    pub const PARTS: u32 = 4;
+
+    /// Seconds from its opening to the end of a part, counted from 1.
+    pub(crate) fn end_of(self, part: u32) -> f64 {
+        self.seconds * f64::from(part) / f64::from(self.parts)
+    }
 }
 
 impl Default for LoadOptions {
@@ -49,6 +71,7 @@ impl Default for LoadOptions {
             variant: None,
             animation: None,
             time: None,
+            shutter: None,
         }
     }
 }
@@ -56,6 +79,15 @@ impl Default for LoadOptions {
 impl LoadOptions {
     fn check(&self) -> Result<(), LoadError> {
         let refuse = |text: String| Err(LoadError::Options(text));
+        if let Some(Shutter { seconds, parts }) = self.shutter {
+            if !(seconds.is_finite() && seconds > 0.0) {
+                return refuse(format!("the shutter is open for {seconds} s; expected more than 0"));
+            }
+            let most = SceneLimits::default().motion_parts;
+            if !(1..=most).contains(&parts) {
+                return refuse(format!("the shutter's time has {parts} parts; expected 1 to {most}"));
+            }
+        }
         if self.sky.is_some() && self.environment.is_some() {
             return refuse("a constant sky and an environment map exclude each other; give one".to_owned());
         }
@@ -256,7 +288,8 @@ impl SceneFile {
         self.at(time)
     }
 
-    /// The scene at a time of the animation in seconds, or at rest. The warnings
+    /// The scene at a time of the animation in seconds, with how it moves from then
+    /// on where the options have a shutter, or at rest. The warnings
     /// are those of all times so far.
     ///
     /// # Errors
@@ -269,7 +302,7 @@ impl SceneFile {
         if rest.is_none() && time.is_some() {
             *rest = Some(Rest::of(&file.without_images(None, warnings)?, options));
         }
-        let mut scene = file.at(time, warnings)?;
+        let mut scene = file.at(time, options.shutter, warnings)?;
         let name = file.scene().to_owned();
         if scene.instances.is_empty() {
             return Err(LoadError::NothingToRender { scene: name });

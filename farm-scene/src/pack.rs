@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::blobs::{
     self, Digest, EnvironmentEntry, GEOMETRY, Geometry, IMAGE, MANIFEST, Manifest, MeshEntry, PackedImage,
-    PackedInstance, PackedRadiance, RADIANCE, TexelFormat,
+    PackedInstance, PackedRadiance, PackedShape, RADIANCE, TexelFormat,
 };
-use crate::scene::{Environment, Image, Mesh, Scene, Texels};
+use crate::scene::{Environment, Image, Mesh, Scene, Shape, Texels};
 
 /// Bytes and their BLAKE3 digest.
 #[derive(Clone, Debug)]
@@ -64,6 +64,7 @@ pub fn pack(scene: &Scene) -> PackedScene {
         lights: scene.lights.clone(),
         cameras: scene.cameras.clone(),
         environment,
+        motion: scene.motion.clone(),
     };
     PackedScene { manifest: Blob::new(blobs::encode(MANIFEST, &manifest)), blobs: store.finish() }
 }
@@ -94,6 +95,15 @@ fn geometry(mesh: &Mesh) -> Geometry<'_> {
         uvs_1: blobs::bytes_of(&mesh.uvs[1]),
         colors: blobs::bytes_of(&mesh.colors),
         triangles: blobs::bytes_of(&mesh.triangles),
+        motion: mesh.motion.iter().map(packed_shape).collect(),
+    }
+}
+
+fn packed_shape(shape: &Shape) -> PackedShape<'_> {
+    PackedShape {
+        positions: blobs::bytes_of(&shape.positions),
+        normals: blobs::bytes_of(&shape.normals),
+        tangents: blobs::bytes_of(&shape.tangents),
     }
 }
 

@@ -28,6 +28,52 @@ pub struct Scene {
     pub cameras: Vec<Camera>,
     /// What surrounds the scene.
     pub environment: Environment,
+    /// How it moves while the shutter is open.
+    pub motion: Motion,
+}
+
+/// How a scene moves while the shutter is open. That time is cut into equal parts;
+/// what moves is known at the ends of all of them, and goes evenly along straight
+/// lines in between. The scene itself is how things are when the shutter opens.
+///
+/// What meshes do is in [`Mesh::motion`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Motion {
+    /// Parts of the shutter's time; 0 where nothing moves.
+    pub parts: u32,
+    /// Instances that move, in the order of their indices.
+    pub instances: Vec<Track>,
+    /// Cameras that move, in the order of their indices.
+    pub cameras: Vec<Track>,
+}
+
+/// Where something that moves is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    /// Its index.
+    pub index: u32,
+    /// Its transform at the end of each part of the shutter's time, as those of
+    /// what is still.
+    pub transforms: Vec<Affine3A>,
+}
+
+impl Motion {
+    /// The transforms of an instance at the ends of the parts, where it moves.
+    #[must_use]
+    pub fn of_instance(&self, index: usize) -> Option<&[Affine3A]> {
+        track(&self.instances, index)
+    }
+
+    /// The transforms of a camera at the ends of the parts, where it moves.
+    #[must_use]
+    pub fn of_camera(&self, index: usize) -> Option<&[Affine3A]> {
+        track(&self.cameras, index)
+    }
+}
+
+fn track(tracks: &[Track], index: usize) -> Option<&[Affine3A]> {
+    let found = tracks.binary_search_by_key(&index, |track| track.index as usize).ok()?;
+    Some(&tracks[found].transforms)
 }
 
 /// A triangle mesh in its own space. Attributes are empty or one per vertex;
@@ -50,15 +96,41 @@ pub struct Mesh {
     pub triangles: Vec<[u32; 3]>,
     /// Index of the material.
     pub material: u32,
+    /// How it is deformed while the shutter is open: its shape at the end of each
+    /// part of that time ([`Motion`]); empty where it keeps its shape.
+    pub motion: Vec<Shape>,
+}
+
+/// The shape of a mesh that is deformed, in the attributes that the mesh has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Vertex positions.
+    pub positions: Vec<Vec3>,
+    /// Unit shading normals.
+    pub normals: Vec<Vec3>,
+    /// Unit tangents, with the bitangent's sign.
+    pub tangents: Vec<Vec4>,
 }
 
 impl Mesh {
-    /// The lowest and the highest corner of the box around the positions.
+    /// The lowest and the highest corner of the box around the positions, when the
+    /// shutter opens.
     #[must_use]
     pub fn bounds(&self) -> (Vec3, Vec3) {
-        let empty = (Vec3::INFINITY, Vec3::NEG_INFINITY);
-        self.positions.iter().fold(empty, |(low, high), &p| (low.min(p), high.max(p)))
+        bounds_of(&self.positions)
     }
+
+    /// The same for all of the shutter's time.
+    #[must_use]
+    pub fn moving_bounds(&self) -> (Vec3, Vec3) {
+        let shapes = self.motion.iter().map(|shape| bounds_of(&shape.positions));
+        shapes.fold(self.bounds(), |(low, high), (l, h)| (low.min(l), high.max(h)))
+    }
+}
+
+fn bounds_of(positions: &[Vec3]) -> (Vec3, Vec3) {
+    let empty = (Vec3::INFINITY, Vec3::NEG_INFINITY);
+    positions.iter().fold(empty, |(low, high), &p| (low.min(p), high.max(p)))
 }
 
 /// A mesh placed in the world.

@@ -157,7 +157,10 @@ fn mesh_bytes(mesh: &crate::Mesh) -> u64 {
         + size_of_val(&*mesh.uvs[1])
         + size_of_val(&*mesh.colors)
         + size_of_val(&*mesh.triangles);
-    bytes as u64
+    let shape = |shape: &crate::Shape| {
+        size_of_val(&*shape.positions) + size_of_val(&*shape.normals) + size_of_val(&*shape.tangents)
+    };
+    (bytes + mesh.motion.iter().map(shape).sum::<usize>()) as u64
 }
 
 fn image_summary(image: &crate::Image) -> ImageSummary {

@@ -6,12 +6,12 @@ use std::io;
 
 use crate::blobs::{
     self, Digest, EnvironmentEntry, GEOMETRY, Geometry, IMAGE, MANIFEST, Manifest, PackedImage,
-    PackedInstance, PackedRadiance, RADIANCE, TexelFormat,
+    PackedInstance, PackedRadiance, PackedShape, RADIANCE, TexelFormat,
 };
 use crate::error::{Fault, UnpackError};
 use crate::limits::SceneLimits;
-use crate::scene::{Environment, EnvironmentMap, Image, Instance, Mesh, Scene, Texels};
-use crate::validate::{at_most, validate};
+use crate::scene::{Environment, EnvironmentMap, Image, Instance, Mesh, Scene, Shape, Texels};
+use crate::validate::{at_most, validate, vertices_in};
 
 /// The digests that a manifest names, sorted, without repetition.
 ///
@@ -70,6 +70,7 @@ pub fn unpack_within(
         textures: manifest.textures,
         lights: manifest.lights,
         cameras: manifest.cameras,
+        motion: manifest.motion,
     };
     validate(&scene, limits)?;
     Ok(scene)
@@ -116,7 +117,7 @@ impl<F: FnMut(&blake3::Hash) -> Result<Vec<u8>, io::Error>> Fetch<'_, F> {
             };
             check_totals(limits, triangles, vertices, &mesh, i)?;
             triangles += mesh.triangles.len() as u64;
-            vertices += mesh.positions.len() as u64;
+            vertices += vertices_in(&mesh);
             mesh.material = entry.material;
             meshes.push(mesh);
         }
@@ -171,7 +172,7 @@ fn check_totals(
     index: usize,
 ) -> Result<(), Fault> {
     at_most("stored triangles", triangles + mesh.triangles.len() as u64, limits.triangles)
-        .and_then(|()| at_most("stored vertices", vertices + mesh.positions.len() as u64, limits.vertices))
+        .and_then(|()| at_most("stored vertices", vertices + vertices_in(mesh), limits.vertices))
         .map_err(|problem| Fault::new(format!("meshes[{index}]"), problem))
 }
 
@@ -194,6 +195,16 @@ fn geometry(bytes: &[u8], digest: Digest) -> Result<Mesh, UnpackError> {
         colors: blobs::array_of(&packed.colors).ok_or_else(cut)?,
         triangles: blobs::array_of(&packed.triangles).ok_or_else(cut)?,
         material: 0,
+        motion: packed.motion.iter().map(|packed| shape(packed).ok_or_else(cut)).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The shape of a mesh; `None` where an array ends within an element.
+fn shape(packed: &PackedShape<'_>) -> Option<Shape> {
+    Some(Shape {
+        positions: blobs::array_of(&packed.positions)?,
+        normals: blobs::array_of(&packed.normals)?,
+        tangents: blobs::array_of(&packed.tangents)?,
     })
 }
 

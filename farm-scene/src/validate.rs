@@ -1,13 +1,13 @@
 //! The invariants of a [`Scene`], checked in one place for both doors:
 //! `load` and `unpack` return no scene that has not passed here.
 
-use glam::{Affine3A, Vec3};
+use glam::{Affine3A, Vec3, Vec4};
 
 use crate::error::{Fault, Problem};
 use crate::limits::SceneLimits;
 use crate::scene::{
     AlphaMode, Camera, Environment, EnvironmentMap, Image, Instance, Lens, Light, LightKind, Material, Mesh,
-    Projection, Scene, Texels, TextureSlot,
+    Motion, Projection, Scene, Shape, Texels, TextureSlot, Track,
 };
 
 /// How far a unit vector's squared length may be from 1: some hundred times
@@ -34,9 +34,10 @@ pub fn validate(scene: &Scene, limits: &SceneLimits) -> Result<(), Fault> {
     for (i, mesh) in scene.meshes.iter().enumerate() {
         validate_mesh(mesh, limits)
             .and_then(|()| validate_mesh_material(mesh, &scene.materials))
+            .and_then(|()| validate_shapes(mesh, scene.motion.parts, limits))
             .map_err(|problem| Fault::new(format!("meshes[{i}]"), problem))?;
     }
-    let bounds: Vec<_> = scene.meshes.iter().map(Mesh::bounds).collect();
+    let bounds: Vec<_> = scene.meshes.iter().map(Mesh::moving_bounds).collect();
     for (i, instance) in scene.instances.iter().enumerate() {
         validate_instance(instance, &bounds, limits)
             .map_err(|problem| Fault::new(format!("instances[{i}]"), problem))?;
@@ -47,16 +48,17 @@ pub fn validate(scene: &Scene, limits: &SceneLimits) -> Result<(), Fault> {
     for (i, camera) in scene.cameras.iter().enumerate() {
         validate_camera(camera, limits).map_err(|problem| Fault::new(format!("cameras[{i}]"), problem))?;
     }
+    validate_motion(scene, &bounds, limits).map_err(|problem| Fault::new("motion", problem))?;
     validate_environment(&scene.environment, limits).map_err(|problem| Fault::new("environment", problem))
 }
 
 fn check_counts(scene: &Scene, limits: &SceneLimits) -> Result<(), Fault> {
     let triangles = scene.meshes.iter().map(|mesh| mesh.triangles.len()).sum();
-    let vertices = scene.meshes.iter().map(|mesh| mesh.positions.len()).sum();
-    let counts: [(&'static str, usize, u64); 9] = [
+    let vertices = scene.meshes.iter().map(vertices_in).sum();
+    at_most("stored vertices", vertices, limits.vertices).map_err(|problem| Fault::new("scene", problem))?;
+    let counts: [(&'static str, usize, u64); 8] = [
         ("meshes", scene.meshes.len(), limits.meshes),
         ("stored triangles", triangles, limits.triangles),
-        ("stored vertices", vertices, limits.vertices),
         ("instances", scene.instances.len(), limits.instances),
         ("materials", scene.materials.len(), limits.materials),
         ("textures", scene.textures.len(), limits.textures),
@@ -74,6 +76,12 @@ fn check_counts(scene: &Scene, limits: &SceneLimits) -> Result<(), Fault> {
         return Err(Fault::new("cameras", Problem::Missing("a camera")));
     }
     Ok(())
+}
+
+/// Vertices that a mesh stores, in all of its shapes.
+pub(crate) fn vertices_in(mesh: &Mesh) -> u64 {
+    let shapes: usize = mesh.motion.iter().map(|shape| shape.positions.len()).sum();
+    (mesh.positions.len() + shapes) as u64
 }
 
 /// An error when `value` passes `limit`.
@@ -208,28 +216,90 @@ pub(crate) fn validate_mesh(mesh: &Mesh, limits: &SceneLimits) -> Result<(), Pro
     attribute_count("texture coordinates", mesh.uvs[0].len(), vertices)?;
     attribute_count("texture coordinates", mesh.uvs[1].len(), vertices)?;
     attribute_count("colours", mesh.colors.len(), vertices)?;
-    finite(mesh.positions.iter().map(|v| v.to_array()))?;
-    if let Some(far) = mesh.positions.iter().find(|p| p.abs().max_element() > limits.coordinate) {
-        let value = f64::from(far.abs().max_element());
-        return Err(Problem::OutOfDomain { what: "a coordinate", value, expected: "at most 1e9 metres" });
-    }
-    finite(mesh.normals.iter().map(|v| v.to_array()))?;
-    finite(mesh.tangents.iter().map(|v| v.to_array()))?;
+    validate_vertices((&mesh.positions, &mesh.normals, &mesh.tangents), limits)?;
     finite(mesh.uvs.iter().flatten().map(|v| v.to_array()))?;
     finite(mesh.colors.iter().map(|v| v.to_array()))?;
-    let unit = |squared: f32| (squared - 1.0).abs() <= UNIT_TOLERANCE;
-    if let Some(i) = mesh.normals.iter().position(|n| !unit(n.length_squared())) {
-        return Err(Problem::Malformed(format!("normal {i} is not of unit length")));
-    }
-    let is_tangent = |t: &glam::Vec4| unit(t.truncate().length_squared()) && t.w.abs() == 1.0;
-    if let Some(i) = mesh.tangents.iter().position(|t| !is_tangent(t)) {
-        return Err(Problem::Malformed(format!("tangent {i} is not of unit length with a sign of ±1")));
-    }
     if let Some(i) = mesh.colors.iter().position(|c| c.min_element() < 0.0 || c.max_element() > 1.0) {
         return Err(Problem::Malformed(format!("vertex colour {i} is not between 0 and 1")));
     }
     let largest = mesh.triangles.as_flattened().iter().copied().max().unwrap_or(0);
     index("vertex", largest, vertices)
+}
+
+/// Checks positions, normals and tangents.
+fn validate_vertices(
+    (positions, normals, tangents): (&[Vec3], &[Vec3], &[Vec4]),
+    limits: &SceneLimits,
+) -> Result<(), Problem> {
+    finite(positions.iter().map(|v| v.to_array()))?;
+    if let Some(far) = positions.iter().find(|p| p.abs().max_element() > limits.coordinate) {
+        let value = f64::from(far.abs().max_element());
+        return Err(Problem::OutOfDomain { what: "a coordinate", value, expected: "at most 1e9 metres" });
+    }
+    finite(normals.iter().map(|v| v.to_array()))?;
+    finite(tangents.iter().map(|v| v.to_array()))?;
+    let unit = |squared: f32| (squared - 1.0).abs() <= UNIT_TOLERANCE;
+    if let Some(i) = normals.iter().position(|n| !unit(n.length_squared())) {
+        return Err(Problem::Malformed(format!("normal {i} is not of unit length")));
+    }
+    let is_tangent = |t: &Vec4| unit(t.truncate().length_squared()) && t.w.abs() == 1.0;
+    if let Some(i) = tangents.iter().position(|t| !is_tangent(t)) {
+        return Err(Problem::Malformed(format!("tangent {i} is not of unit length with a sign of ±1")));
+    }
+    Ok(())
+}
+
+/// Checks the shapes of a mesh that is deformed in so many parts of the shutter's
+/// time.
+fn validate_shapes(mesh: &Mesh, parts: u32, limits: &SceneLimits) -> Result<(), Problem> {
+    if mesh.motion.is_empty() {
+        return Ok(());
+    }
+    same_count("shapes", mesh.motion.len(), parts as usize)?;
+    for Shape { positions, normals, tangents } in &mesh.motion {
+        same_count("positions of a shape", positions.len(), mesh.positions.len())?;
+        same_count("normals of a shape", normals.len(), mesh.normals.len())?;
+        same_count("tangents of a shape", tangents.len(), mesh.tangents.len())?;
+        validate_vertices((positions, normals, tangents), limits)?;
+    }
+    Ok(())
+}
+
+fn validate_motion(scene: &Scene, bounds: &[(Vec3, Vec3)], limits: &SceneLimits) -> Result<(), Problem> {
+    let Motion { parts, instances, cameras } = &scene.motion;
+    at_most("parts of the shutter's time", u64::from(*parts), u64::from(limits.motion_parts))?;
+    if *parts == 0 && !(instances.is_empty() && cameras.is_empty()) {
+        return Err(Problem::Missing("the parts of the shutter's time"));
+    }
+    let transforms = instances.iter().chain(cameras).map(|track| track.transforms.len() as u64).sum();
+    at_most("transforms of what moves", transforms, limits.moving_transforms)?;
+    for (tracks, what, count) in
+        [(instances, "instance", scene.instances.len()), (cameras, "camera", scene.cameras.len())]
+    {
+        if !tracks.is_sorted_by(|a, b| a.index < b.index) {
+            return Err(Problem::Malformed(format!("the {what}s that move are not in their order")));
+        }
+        for track in tracks {
+            index(what, track.index, count)?;
+            same_count("transforms of what moves", track.transforms.len(), *parts as usize)?;
+        }
+    }
+    let moved = |track: &Track, transform: &Affine3A| {
+        let mesh = scene.instances[track.index as usize].mesh;
+        validate_instance(&Instance { mesh, transform: *transform }, bounds, limits)
+    };
+    for track in instances {
+        track.transforms.iter().try_for_each(|transform| moved(track, transform))?;
+    }
+    let mut transforms = cameras.iter().flat_map(|track| &track.transforms);
+    transforms.try_for_each(|transform| validate_camera_transform(transform, limits))
+}
+
+fn same_count(what: &'static str, found: usize, expected: usize) -> Result<(), Problem> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Problem::CountMismatch { what, found: found as u64, expected: expected as u64 })
 }
 
 fn attribute_count(what: &'static str, found: usize, vertices: usize) -> Result<(), Problem> {
@@ -361,13 +431,7 @@ pub(crate) fn validate_light_radius(radius: f32, limits: &SceneLimits) -> Result
 
 fn validate_camera(camera: &Camera, limits: &SceneLimits) -> Result<(), Problem> {
     at_most("bytes in a name", camera.name.len() as u64, limits.name_bytes)?;
-    position(camera.transform.translation.into(), limits)?;
-    let axes = camera.transform.matrix3;
-    let error = axes.transpose() * axes - glam::Mat3A::IDENTITY;
-    let largest = error.to_cols_array().into_iter().fold(0.0_f32, |largest, entry| largest.max(entry.abs()));
-    if axes.is_nan() || largest > UNIT_TOLERANCE || axes.determinant() < 0.0 {
-        return Err(Problem::Malformed("the camera's axes must be a rotation, without scale".to_owned()));
-    }
+    validate_camera_transform(&camera.transform, limits)?;
     match camera.projection {
         Projection::Perspective { vertical_fov, lens } => {
             number("vertical field of view", vertical_fov, "between 0 and π", |x| {
@@ -381,6 +445,17 @@ fn validate_camera(camera: &Camera, limits: &SceneLimits) -> Result<(), Problem>
             })
         }
     }
+}
+
+fn validate_camera_transform(transform: &Affine3A, limits: &SceneLimits) -> Result<(), Problem> {
+    position(transform.translation.into(), limits)?;
+    let axes = transform.matrix3;
+    let error = axes.transpose() * axes - glam::Mat3A::IDENTITY;
+    let largest = error.to_cols_array().into_iter().fold(0.0_f32, |largest, entry| largest.max(entry.abs()));
+    if axes.is_nan() || largest > UNIT_TOLERANCE || axes.determinant() < 0.0 {
+        return Err(Problem::Malformed("the camera's axes must be a rotation, without scale".to_owned()));
+    }
+    Ok(())
 }
 
 /// Checks a lens by itself.

@@ -24,3 +24,5 @@ override HAS_ANISOTROPY: bool = true;
 override HAS_IRIDESCENCE: bool = true;
 // Materials that light goes through otherwise than by their alpha.
 override HAS_TRANSMISSION: bool = true;
+// Anything that moves while the shutter is open.
+override HAS_MOTION: bool = true;

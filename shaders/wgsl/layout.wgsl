@@ -55,8 +55,11 @@ struct Params {
     // float where there is no such bound.
     clamp_direct: f32,
     clamp_indirect: f32,
-    padding0: u32,
-    padding1: u32,
+    // Equal parts of the time of the shutter; 0 where nothing moves.
+    motion_parts: u32,
+    // First word in `attributes` of where the camera is at their ends (right, up,
+    // back and position), or NONE.
+    camera_keys: u32,
 }
 
 // A work item and its result: 16 samples of one pixel.
@@ -98,7 +101,9 @@ struct Triangle {
     a: vec4<u32>,
     // `w` is the triangle's place in its mesh.
     b: vec4<u32>,
-    // `w` holds flags.
+    // `w` holds flags, and of a triangle that moves its first place at the end of
+    // a part of the shutter's time; one for each part lies there. Nothing but
+    // their corners counts.
     c: vec4<u32>,
 }
 
@@ -121,9 +126,11 @@ struct Instance {
     uv0: u32,
     uv1: u32,
     colors: u32,
+    // Vertices of a mesh that moves, whose normals and tangents follow each other
+    // for the ends of all parts of the shutter's time; 0 of one that is still.
+    moving_vertices: u32,
     padding0: u32,
     padding1: u32,
-    padding2: u32,
 }
 
 // A texture of a material: coordinates, image, wrap and filter.
@@ -360,6 +367,8 @@ const INSTANCE_REFERENCE: u32 = 0x80000000u;
 
 const TRIANGLE_CULLS_BACK: u32 = 1u;
 const TRIANGLE_OPAQUE: u32 = 2u;
+const TRIANGLE_MOVES: u32 = 4u;
+const TRIANGLE_KEYS_SHIFT: u32 = 3u;
 
 const MATERIAL_UNLIT: u32 = 1u;
 const MATERIAL_DOUBLE_SIDED: u32 = 2u;

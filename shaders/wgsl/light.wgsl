@@ -9,6 +9,7 @@ import package::environment::sample_sky;
 import package::features::{HAS_EMISSION, HAS_SKY_MAP};
 import package::hash::{hash_combine, multiply_wide, unit_float};
 import package::light_tree::{Choice, choose_in_tree, pick_in_tree};
+import package::motion::triangle_at_time;
 import package::surface::{emission_at, place_of, position_error, Surface};
 import package::vector::{
     cos_sin_turn, cross3, dot3, frame_around, length3, normalize3, out_of_frame, transform_direction,
@@ -56,14 +57,20 @@ fn triangle_density(pick: f32, distance_square: f32, cosine: f32, double_area: f
     return pick * 2.0 * distance_square / (cosine * double_area);
 }
 
-// A point on an emissive triangle, evenly by area (pbrt-v4, section 6.5.3).
-fn sample_triangle(light: Light, pick: f32, origin: vec3<f32>, bits: vec2<u32>) -> LightSample {
+// A point on an emissive triangle at a time, evenly by area (pbrt-v4, section 6.5.3).
+fn sample_triangle(
+    light: Light,
+    pick: f32,
+    origin: vec3<f32>,
+    bits: vec2<u32>,
+    time: u32,
+) -> LightSample {
     let instance = light.place.x;
     let triangle = light.place.y;
     let root = sqrt(unit_float(bits.x));
     let b = 1.0 - root;
     let c = unit_float(bits.y) * root;
-    let corners = triangle_at(triangle);
+    let corners = triangle_at_time(triangle_at(triangle), time);
     let to_world = instances[instance].to_world;
     let first = bitcast<vec3<f32>>(corners.a.xyz);
     let edge_b = bitcast<vec3<f32>>(corners.b.xyz) - first;
@@ -158,25 +165,32 @@ fn sample_punctual(light: Light, pick: f32, origin: vec3<f32>, bits: vec2<u32>) 
 
 // Light from one light chosen for a surface at `origin` that is lit from the side
 // of its `normal`, or from both sides where that is zero. `choice` picks the light,
-// `bits` the point on it and `cell` the part of the sky.
+// `bits` the point on it and `cell` the part of the sky; `time` says where it is.
 fn sample_light(
     origin: vec3<f32>,
     normal: vec3<f32>,
     choice: u32,
     bits: vec2<u32>,
     cell: u32,
+    time: u32,
 ) -> LightSample {
-    return sample_chosen(choose_light(origin, normal, choice), origin, bits, cell);
+    return sample_chosen(choose_light(origin, normal, choice), origin, bits, cell, time);
 }
 
 // The same from a light that is chosen already.
-fn sample_chosen(chosen: Choice, origin: vec3<f32>, bits: vec2<u32>, cell: u32) -> LightSample {
+fn sample_chosen(
+    chosen: Choice,
+    origin: vec3<f32>,
+    bits: vec2<u32>,
+    cell: u32,
+    time: u32,
+) -> LightSample {
     if (!(chosen.pick > 0.0)) {
         return no_light();
     }
     let light = lights[chosen.light];
     if (HAS_EMISSION && light.kind == LIGHT_TRIANGLE) {
-        return sample_triangle(light, chosen.pick, origin, bits);
+        return sample_triangle(light, chosen.pick, origin, bits, time);
     }
     if (HAS_SKY_MAP && light.kind == LIGHT_SKY) {
         let sky = sample_sky(cell, bits);

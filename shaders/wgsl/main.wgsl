@@ -22,10 +22,10 @@ fn render_block(@builtin(global_invocation_id) id: vec3<u32>) {
         }
         var shadow_hit: Hit;
         if (work.path.shadowed) {
-            shadow_hit = traverse(work.path.shadow, true);
+            shadow_hit = traverse(work.path.shadow, work.path.time, true);
         }
         if (work.path.alive && !work.path.held) {
-            hit = traverse(work.path.ray, false);
+            hit = traverse(work.path.ray, work.path.time, false);
         }
         work = advance_work(work, hit, shadow_hit);
     }

@@ -13,6 +13,7 @@ import package::environment::{sky_is_map, sky_radiance};
 import package::hash::{hash_combine, quantised_probability};
 import package::light::{BEYOND, light_density, sample_light};
 import package::medium::{enter, index_of, leave, transmittance};
+import package::motion::shutter_time;
 import package::sampler::{
     PAIR_CHOICE, PAIR_DIRECTION, PAIR_FATE, PAIR_LIGHT, sample_segment,
 };
@@ -61,14 +62,17 @@ struct Path {
     // Key of the pixel, and which of its samples this is.
     key: u32,
     sample: u32,
+    // When it is, as `shutter_time` has it.
+    time: u32,
 }
 
 fn begin_path(x: u32, y: u32, key: u32, sample: u32) -> Path {
-    let ray = camera_ray(x, y, key, sample);
+    let time = shutter_time(key, sample);
+    let ray = camera_ray(x, y, key, sample, time);
     let none = vec3<f32>(0.0);
     return Path(
         ray, vec3<f32>(1.0), none, 1.0, 0.0, 0u, 0u, true, false, ray, false, 0u, none,
-        none, vec4<u32>(NONE), ALL_CHANNELS, 0u, key, sample,
+        none, vec4<u32>(NONE), ALL_CHANNELS, 0u, key, sample, time,
     );
 }
 
@@ -183,7 +187,7 @@ fn aim_at_light(
     }
     let bits = sample_segment(path.key, path.sample, path.segments, PAIR_LIGHT);
     var origin = off_surface(surface, false);
-    let light = sample_light(origin, normal, choice, bits, cell);
+    let light = sample_light(origin, normal, choice, bits, cell, path.time);
     if (largest(light.radiance) <= 0.0) {
         return aim;
     }
@@ -279,7 +283,7 @@ fn extend_path(before: Path, hit: Hit) -> Path {
         }
         return path;
     }
-    let surface = surface_at(hit, path.ray.direction);
+    let surface = surface_at(hit, path.ray.direction, path.time);
     if (passes(path, hit, surface.coverage)) {
         path.ray = behind(path.ray, hit);
         path.passes += 1u;

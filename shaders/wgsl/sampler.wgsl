@@ -4,10 +4,12 @@
 
 import package::hash::{hash, hash_combine};
 
-// Pairs of dimensions: the pixel's own, then four for each segment.
+// Pairs of dimensions: the pixel's own, then four for each segment; the time's is
+// beyond those of all segments.
 const PAIR_FILTER: u32 = 0u;
 const PAIR_LENS: u32 = 1u;
 const PAIR_FIRST_SEGMENT: u32 = 2u;
+const PAIR_TIME: u32 = 0xffffffffu;
 const PAIRS_PER_SEGMENT: u32 = 4u;
 // Direction of the next segment.
 const PAIR_DIRECTION: u32 = 0u;

@@ -10,10 +10,11 @@ import package::layout::{
     TRANSMISSION_SLOT, Triangle,
 };
 import package::features::{
-    HAS_ANISOTROPY, HAS_COAT, HAS_INSTANCES, HAS_IRIDESCENCE, HAS_SHEEN, HAS_TEXTURES,
-    HAS_TRANSMISSION,
+    HAS_ANISOTROPY, HAS_COAT, HAS_INSTANCES, HAS_IRIDESCENCE, HAS_MOTION, HAS_SHEEN,
+    HAS_TEXTURES, HAS_TRANSMISSION,
 };
 import package::fresnel::{COAT_F0, schlick};
+import package::motion::{between, moment_at, triangle_at_time};
 import package::texture::sample_texture;
 import package::traverse::Hit;
 import package::vector::{
@@ -167,9 +168,8 @@ fn emission_at(place: Place, cosine: f32) -> vec3<f32> {
     return emission * slot_at(place, material, EMISSIVE_SLOT).xyz;
 }
 
-// Normals as a mesh has them: zero where it has none.
-fn vertex_normal_at(place: Place) -> vec3<f32> {
-    let base = instances[place.instance].normals;
+// Normals of a mesh from their first word: zero where it has none.
+fn vertex_normal_from(base: u32, place: Place) -> vec3<f32> {
     if (base == NONE) {
         return vec3<f32>(0.0);
     }
@@ -178,17 +178,50 @@ fn vertex_normal_at(place: Place) -> vec3<f32> {
         + attribute3(base, place.corner.z) * place.weight.z;
 }
 
-// The mesh's tangent in the world, a unit vector, and its handedness in `w`; zero
-// where it has none.
-fn tangent_at(place: Place) -> vec4<f32> {
+// Normals as a mesh has them at a time.
+fn vertex_normal_at(place: Place, time: u32) -> vec3<f32> {
+    let base = instances[place.instance].normals;
+    let moving = instances[place.instance].moving_vertices;
+    if (!HAS_MOTION || moving == 0u || base == NONE) {
+        return vertex_normal_from(base, place);
+    }
+    let moment = moment_at(time);
+    let first = base + 3u * moving * moment.part;
+    return between(
+        vertex_normal_from(first, place),
+        vertex_normal_from(first + 3u * moving, place),
+        moment.over,
+    );
+}
+
+// Tangents of a mesh from their first word.
+fn vertex_tangent_from(base: u32, place: Place) -> vec3<f32> {
+    return unpack_octahedral(attribute_at(base + place.corner.x)) * place.weight.x
+        + unpack_octahedral(attribute_at(base + place.corner.y)) * place.weight.y
+        + unpack_octahedral(attribute_at(base + place.corner.z)) * place.weight.z;
+}
+
+// The mesh's tangent in the world at a time, a unit vector, and its handedness in
+// `w`; zero where it has none.
+fn tangent_at(place: Place, time: u32) -> vec4<f32> {
     let base = instances[place.instance].tangents;
     if (base == NONE) {
         return vec4<f32>(0.0);
     }
     let word_a = attribute_at(base + place.corner.x);
-    let mesh_tangent = unpack_octahedral(word_a) * place.weight.x
-        + unpack_octahedral(attribute_at(base + place.corner.y)) * place.weight.y
-        + unpack_octahedral(attribute_at(base + place.corner.z)) * place.weight.z;
+    let moving = instances[place.instance].moving_vertices;
+    var mesh_tangent = vec3<f32>(0.0);
+    if (!HAS_MOTION || moving == 0u) {
+        mesh_tangent = vertex_tangent_from(base, place);
+    } else {
+        let moment = moment_at(time);
+        let first = base + moving * moment.part;
+        mesh_tangent = between(
+            vertex_tangent_from(first, place),
+            vertex_tangent_from(first + moving, place),
+            moment.over,
+        );
+    }
     let tangent = transform_direction(instances[place.instance].to_world, mesh_tangent);
     let unit_tangent = tangent * (1.0 / max(length3(tangent), 1.0e-20));
     // The handedness is the first corner's: it is one for a whole triangle.
@@ -328,9 +361,9 @@ fn anisotropy_direction(
     return tangent.xyz * x + cross3(normal, tangent.xyz) * (tangent.w * y);
 }
 
-// Everything about a hit. `direction` is the ray's, a unit vector.
-fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
-    let triangle = triangle_at(hit.triangle);
+// Everything about a hit at a time. `direction` is the ray's, a unit vector.
+fn surface_at(hit: Hit, direction: vec3<f32>, time: u32) -> Surface {
+    let triangle = triangle_at_time(triangle_at(hit.triangle), time);
     let place = place_of(hit.instance, triangle, hit.b, hit.c);
     let instance = hit.instance;
     let material = instances[instance].material;
@@ -342,11 +375,11 @@ fn surface_at(hit: Hit, direction: vec3<f32>) -> Surface {
     surface.front = hit.front;
 
     let side = select(-1.0, 1.0, hit.front);
-    let mesh_normal = transform_normal(instances[instance].to_mesh, vertex_normal_at(place));
+    let mesh_normal = transform_normal(instances[instance].to_mesh, vertex_normal_at(place, time));
     let upright = upright_normal(mesh_normal, surface.geometric_normal * side);
     var tangent = vec4<f32>(0.0);
     if (HAS_TEXTURES || HAS_ANISOTROPY) {
-        tangent = tangent_at(place);
+        tangent = tangent_at(place, time);
     }
     var normal = upright;
     var coat_normal = upright;

@@ -7,6 +7,7 @@ import package::layout::{
 };
 import package::features::{HAS_ALPHA, HAS_INSTANCES};
 import package::intersect::{intersect_node, intersect_triangle, local_ray};
+import package::motion::triangle_at_time;
 import package::vector::{transform_direction, transform_point};
 
 // Entries of the stack; the host refuses trees that could need more.
@@ -63,13 +64,13 @@ fn beats(ray: Ray, best: Hit, t: f32, instance: u32, triangle: u32) -> bool {
     return behind && closer;
 }
 
-// Finds the closest hit of a ray; with `any_opaque` it stops at the first hit
+// Finds the closest hit of a ray at a time; with `any_opaque` it stops at the first hit
 // on an opaque triangle, and that one is returned however far it is.
 //
 // One loop walks one tree: the world's, whose leaves name triangles and
 // instances, or the tree of the instance that was met. The loop around it enters
 // and leaves instances, so that what that costs is not paid at every node.
-fn traverse(ray: Ray, any_opaque: bool) -> Hit {
+fn traverse(ray: Ray, time: u32, any_opaque: bool) -> Hit {
     var best = Hit(ray.t_max, NONE, NONE, 0.0, 0.0, false, true);
     if (params.root == NONE) {
         return best;
@@ -130,7 +131,7 @@ fn traverse(ray: Ray, any_opaque: bool) -> Hit {
                     }
                     let instance = select(owner, inside, owner == NONE);
                     let flags = triangle.c.w;
-                    let hit = intersect_triangle(local, triangle);
+                    let hit = intersect_triangle(local, triangle_at_time(triangle, time));
                     let culled = !hit.front && (flags & TRIANGLE_CULLS_BACK) != 0u;
                     if (hit.found && !culled && beats(ray, best, hit.t, instance, place)) {
                         let opaque = (flags & TRIANGLE_OPAQUE) != 0u;

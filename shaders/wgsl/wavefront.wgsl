@@ -25,7 +25,7 @@ struct RaySlot {
     after_instance: u32,
     after_triangle: u32,
     wanted: u32,
-    padding: u32,
+    time: u32,
 }
 
 struct HitSlot {
@@ -83,10 +83,10 @@ fn ray_in(slot: u32) -> Ray {
     return Ray(ray.origin, ray.direction, ray.t_min, ray.t_max, ray.after_instance, ray.after_triangle);
 }
 
-fn put_ray(slot: u32, ray: Ray, wanted: bool) {
+fn put_ray(slot: u32, ray: Ray, time: u32, wanted: bool) {
     rays[slot] = RaySlot(
         ray.origin, ray.t_min, ray.direction, ray.t_max, ray.after_instance, ray.after_triangle,
-        u32(wanted), 0u,
+        u32(wanted), time,
     );
 }
 
@@ -105,7 +105,7 @@ fn trace_rays(@builtin(global_invocation_id) id: vec3<u32>) {
     if (slot >= 2u * params.slot_count || rays[slot].wanted == 0u) {
         return;
     }
-    let hit = traverse(ray_in(slot), slot >= params.slot_count);
+    let hit = traverse(ray_in(slot), rays[slot].time, slot >= params.slot_count);
     let flags = flag(hit.front, FRONT) | flag(hit.opaque, OPAQUE);
     hits[slot] = HitSlot(hit.t, hit.instance, hit.triangle, hit.b, hit.c, flags, 0u, 0u);
 }
@@ -122,6 +122,7 @@ fn work_in(slot: u32) -> Work {
         (kept.flags & ALIVE) != 0u, (kept.flags & HELD) != 0u,
         ray_in(slot + params.slot_count), (kept.flags & SHADOWED) != 0u, kept.shadow_passes, kept.light,
         kept.normal, kept.media, kept.channel, kept.rays, kept.key, kept.sample,
+        rays[slot].time,
     );
     return work;
 }
@@ -135,8 +136,8 @@ fn keep_work(slot: u32, work: Work) {
         path.segments, path.passes, path.shadow_passes, path.rays, path.key, path.sample, work.end,
         work.place, path.normal, path.channel,
     );
-    put_ray(slot, path.ray, !work.done && path.alive && !path.held);
-    put_ray(slot + params.slot_count, path.shadow, !work.done && path.shadowed);
+    put_ray(slot, path.ray, path.time, !work.done && path.alive && !path.held);
+    put_ray(slot + params.slot_count, path.shadow, path.time, !work.done && path.shadowed);
     if (!work.done) {
         records[work.place] = work.record;
     }

@@ -470,6 +470,32 @@ fn frame_digests(report: &Value) -> Vec<String> {
     frames.iter().map(|frame| frame["pixel_digest"].as_str().expect("a digest").to_owned()).collect()
 }
 
+/// The quad slides for a second and is still after that.
+#[test]
+fn an_open_shutter_blurs_what_moves_and_nothing_else() {
+    let studio = Studio::new();
+    studio.write("slide.glb", sliding_quad(None));
+    let render = format!("render slide.glb -o out.exr {NOISELESS} --fps 1");
+    let sharp = studio.json(&format!("{render} --frames 0-3"));
+    let blurred = studio.json(&format!("{render} --frames 0-3 --shutter 0.5 --nodes 2"));
+    let (sharp, frames) = (frame_digests(&sharp), frame_digests(&blurred));
+    // The slide ends after a second.
+    assert!(frames[0] != sharp[0]);
+    assert_eq!(frames[1..], sharp[1..]);
+    assert_eq!(blurred["warnings"], serde_json::json!([]));
+    let alone = studio.json(&format!("{render} --frames 0 --shutter 0.5"));
+    assert_eq!(alone["pixel_digest"], frames[0]);
+    let coarse = studio.json(&format!("{render} --frames 0 --shutter 0.5 --shutter-parts 1"));
+    assert_ne!(coarse["scene"], alone["scene"]);
+
+    let still = studio.json(&format!("{render} --frames 2 --shutter 0.5"));
+    let warning = |report: &Value| report["warnings"][0].as_str().unwrap_or_default().to_owned();
+    assert!(warning(&still).contains("nothing moves while the shutter is open"), "{still}");
+    studio.write("still.glb", sliding_quad(Some(0.0)));
+    let still = studio.json(&format!("render still.glb -o o.exr {NOISELESS} --frames 2 --shutter 1"));
+    assert!(warning(&still).contains("the scene has no animation"), "{still}");
+}
+
 #[test]
 fn frames_of_an_animation_are_pictures_of_their_times() {
     let studio = Studio::new();

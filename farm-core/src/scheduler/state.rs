@@ -2,11 +2,16 @@
 //!
 //! [`State::apply`] only records and never chooses, and is the one path by
 //! which the state changes, live and on restore alike; so a restored state
-//! equals the recorded one. Where a job stands is computed from this, never
-//! stored.
+//! equals the recorded one. A snapshot stands for the facts before it. Where a
+//! job stands is computed from this, never stored.
+
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use self::snapshot::{
+    Entry, HoldPart, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, StrikePart, TilePart,
+};
 use super::fact::Fact;
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
 use crate::job::{FrameRange, JobSpec, Resolution};
@@ -108,6 +113,13 @@ impl State {
         JobId(self.jobs.last_key_value().map_or(0, |(job, _)| job.0) + 1)
     }
 
+    /// Every blob that a recorded fact names and that somebody may still read:
+    /// the scenes of jobs that are not over, and the tiles of their frames that
+    /// are not delivered. Some come several times.
+    pub fn named_blobs(&self) -> impl Iterator<Item = BlobDigest> + '_ {
+        self.jobs.values().flat_map(JobRecord::named_blobs)
+    }
+
     /// Records a fact. One about a job that no fact introduced is passed over:
     /// a journal that lost its head still yields what it can.
     pub(super) fn apply(&mut self, fact: &Fact) {
@@ -201,6 +213,32 @@ impl JobRecord {
     /// Whether nothing will ever be granted again.
     pub(super) fn is_over(&self) -> bool {
         self.cancelled || self.is_delivered()
+    }
+
+    fn named_blobs(&self) -> impl Iterator<Item = BlobDigest> + '_ {
+        // Named one by one, so that whoever adds a field thinks of its blobs;
+        // those in `delivered` are digests of pixels.
+        let Self {
+            spec,
+            frames,
+            submitted_at: _,
+            paused: _,
+            cancelled: _,
+            rects: _,
+            blocks: _,
+            delivered: _,
+            strikes: _,
+            struck_out: _,
+            failures: _,
+            rects_done: _,
+            samples_done: _,
+            rays: _,
+            render_us: _,
+            results: _,
+        } = self;
+        let scenes = (!self.is_over()).then(|| spec.all_blobs());
+        let tiles = frames.values().flat_map(|frame| frame.tiles.values().map(|tile| tile.blob));
+        scenes.into_iter().flatten().chain(tiles)
     }
 
     /// Whether every frame is delivered.
@@ -303,7 +341,10 @@ impl JobRecord {
                 }
             }
             self.rects_done -= u64::from(done - record.rects_done);
-            self.frames.insert(frame, record);
+            // A frame of which nothing is left has not been begun.
+            if !record.is_empty() {
+                self.frames.insert(frame, record);
+            }
         }
     }
 
@@ -339,7 +380,7 @@ impl JobRecord {
         if struck.nodes.len() < strikes {
             struck.nodes.insert(node);
         }
-        if struck.nodes.len() >= strikes || struck.attempts >= attempts {
+        if struck.is_out(strikes, attempts) {
             self.struck_out.insert(place);
         }
     }
@@ -347,6 +388,13 @@ impl JobRecord {
     fn deliver(&mut self, frame: FrameNumber, pixel_digest: BlobDigest) {
         self.delivered.insert(frame, pixel_digest);
         self.frames.remove(&frame);
+    }
+}
+
+impl Strikes {
+    /// Whether that is too often.
+    fn is_out(&self, strikes_per_tile: usize, attempts_per_tile: u32) -> bool {
+        self.nodes.len() >= strikes_per_tile || self.attempts >= attempts_per_tile
     }
 }
 
@@ -370,6 +418,15 @@ impl FrameRecord {
         }
     }
 
+    /// Notes that a rectangle of `blocks` base blocks is in the frame's file.
+    fn keep(&mut self, rect: RectIndex, blocks: u32) {
+        let Some(done) = self.blocks_done.get_mut(rect.0 as usize) else { return };
+        if self.kept.insert(rect) {
+            self.rects_done += u32::from(*done != blocks);
+            *done = blocks;
+        }
+    }
+
     /// Forgets what there is of a rectangle of `blocks` base blocks; the ranges.
     fn forget(&mut self, rect: RectIndex, blocks: u32) -> Vec<BlockRange> {
         let Some(done) = self.blocks_done.get_mut(rect.0 as usize) else { return Vec::new() };
@@ -384,6 +441,10 @@ impl FrameRecord {
             self.tiles.remove(&(rect, range.start()));
         }
         forgotten
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tiles.is_empty() && self.kept.is_empty()
     }
 
     /// Whether some samples of a rectangle are accepted or kept.

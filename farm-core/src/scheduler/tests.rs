@@ -22,6 +22,8 @@ const FRAME: FrameNumber = FrameNumber(1);
 struct Farm {
     scheduler: Scheduler,
     journal: Vec<Fact>,
+    /// The latest snapshot, and how many facts it stands for.
+    snapshot: (Vec<SnapshotPart>, usize),
     now: Timestamp,
     /// Leases as the nodes know them.
     leases: BTreeMap<(NodeId, LeaseId), Lease>,
@@ -34,6 +36,7 @@ impl Farm {
         Self {
             scheduler: Scheduler::restore([], limits, 1),
             journal: Vec::new(),
+            snapshot: (Vec::new(), 0),
             now: Timestamp(1000),
             leases: BTreeMap::new(),
             effects: Vec::new(),

@@ -1,3 +1,5 @@
+mod collect;
+
 use super::*;
 
 const LIMIT: u64 = 1 << 20;

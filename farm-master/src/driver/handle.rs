@@ -28,7 +28,8 @@ impl Refusal {
     pub(crate) fn stuck(reason: &str) -> Self {
         Self::with_hint(
             format!("the master takes no new job now: {reason}"),
-            "nothing is lost; make room on the master's disk, and it goes on by itself",
+            "nothing is lost; once there is room on the master's disk, and no other process holds \
+             its journal, it goes on by itself",
         )
     }
 

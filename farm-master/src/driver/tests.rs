@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use farm_core::scheduler::Answer;
 use farm_core::{JobSpec, LeaseId};
+use futures_util::future::BoxFuture;
 
 use super::*;
 use crate::testing::spec;
@@ -10,6 +11,8 @@ use crate::testing::spec;
 #[derive(Clone, Default)]
 struct Memory {
     facts: Arc<Mutex<Vec<Fact>>>,
+    /// Each snapshot: how many facts there were, and its state.
+    snapshots: Arc<Mutex<Vec<(usize, State)>>>,
     /// While set, appending fails and says so here.
     broken: Arc<Mutex<Option<mpsc::UnboundedSender<()>>>>,
 }
@@ -35,12 +38,17 @@ impl Journal for Memory {
         Ok(1)
     }
 
-    async fn replay(&mut self, facts: mpsc::Sender<Fact>) -> Result<(), JournalError> {
+    async fn replay(&mut self, entries: mpsc::Sender<Entry>) -> Result<(), JournalError> {
         let known = self.facts.lock().expect("no test panicked").clone();
         for fact in known {
-            facts.send(fact).await.expect("the scheduler takes every fact");
+            entries.send(Entry::Fact(fact)).await.expect("the scheduler takes every fact");
         }
         Ok(())
+    }
+
+    fn compact(&self, state: State) -> BoxFuture<'static, Result<(), JournalError>> {
+        self.snapshots.lock().expect("no test panicked").push((self.count(), state));
+        Box::pin(async { Ok(()) })
     }
 
     async fn append(&mut self, facts: &[Fact]) -> Result<(), JournalError> {
@@ -57,19 +65,25 @@ impl Journal for Memory {
 struct Running {
     handle: DriverHandle,
     stop: CancellationToken,
+    driver: tokio::task::JoinHandle<()>,
     _root: tempfile::TempDir,
 }
 
 async fn start(journal: Memory) -> Running {
+    start_compacting(journal, u64::MAX).await
+}
+
+async fn start_compacting(journal: Memory, facts_per_snapshot: u64) -> Running {
     let root = tempfile::tempdir().expect("a temporary folder");
     let blobs = BlobStore::open(&root.path().join("blobs"), 1 << 20).expect("it opens");
     let frames = FrameFolder::new(root.path().join("frames"));
     let assembler = Assembler { blobs: Arc::new(blobs), frames, at_once: 1 };
     let stop = CancellationToken::new();
-    let restored = Driver::restore(journal, Limits::default(), assembler, stop.clone()).await;
+    let limits = Limits::default();
+    let restored = Driver::restore(journal, limits, assembler, facts_per_snapshot, stop.clone()).await;
     let (driver, handle) = restored.expect("the journal is in memory");
-    tokio::spawn(driver.run());
-    Running { handle, stop, _root: root }
+    let driver = tokio::spawn(driver.run());
+    Running { handle, stop, driver, _root: root }
 }
 
 impl Running {
@@ -146,6 +160,52 @@ async fn restart_goes_on_from_the_facts() {
     let running = start(journal).await;
     let jobs = running.handle.look(|scheduler| scheduler.jobs().count()).await;
     assert_eq!(jobs, Ok(1));
+}
+
+/// What the first `count` facts of a journal add up to.
+fn state_of(journal: &Memory, count: usize) -> State {
+    let facts = journal.facts.lock().expect("no test panicked")[..count].to_vec();
+    State::restore(facts.into_iter().map(Entry::Fact), &Limits::default()).expect("there is no snapshot")
+}
+
+#[tokio::test]
+async fn snapshots_are_made_when_due_of_what_is_committed() {
+    let journal = Memory::default();
+    let running = start_compacting(journal.clone(), 3).await;
+    for _ in 0..7 {
+        running.submit().await.expect("asking does not panic").expect("there is room");
+        running.nodes().await;
+    }
+    // What was made is noted before another is due.
+    let snapshots = journal.snapshots.lock().expect("no test panicked").clone();
+    assert_eq!(snapshots.iter().map(|(count, _)| *count).collect::<Vec<_>>(), [3, 6]);
+    for (count, state) in snapshots {
+        assert_eq!(state, state_of(&journal, count));
+    }
+}
+
+#[tokio::test]
+async fn stopping_makes_a_snapshot_unless_something_is_not_committed() {
+    for (facts, stuck, snapshots) in [(2, false, 0), (3, false, 1), (3, true, 0)] {
+        let journal = Memory::default();
+        let mut running = start_compacting(journal.clone(), 32).await;
+        for _ in 0..facts {
+            running.submit().await.expect("asking does not panic").expect("there is room");
+        }
+        let mut attempts = journal.break_down();
+        let submitting = stuck.then(|| running.submit());
+        if stuck {
+            attempts.recv().await.expect("it tries");
+        }
+        running.stop.cancel();
+        (&mut running.driver).await.expect("the driver does not panic");
+        let made = journal.snapshots.lock().expect("no test panicked").clone();
+        assert_eq!(made.len(), snapshots, "{facts} facts, stuck: {stuck}");
+        assert!(made.into_iter().all(|(count, state)| state == state_of(&journal, count)));
+        if let Some(submitting) = submitting {
+            assert!(submitting.await.expect("asking does not panic").is_err());
+        }
+    }
 }
 
 #[tokio::test]

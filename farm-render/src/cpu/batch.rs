@@ -56,6 +56,7 @@ fn ray_in(rays: &RayBatch, slot: usize) -> Ray {
         t_max: rays.t_max[slot],
         after_instance: rays.after_instance[slot],
         after_triangle: rays.after_triangle[slot],
+        time: rays.time[slot],
     }
 }
 

@@ -74,11 +74,15 @@ impl CpuScene {
     pub(crate) fn new(mut packed: PackedScene) -> Result<Self, RenderError> {
         let began = Instant::now();
         let nodes = std::mem::take(&mut packed.nodes);
-        let tree = WideTree::build(&nodes, &packed.triangles, &packed.instances, packed.params.root)
-            .ok_or_else(|| RenderError::OutOfMemory {
-                what: "the scene's tree".into(),
-                needed: nodes.len().max(packed.triangles.len()) as u64 * WideTree::NODE_BYTES,
-                available: u64::from(tree::MOST_NODES) * WideTree::NODE_BYTES,
+        let params = &packed.params;
+        let (root, parts) = (params.root, params.motion_parts);
+        let tree =
+            WideTree::build(&nodes, &packed.triangles, &packed.instances, root, parts).ok_or_else(|| {
+                RenderError::OutOfMemory {
+                    what: "the scene's tree".into(),
+                    needed: nodes.len().max(packed.triangles.len()) as u64 * WideTree::NODE_BYTES,
+                    available: u64::from(tree::MOST_NODES) * WideTree::NODE_BYTES,
+                }
             })?;
         let tree = tree.with_quads(&packed.instances);
         packed.tree_time += began.elapsed();
@@ -305,6 +309,6 @@ fn render_share(width: Width, scene: &CpuScene, params: Params, share: &mut Shar
     let packed = &scene.packed;
     let mut records = vec![0; room * RECORD_WORDS];
     let mut bindings = bindings(packed, &params, &mut records);
-    let traversal = Traversal::new(&scene.tree, &packed.triangles, &packed.instances);
+    let traversal = Traversal::new(&scene.tree, &packed.triangles, &packed.instances, params.motion_parts);
     render_blocks(width, &mut bindings, share, &traversal);
 }

@@ -13,6 +13,8 @@
 use std::hint::select_unpredictable;
 use std::slice;
 
+use bytemuck::Zeroable as _;
+
 #[cfg(target_arch = "x86_64")]
 use super::avx2::{Vectors, closest_avx2, closest_avx512};
 #[cfg(target_arch = "x86_64")]
@@ -32,6 +34,8 @@ pub(crate) struct Ray {
     pub(crate) t_max: f32,
     pub(crate) after_instance: u32,
     pub(crate) after_triangle: u32,
+    /// When it is, in units of 2⁻³² of the time of the shutter.
+    pub(crate) time: u32,
 }
 
 /// A hit; `instance` is `NONE` where there is none. `b` and `c` weigh the second
@@ -145,8 +149,13 @@ pub(crate) struct Traversal<'a> {
     tree: &'a WideTree,
     triangles: &'a [Triangle],
     instances: &'a [Instance],
+    /// Parts of the shutter's time; 0 where nothing moves.
+    parts: u32,
     kind: Kind,
 }
+
+/// Entries of a leaf at most.
+const MOST_ENTRIES: usize = 3;
 
 /// The levels, the best last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,10 +181,16 @@ impl Kind {
 }
 
 impl<'a> Traversal<'a> {
-    /// Makes a tree ready for rays; `triangles` and `instances` must be those
-    /// that it was built with.
-    pub(crate) fn new(tree: &'a WideTree, triangles: &'a [Triangle], instances: &'a [Instance]) -> Self {
-        Self { tree, triangles, instances, kind: Kind::detected().last().unwrap_or(Kind::Portable) }
+    /// Makes a tree ready for rays; `triangles`, `instances` and `parts` must be
+    /// those that it was built with.
+    pub(crate) fn new(
+        tree: &'a WideTree,
+        triangles: &'a [Triangle],
+        instances: &'a [Instance],
+        parts: u32,
+    ) -> Self {
+        let kind = Kind::detected().last().unwrap_or(Kind::Portable);
+        Self { tree, triangles, instances, parts, kind }
     }
 
     /// Finds the closest hit of a ray; with `any_opaque` it stops at the first
@@ -205,7 +220,8 @@ impl<'a> Traversal<'a> {
     #[cfg(target_arch = "x86_64")]
     pub(super) fn in_lanes(&self) -> Option<lanes16::Scene<'a>> {
         let quads = self.tree.quads.as_ref().filter(|_| self.kind == Kind::Avx512)?;
-        Some(lanes16::Scene { quads, triangles: self.triangles, instances: self.instances })
+        let Self { triangles, instances, parts, .. } = *self;
+        Some(lanes16::Scene { quads, triangles, instances, parts })
     }
 
     /// # Safety
@@ -248,7 +264,7 @@ impl<'a> Traversal<'a> {
                     self.walk::<L, ANY, true>(search, &space, Child::inner(instance.root), name)
                 } else {
                     let space = L::space(ray.origin, ray.direction, self.tree.origin_share, t_min);
-                    visit_triangles::<L, ANY>(search, &space, slice::from_ref(entry), place, NONE)
+                    self.visit_triangles::<L, ANY>(search, &space, slice::from_ref(entry), place, NONE)
                 }
             };
             if is_over {
@@ -317,7 +333,7 @@ impl<'a> Traversal<'a> {
                 L::visit_instances::<ANY>(self, search, child)
             } else {
                 let first = child.place();
-                visit_triangles::<L, ANY>(search, space, self.entries(child), first, inside)
+                self.visit_triangles::<L, ANY>(search, space, self.entries(child), first, inside)
             };
             *next = None;
             if is_over { Step::SearchOver } else { Step::Taken }
@@ -369,6 +385,60 @@ impl<'a> Traversal<'a> {
         Some(nearest)
     }
 
+    /// Tests the triangles of a leaf where they are at the ray's time, and returns
+    /// whether the search is over.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the level's instructions.
+    #[inline(always)]
+    unsafe fn visit_triangles<L: Level, const ANY: bool>(
+        &self,
+        search: &mut Search<'_>,
+        space: &L::Space,
+        triangles: &[Triangle],
+        first: u32,
+        inside: u32,
+    ) -> bool {
+        // SAFETY: the caller has the level's instructions.
+        unsafe {
+            if self.parts != 0 && triangles.iter().any(|triangle| triangle.c[3] & triangle_flags::MOVES != 0)
+            {
+                let mut moved = [Triangle::zeroed(); MOST_ENTRIES];
+                for (moved, triangle) in moved.iter_mut().zip(triangles) {
+                    *moved = self.at_time(triangle, search.ray.time);
+                }
+                let moved = &moved[..triangles.len()];
+                return visit_triangles::<L, ANY>(search, space, moved, first, inside);
+            }
+            visit_triangles::<L, ANY>(search, space, triangles, first, inside)
+        }
+    }
+
+    /// `triangle_at_time` of `motion.wgsl`.
+    #[inline(never)]
+    fn at_time(&self, triangle: &Triangle, time: u32) -> Triangle {
+        if triangle.c[3] & triangle_flags::MOVES == 0 {
+            return *triangle;
+        }
+        let (part, over) = moment(time, self.parts);
+        let next = (triangle.c[3] >> triangle_flags::KEYS_SHIFT) as usize + part as usize;
+        let first = if part > 0 { &self.triangles[next - 1] } else { triangle };
+        let second = &self.triangles[next];
+        let between = |first: [u32; 4], second: [u32; 4], fourth: u32| {
+            let [x, y, z] = [0, 1, 2].map(|i| {
+                let (first, second) = (f32::from_bits(first[i]), f32::from_bits(second[i]));
+                (first + (second - first) * over).to_bits()
+            });
+            [x, y, z, fourth]
+        };
+        Triangle {
+            a: between(first.a, second.a, triangle.a[3]),
+            b: between(first.b, second.b, triangle.b[3]),
+            c: between(first.c, second.c, triangle.c[3]),
+        }
+    }
+
     /// What a leaf names.
     #[inline(always)]
     fn entries(&self, leaf: Child) -> &[Triangle] {
@@ -385,6 +455,15 @@ impl<'a> Traversal<'a> {
             fetch(address.wrapping_add(64 * line));
         }
     }
+}
+
+/// The part of the shutter's time that a time is in, and how much of it is over.
+#[inline(always)]
+fn moment(time: u32, parts: u32) -> (u32, f32) {
+    let place = u64::from(time) * u64::from(parts);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "halves, and 24 bits")]
+    let (part, over) = ((place >> 32) as u32, (place as u32 >> 8) as f32);
+    (part, over * 5.960_464_5e-8)
 }
 
 /// Fetches the cache line at an address, where the compiler offers that.

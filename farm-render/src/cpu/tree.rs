@@ -38,7 +38,8 @@ use rayon::prelude::*;
 use super::batch;
 use super::quad::QuadTree;
 use crate::disk_cache::{Input, write_array};
-use crate::layout::{INSTANCE_REFERENCE, Instance, NONE, Node, Triangle};
+use crate::geometry::MOTION_SHARE;
+use crate::layout::{INSTANCE_REFERENCE, Instance, NONE, Node, Triangle, triangle_flags};
 
 /// Unit of rounding of an f32.
 const ROUNDING: f32 = 1.0 / 16_777_216.0;
@@ -202,7 +203,8 @@ impl WideTree {
     }
 
     /// Takes over the trees of `compressed`, whose `root` is the world's and
-    /// comes after all meshes; `None` where there are more nodes or triangles
+    /// comes after all meshes; what moves does so in so many `parts` of the
+    /// shutter's time. `None` where there are more nodes or triangles
     /// than a [`Child`] can name, which is more than 2²⁸.
     ///
     /// # Panics
@@ -213,8 +215,10 @@ impl WideTree {
         triangles: &[Triangle],
         instances: &[Instance],
         root: u32,
+        parts: u32,
     ) -> Option<Self> {
-        if compressed.len().max(triangles.len()) > Child::PLACE as usize {
+        let triangles = Moving { triangles, parts };
+        if compressed.len().max(triangles.triangles.len()) > Child::PLACE as usize {
             return None;
         }
         let (mut nodes, mut bounds) = (Vec::new(), Vec::new());
@@ -269,7 +273,7 @@ impl WideTree {
 
 /// A node with its children and the boxes of the leaves that name triangles
 /// alone, and the box around these.
-fn with_leaves(node: &Node, index: usize, triangles: &[Triangle]) -> (WideNode, Corners) {
+fn with_leaves(node: &Node, index: usize, triangles: Moving<'_>) -> (WideNode, Corners) {
     let inner = node.grid[3] >> 24;
     let mut next_inner = node.children[0];
     let (mut wide, mut around) = (WideNode::EMPTY, Corners::EMPTY);
@@ -285,13 +289,14 @@ fn with_leaves(node: &Node, index: usize, triangles: &[Triangle]) -> (WideNode, 
             continue;
         }
         let mut child = Child::leaf(node.children[1] + (meta & 31), (meta >> 5).count_ones());
-        let entries = &triangles[child.first()..child.first() + child.count()];
+        let entries = triangles.entries(child);
         if entries.iter().any(|entry| referenced_instance(entry).is_some()) {
             child.0 |= Child::OF_INSTANCES;
             wide.children[slot] = child;
             continue;
         }
-        let aabb = entries.iter().map(Corners::of_triangle).fold(Corners::EMPTY, |a, b| a.union(&b));
+        let aabb =
+            entries.iter().map(|entry| triangles.corners(entry)).fold(Corners::EMPTY, |a, b| a.union(&b));
         around.include(&aabb);
         wide.set(slot, child, &aabb);
     }
@@ -304,7 +309,7 @@ fn set_other_boxes(
     wide: &mut WideNode,
     index: usize,
     bounds: &mut [Corners],
-    triangles: &[Triangle],
+    triangles: Moving<'_>,
     instances: &[Instance],
 ) {
     for slot in 0..8 {
@@ -312,13 +317,13 @@ fn set_other_boxes(
         let aabb = if !child.is_leaf() {
             bounds[child.node()]
         } else if child.has_instances() {
-            let entries = &triangles[child.first()..child.first() + child.count()];
+            let entries = triangles.entries(child);
             let boxes = entries.iter().map(|entry| match referenced_instance(entry) {
                 Some(instance) => {
                     let instance = &instances[instance as usize];
                     instance_box(instance, &bounds[instance.root as usize])
                 }
-                None => Corners::of_triangle(entry),
+                None => triangles.corners(entry),
             });
             boxes.fold(Corners::EMPTY, |a, b| a.union(&b))
         } else {
@@ -326,6 +331,34 @@ fn set_other_boxes(
         };
         bounds[index].include(&aabb);
         wide.set(slot, child, &aabb);
+    }
+}
+
+/// Triangles, of which some move.
+#[derive(Clone, Copy)]
+struct Moving<'a> {
+    triangles: &'a [Triangle],
+    parts: u32,
+}
+
+impl<'a> Moving<'a> {
+    /// What a leaf names.
+    fn entries(self, leaf: Child) -> &'a [Triangle] {
+        &self.triangles[leaf.first()..leaf.first() + leaf.count()]
+    }
+
+    /// The box around a triangle wherever it is.
+    fn corners(self, triangle: &Triangle) -> Corners {
+        let mut corners = Corners::of_triangle(triangle);
+        if triangle.c[3] & triangle_flags::MOVES == 0 {
+            return corners;
+        }
+        let first = (triangle.c[3] >> triangle_flags::KEYS_SHIFT) as usize;
+        for end in &self.triangles[first..first + self.parts as usize] {
+            corners.include(&Corners::of_triangle(end));
+        }
+        let pad = corners.sizes().0 * MOTION_SHARE;
+        Corners { lower: corners.lower.map(|x| x - pad), upper: corners.upper.map(|x| x + pad) }
     }
 }
 
@@ -475,7 +508,7 @@ mod tests {
     fn every_triangle_lies_in_all_boxes_above_it() {
         for count in [1, 2, 7, 100, 3000] {
             let (nodes, triangles) = strip(count);
-            let tree = WideTree::build(&nodes, &triangles, &[], 0).expect("it is small");
+            let tree = WideTree::build(&nodes, &triangles, &[], 0, 0).expect("it is small");
             assert_eq!(tree.nodes.len(), nodes.len());
             let everything = Corners { lower: [-1.0e9; 3], upper: [1.0e9; 3] };
             let mut open = vec![(0, everything)];
@@ -518,9 +551,9 @@ mod tests {
     #[test]
     fn rays_are_grown_more_where_instances_are() {
         let (nodes, triangles) = strip(50);
-        let plain = WideTree::build(&nodes, &triangles, &[], 0).expect("it is small");
+        let plain = WideTree::build(&nodes, &triangles, &[], 0, 0).expect("it is small");
         let instance = Instance { to_world: IDENTITY, to_mesh: IDENTITY, ..Zeroable::zeroed() };
-        let placed = WideTree::build(&nodes, &triangles, &[instance], 0).expect("it is small");
+        let placed = WideTree::build(&nodes, &triangles, &[instance], 0, 0).expect("it is small");
         assert!(plain.origin_share == COORDINATE_SHARE);
         assert!(placed.origin_share > COORDINATE_SHARE);
     }

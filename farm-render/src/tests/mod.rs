@@ -125,6 +125,7 @@ fn quad(material: u32) -> Mesh {
         colors: Vec::new(),
         triangles: vec![[0, 1, 2], [0, 2, 3]],
         material,
+        motion: Vec::new(),
     }
 }
 

@@ -30,6 +30,8 @@ mod layers;
 mod light;
 #[path = "material.rs"]
 mod material;
+#[path = "motion.rs"]
+mod motion;
 #[path = "scene.rs"]
 mod scene;
 

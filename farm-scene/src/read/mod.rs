@@ -20,6 +20,7 @@ mod materials;
 mod meshes;
 mod meshopt;
 mod morphs;
+mod motion;
 mod nodes;
 mod skins;
 mod tangents;
@@ -32,7 +33,7 @@ use gltf::json;
 
 use crate::error::{Fault, LoadError, Problem};
 use crate::limits::SceneLimits;
-use crate::load::{AnimationSummary, LoadOptions, Warnings};
+use crate::load::{AnimationSummary, LoadOptions, Shutter, Warnings};
 use crate::scene::Scene;
 
 use accessors::Accessors;
@@ -41,6 +42,7 @@ use buffers::Buffers;
 pub(crate) use files::Files;
 use images::{ImageTable, KeptImages};
 use meshes::KeptMeshes;
+use motion::{Origins, Recorder, Recording};
 
 /// What every part of the reader may look at.
 struct Context<'a> {
@@ -125,9 +127,18 @@ impl File {
         self.meshes = self.meshes.take().filter(|_| !is_last);
     }
 
-    /// The scene at a time in seconds, or at rest, but for its surroundings.
-    pub(crate) fn at(&mut self, time: Option<f64>, warnings: &mut Warnings) -> Result<Scene, LoadError> {
-        let (mut scene, images) = self.read(time, warnings)?;
+    /// The scene at a time in seconds, or at rest, but for its surroundings; and how
+    /// it moves from that time on, where a shutter opens then.
+    pub(crate) fn at(
+        &mut self,
+        time: Option<f64>,
+        shutter: Option<Shutter>,
+        warnings: &mut Warnings,
+    ) -> Result<Scene, LoadError> {
+        let (mut scene, origins, images) = self.read(time, warnings)?;
+        if let (Some(time), Some(shutter)) = (time, shutter.filter(|_| !self.animations.is_empty())) {
+            self.follow(&mut scene, &origins, (time, shutter), warnings)?;
+        }
         let context = Context::new(&self.root, &self.buffers, &self.limits, self.variant);
         scene.images = images.decode(&context, &mut self.files, self.images.as_mut())?;
         Ok(scene)
@@ -139,10 +150,43 @@ impl File {
         time: Option<f64>,
         warnings: &mut Warnings,
     ) -> Result<Scene, LoadError> {
-        self.read(time, warnings).map(|(scene, _)| scene)
+        self.read(time, warnings).map(|(scene, ..)| scene)
     }
 
-    fn read(&mut self, time: Option<f64>, warnings: &mut Warnings) -> Result<(Scene, ImageTable), LoadError> {
+    /// Finds out how a scene moves while the shutter is open.
+    fn follow(
+        &mut self,
+        scene: &mut Scene,
+        origins: &Origins,
+        (time, shutter): (f64, Shutter),
+        warnings: &mut Warnings,
+    ) -> Result<(), LoadError> {
+        let mut recorder = Recorder::new(scene, origins);
+        let mut lights_move = false;
+        for part in 1..=shutter.parts {
+            let (later, origins, _) = self.read(Some(time + shutter.end_of(part)), warnings)?;
+            recorder.record(&later, &origins);
+            lights_move |= later.lights != scene.lights;
+        }
+        let Recording { meshes, shown, motion } = recorder.finish(warnings);
+        scene.meshes = meshes;
+        scene.instances.iter_mut().zip(shown).for_each(|(instance, mesh)| instance.mesh = mesh);
+        scene.motion = motion;
+        if lights_move {
+            warnings.push(
+                "a point, spot or directional light moves; it stands where it is in the middle of the shutter's time",
+            );
+            let (middle, ..) = self.read(Some(time + shutter.seconds * 0.5), warnings)?;
+            scene.lights = middle.lights;
+        }
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        time: Option<f64>,
+        warnings: &mut Warnings,
+    ) -> Result<(Scene, Origins, ImageTable), LoadError> {
         let pose = match time {
             Some(time) if !self.animations.is_empty() => self.animation()?.pose(time),
             _ => Pose::new(),

@@ -12,6 +12,7 @@ use super::animations::{NodePose, Pose};
 use super::curves::unit_rotation;
 use super::images::ImageTable;
 use super::meshes::{Deformation, KeptMeshes, MeshTable};
+use super::motion::{Origin, Origins};
 use super::skins::{self, SkinTable};
 use super::{Context, cameras, lights, morphs, named, short_name};
 use crate::error::{Fault, Problem};
@@ -19,20 +20,21 @@ use crate::load::Warnings;
 use crate::scene::{Instance, Scene};
 use crate::validate::{at_most, keeps_orientation};
 
-/// Reads the scene's nodes, as a pose has them, and all that they use. The
-/// images are yet to be decoded.
+/// Reads the scene's nodes, as a pose has them, and all that they use, and where
+/// it comes from. The images are yet to be decoded.
 pub(super) fn read(
     context: &Context<'_>,
     pose: &Pose,
     kept: &mut Option<KeptMeshes>,
     warnings: &mut Warnings,
-) -> Result<(Scene, ImageTable), Fault> {
+) -> Result<(Scene, Origins, ImageTable), Fault> {
     let root = context.root;
     at_most("nodes", root.nodes.len() as u64, context.limits.nodes).map_err(|p| Fault::new("nodes", p))?;
     let mut reader = Reader {
         context,
         pose,
         scene: Scene::default(),
+        origins: Origins::default(),
         meshes: MeshTable::default(),
         skins: SkinTable::default(),
         world: vec![None; root.nodes.len()],
@@ -42,17 +44,18 @@ pub(super) fn read(
     for index in reader.place_nodes()? {
         reader.visit(index)?;
     }
-    let Reader { mut scene, meshes, .. } = reader;
+    let Reader { mut scene, origins, meshes, .. } = reader;
     scene.meshes = meshes.meshes;
     scene.materials = meshes.materials.materials;
     scene.textures = meshes.materials.textures;
-    Ok((scene, meshes.materials.images))
+    Ok((scene, origins, meshes.materials.images))
 }
 
 struct Reader<'a, 'w> {
     context: &'a Context<'a>,
     pose: &'a Pose,
     scene: Scene,
+    origins: Origins,
     meshes: MeshTable,
     skins: SkinTable,
     /// Where each node of the scene is.
@@ -129,6 +132,7 @@ impl Reader<'_, '_> {
             let camera = cameras::read(file, &name, transform, place, self.warnings)?;
             at_most("cameras", self.scene.cameras.len() as u64 + 1, limits.cameras)
                 .map_err(|problem| Fault::new(place, problem))?;
+            self.origins.cameras.extend(camera.is_some().then_some(index));
             self.scene.cameras.extend(camera.map(|camera| cameras::unique(camera, &self.scene.cameras)));
         }
         if let Some(light) = node.extensions.as_ref().and_then(|e| e.khr_lights_punctual.as_ref()) {
@@ -143,10 +147,10 @@ impl Reader<'_, '_> {
             if deformation.skin.is_some() {
                 // A skin carries its vertices into the world, whatever its
                 // node's transform (glTF 2.0, section 3.7.3.3).
-                return self.place_mesh((mesh, &deformation), DAffine3::IDENTITY, place);
+                return self.place_mesh((mesh, &deformation), DAffine3::IDENTITY, (index, 0));
             }
-            for transform in self.placements(node, transform, place)? {
-                self.place_mesh((mesh, &deformation), transform, place)?;
+            for (placement, transform) in self.placements(node, transform, place)?.into_iter().enumerate() {
+                self.place_mesh((mesh, &deformation), transform, (index, placement))?;
             }
         }
         Ok(())
@@ -172,8 +176,9 @@ impl Reader<'_, '_> {
         &mut self,
         (mesh, deformation): (usize, &Deformation),
         transform: DAffine3,
-        place: &str,
+        (node, placement): (usize, usize),
     ) -> Result<(), Fault> {
+        let place = &*format!("nodes[{node}]");
         let mirrored = transform.matrix3.determinant() < 0.0;
         let transform =
             if mirrored { transform * DAffine3::from_scale(DVec3::new(-1.0, 1.0, 1.0)) } else { transform };
@@ -183,8 +188,10 @@ impl Reader<'_, '_> {
             return Ok(());
         }
         let form = (mesh, mirrored, deformation);
-        for mesh in self.meshes.ids(self.context, form, place, self.kept, self.warnings)? {
+        let ids = self.meshes.ids(self.context, form, place, self.kept, self.warnings)?;
+        for (primitive, mesh) in ids.into_iter().enumerate() {
             self.scene.instances.push(Instance { mesh, transform });
+            self.origins.instances.push(Origin { node, placement, primitive, mirrored });
         }
         at_most("instances", self.scene.instances.len() as u64, self.context.limits.instances)
             .map_err(|problem| Fault::new(place, problem))

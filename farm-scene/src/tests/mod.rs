@@ -7,6 +7,7 @@ mod errors;
 mod features;
 mod glb;
 mod hostile;
+mod motion;
 mod packing;
 pub(crate) mod scenes;
 mod seeds;

@@ -59,7 +59,7 @@ fn manifest_names_exactly_the_blobs() {
 #[test]
 fn digest_of_a_known_scene_is_known() {
     let digest = pack(&scene_with_map()).manifest.digest.to_hex();
-    assert_eq!(digest.as_str(), "43e9d34eab7d87fe8373de1ba11659c32f88de461980c5bb130aabef1e470916");
+    assert_eq!(digest.as_str(), "27b3aa15cc4acb3537a51053cad09bb9889e520ee21b65c6c1398aedb79b998f");
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(crate) fn textured_quad() -> Scene {
             colors: vec![Vec4::ONE; 4],
             triangles: vec![[0, 1, 2], [0, 2, 3]],
             material: 0,
+            motion: Vec::new(),
         }],
         instances: vec![Instance { mesh: 0, transform: Affine3A::IDENTITY }],
         materials: vec![Material {
@@ -42,5 +43,6 @@ pub(crate) fn textured_quad() -> Scene {
             projection: Projection::Perspective { vertical_fov: 1.0, lens: None },
         }],
         environment: Environment::Constant(Vec3::ZERO),
+        motion: Motion::default(),
     }
 }

@@ -21,7 +21,7 @@ macro_rules! driver_of {
 
             /// Puts rays into their slots.
             #[inline(always)]
-            fn put(rays: &mut RayBatch, first: usize, ray: &Ray) {
+            fn put(rays: &mut RayBatch, first: usize, ray: &Ray, time: U32) {
                 let float = |slots: &mut Vec<f32>, value: F32| {
                     slots[first..first + WIDTH].copy_from_slice(&value.to_array());
                 };
@@ -38,6 +38,7 @@ macro_rules! driver_of {
                 float(&mut rays.t_max, ray.t_max);
                 word(&mut rays.after_instance, ray.after_instance);
                 word(&mut rays.after_triangle, ray.after_triangle);
+                word(&mut rays.time, time);
             }
 
             /// Names the slots of live lanes.
@@ -118,11 +119,11 @@ macro_rules! driver_of {
                     }
                     let live = !work.done;
                     let path = &work.path;
-                    put(&mut rays, first, &path.ray);
+                    put(&mut rays, first, &path.ray, path.time);
                     list(&mut rays.wanted, first, live & path.alive & !path.held);
                     let shadowed = live & path.shadowed;
                     if shadowed.any() {
-                        put(&mut rays, slots + first, &path.shadow);
+                        put(&mut rays, slots + first, &path.shadow, path.time);
                         list(&mut rays.wanted, slots + first, shadowed);
                     }
                 }

@@ -18,6 +18,8 @@ pub struct RayBatch {
     pub after_instance: Vec<u32>,
     /// Its place in `triangles`.
     pub after_triangle: Vec<u32>,
+    /// When they are, in units of 2⁻³² of the time of the shutter.
+    pub time: Vec<u32>,
     /// Slots of the rays that are to be traced.
     pub wanted: Vec<u32>,
     /// The first slot of those where any opaque hit will do, if there is one;
@@ -81,6 +83,7 @@ impl RayBatch {
             t_max: floats(),
             after_instance: words(),
             after_triangle: words(),
+            time: words(),
             wanted: Vec::with_capacity(slots),
             any_opaque_from: u32::MAX,
         }
@@ -92,9 +95,9 @@ impl RayBatch {
     /// When the vectors of components differ in length.
     #[must_use]
     pub fn slots(&self) -> usize {
-        let Self { origin, direction, t_min, t_max, after_instance, after_triangle, .. } = self;
+        let Self { origin, direction, t_min, t_max, after_instance, after_triangle, time, .. } = self;
         let floats = origin.iter().chain(direction).chain([t_min, t_max]).map(Vec::len);
-        let mut lengths = floats.chain([after_instance.len(), after_triangle.len()]);
+        let mut lengths = floats.chain([after_instance.len(), after_triangle.len(), time.len()]);
         assert!(lengths.all(|length| length == t_min.len()), "every ray has all of its components");
         t_min.len()
     }

@@ -1,6 +1,7 @@
 """What is compared: scenes, how they are lit, and what is known to differ."""
 
 import copy
+import itertools
 import json
 import math
 import subprocess
@@ -8,12 +9,15 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 import shared_modules  # noqa: F401
 from gltf import Gltf
 from judge import Limits
-from pack_glb import write_packed
-from places import ROOT
-from request import View
+from make_models import write_models
+from pack_glb import camera_matrix, place_camera, write_packed
+from places import OUT, ROOT
+from request import Moment, View
 
 TABLE = Path(__file__).with_name("cases.toml")
 # Models that others made, under the folder that `--assets` names.
@@ -30,8 +34,13 @@ ASSETS = [
 # geometry, textures and normal maps to differ: there nothing may.
 AS_THEY_ARE, LAMBERTIAN = "as they are", "Lambertian"
 MATERIALS = (AS_THEY_ARE, LAMBERTIAN)
+SIZE, SPP = (160, 160), 128
 # Extensions of materials that a Lambertian keeps.
-KEPT = {"KHR_materials_emissive_strength", "KHR_materials_unlit"}
+KEPT = {
+    "KHR_materials_diffuse_transmission",
+    "KHR_materials_emissive_strength",
+    "KHR_materials_unlit",
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,14 @@ class Case:
     environment: Path | None
     view: View | None
     """The camera that ours makes for a file without one."""
+    size: tuple[int, int] = SIZE
+    spp: int = SPP
+    moment: Moment | None = None
+    """None: the scene at rest."""
+    flat: bool = False
+    """Whether the file's normals are left out, so that triangles have their own."""
+    camera: np.ndarray | None = None
+    """The matrix of one that is added to the file."""
     intents: dict[str, Intent] = field(default_factory=dict)
     """By the renderer's name in lower case."""
 
@@ -62,47 +79,101 @@ class Case:
 
     def slug(self) -> str:
         """The case's name in file names."""
-        return self.name if self.materials == AS_THEY_ARE else f"{self.name}-lambertian"
+        name = self.name.replace("/", "-").replace("@", "-")
+        return name if self.materials == AS_THEY_ARE else f"{name}-lambertian"
 
     def file(self, folder: Path) -> Path:
-        """The file to render; one with changed materials is written to the folder."""
-        if self.materials == AS_THEY_ARE:
+        """The file to render; one that is changed is written to the folder."""
+        if self.materials == AS_THEY_ARE and not self.flat and self.camera is None:
             return self.model
+        gltf = Gltf(self.model, any_extension=True)
+        content = copy.deepcopy(gltf.json)
+        if self.moment is None:
+            content.pop("animations", None)
+        if self.materials == LAMBERTIAN:
+            make_all_lambertian(content)
+        if self.flat:
+            drop_normals(content)
+        if self.camera is not None:
+            place_camera(content, self.camera)
         packed = folder / f"{self.slug()}.glb"
-        write_lambertian(self.model, packed)
+        write_packed(gltf, content, packed)
         return packed
 
 
 def default_models(assets: Path | None) -> list[Path]:
-    """Our scenes, and the named models of a folder of others'."""
-    models = sorted((ROOT / "scenes").glob("*.glb"))
-    return models + [assets / name for name in ASSETS] if assets else models
+    """Our scenes, what is made for this, and the named models of a folder of others'."""
+    scenes = ROOT / "scenes"
+    found = [*sorted(scenes.glob("*.glb")), *sorted((scenes / "extensions").glob("*.glb"))]
+    found += write_models(OUT / "models")
+    return found + [assets / name for name in ASSETS] if assets else found
 
 
-def case_of(
+def cases_of(
     model: Path,
-    materials: str,
+    kinds: tuple[str, ...],
     farm: Path,
     sky: tuple[float, float, float] | None,
     environment: Path | None,
-) -> Case:
-    """The case of a file: lit as is asked, else by the table, else as ours lights it."""
-    entry = tomllib.loads(TABLE.read_text()).get(model.stem, {})
+    size: tuple[int, int] | None,
+    spp: int | None,
+) -> list[Case]:
+    """The cases of a file: lit as is asked, else by the table, else as ours lights it."""
+    name = name_of(model)
+    entry = tomllib.loads(TABLE.read_text()).get(name, {})
     inspected = inspect(farm, model)
     if sky is None and environment is None and "environment" in entry:
         environment = ROOT / entry["environment"]
     if sky is None and environment is None:
         sky = tuple(inspected["environment"]["radiance"])
-    key = "as-they-are" if materials == AS_THEY_ARE else "lambertian"
-    return Case(
-        name=model.stem,
-        materials=materials,
-        model=model,
-        sky=sky or (0.0, 0.0, 0.0),
-        environment=environment,
-        view=None if Gltf(model, any_extension=True).has_camera() else automatic_view(inspected),
-        intents={name: intent_of(intent) for name, intent in entry.get(key, {}).items()},
-    )
+    camera = camera_from(entry["from"], inspected) if "from" in entry else None
+    has_camera = camera is not None or Gltf(model, any_extension=True).has_camera()
+    view = None if has_camera else automatic_view(inspected)
+    return [
+        Case(
+            name=name + shown,
+            materials=kind,
+            model=model,
+            sky=sky or (0.0, 0.0, 0.0),
+            environment=environment,
+            view=view,
+            size=size or tuple(entry.get("size", SIZE)),
+            spp=spp or entry.get("spp", SPP),
+            moment=moment,
+            flat=flat,
+            camera=camera,
+            intents={peer: intent_of(intent) for peer, intent in entry.get(key_of(kind), {}).items()},
+        )
+        for shown, moment, flat in moments_of(entry)
+        for kind in kinds
+        if kind in entry.get("materials", MATERIALS)
+    ]
+
+
+def name_of(model: Path) -> str:
+    """A scene of ours by its path under scenes/, another by its file's name alone."""
+    named = model.with_suffix("")
+    scenes = ROOT / "scenes"
+    return named.relative_to(scenes).as_posix() if named.is_relative_to(scenes) else named.name
+
+
+def key_of(materials: str) -> str:
+    """Kinds of materials as the table spells them."""
+    return "as-they-are" if materials == AS_THEY_ARE else "lambertian"
+
+
+def moments_of(entry: dict) -> list[tuple[str, Moment | None, bool]]:
+    """What is shown of a file's animations: a word for the name, the moment, whether flat.
+
+    At rest where the table has nothing.
+    """
+    found = []
+    for shown in entry.get("moments", []):
+        flat = shown.get("flat", False)
+        for frame in shown["frames"]:
+            word = f"@{shown['animation']}-{frame}{'-flat' * flat}"
+            found.append((word, Moment(shown["animation"], frame, float(shown["fps"])), flat))
+    return [("", None, False), *found] if entry.get("at-rest", not found) else found
 
 
 def intent_of(entry: dict) -> Intent:
@@ -130,16 +201,12 @@ def automatic_view(inspected: dict) -> View:
     return View(tuple(camera["position"]), middle, math.radians(camera["vertical_fov"]))
 
 
-def write_lambertian(model: Path, out: Path) -> None:
-    """A copy of which all materials are diffuse and nothing else.
+def make_all_lambertian(content: dict) -> None:
+    """Makes all materials diffuse and nothing else.
 
     glTF has no such material; a dielectric with an index of refraction of 1
-    reflects nothing at its surface and comes to the same. Animations are left
-    out: pictures are of the scene at rest.
+    reflects nothing at its surface and comes to the same.
     """
-    gltf = Gltf(model, any_extension=True)
-    content = copy.deepcopy(gltf.json)
-    content.pop("animations", None)
     materials = content.setdefault("materials", [])
     for mesh in content.get("meshes", []):
         for primitive in mesh["primitives"]:
@@ -151,7 +218,23 @@ def write_lambertian(model: Path, out: Path) -> None:
     used = set(content.get("extensionsUsed", [])) | {"KHR_materials_ior"}
     dropped = {name for name in used if name.startswith("KHR_materials_")} - KEPT
     content["extensionsUsed"] = sorted(used - dropped | {"KHR_materials_ior"})
-    write_packed(gltf, content, out)
+
+
+def drop_normals(content: dict) -> None:
+    """Takes normals, and tangents with them, from all meshes and their morph targets."""
+    for mesh in content["meshes"]:
+        for primitive in mesh["primitives"]:
+            for attributes in (primitive["attributes"], *primitive.get("targets", [])):
+                for name in ("NORMAL", "TANGENT"):
+                    attributes.pop(name, None)
+
+
+def camera_from(direction: list[float], inspected: dict) -> np.ndarray:
+    """A camera in a direction from the middle of the scene's bounds, with a tenth to spare around them."""
+    bounds = np.array([inspected["bounds"]["low"], inspected["bounds"]["high"]])
+    middle = bounds.mean(axis=0)
+    corners = np.array(list(itertools.product(*bounds.T)))
+    return camera_matrix(middle + 1.1 * (corners - middle), np.array(direction))
 
 
 def make_lambertian(material: dict) -> None:

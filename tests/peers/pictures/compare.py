@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import shared_modules  # noqa: F401
-from cases import MATERIALS, Case, case_of, default_models
+from cases import MATERIALS, SIZE, SPP, Case, cases_of, default_models
 from judge import Estimate, Limits, judge
 from places import OUT, ROOT
 from renderers import Failed, Renderer, ours, peers
@@ -50,8 +50,15 @@ def arguments() -> argparse.Namespace:
         "files", nargs="*", type=Path, help=".glb or .gltf [default: those of scenes/]"
     )
     flags.add_argument("--assets", type=Path, metavar="DIR", help="a folder of glTF sample models")
-    flags.add_argument("--size", type=parse_size, default=(160, 160), metavar="WxH")
-    flags.add_argument("--spp", type=int, default=128, help="samples of a pixel, for each seed")
+    flags.add_argument(
+        "--size",
+        type=parse_size,
+        metavar="WxH",
+        help=f"[default: what cases.toml has for the file, else {SIZE[0]}x{SIZE[1]}]",
+    )
+    flags.add_argument(
+        "--spp", type=int, help=f"samples of a pixel, for each seed [default: likewise, else {SPP}]"
+    )
     flags.add_argument("--max-depth", type=int, default=8)
     light = flags.add_mutually_exclusive_group()
     light.add_argument("--sky", type=parse_colour, metavar="R,G,B", help="in the place of the file's")
@@ -59,6 +66,7 @@ def arguments() -> argparse.Namespace:
     flags.add_argument(
         "--materials", choices=["both", *MATERIALS], default="both", help="which kinds [default: both]"
     )
+    flags.add_argument("--only", metavar="PARTS", help="cases with one of these in their names, by commas")
     flags.add_argument("--peers", default="cycles,mitsuba llvm", help="parts of their names, by commas")
     flags.add_argument(
         "--farm",
@@ -77,12 +85,12 @@ def arguments() -> argparse.Namespace:
 
 def request_of(case: Case, flags: argparse.Namespace, seed: int) -> Request:
     """One picture of a case; ours frames a file without a camera by itself."""
-    width, height = flags.size
+    width, height = case.size
     return Request(
         scene=case.file(SCRATCH / "scenes"),
         width=width,
         height=height,
-        spp=flags.spp,
+        spp=case.spp,
         max_depth=flags.max_depth,
         seed=seed,
         threads=flags.threads,
@@ -91,6 +99,7 @@ def request_of(case: Case, flags: argparse.Namespace, seed: int) -> Request:
         picture=SCRATCH / "picture.npy",
         timed=False,
         view=case.view,
+        moment=case.moment,
     )
 
 
@@ -142,8 +151,8 @@ def compare(
         "name": case.name,
         "materials": case.materials,
         "slug": case.slug(),
-        "size": list(flags.size),
-        "spp": flags.spp,
+        "size": list(case.size),
+        "spp": case.spp,
         "max_depth": flags.max_depth,
         "light": light_of(case),
         "date": datetime.date.today().isoformat(),
@@ -199,12 +208,15 @@ def chosen_cases(flags: argparse.Namespace) -> list[Case]:
     kinds = MATERIALS if flags.materials == "both" else (flags.materials,)
     models = flags.files or default_models(flags.assets)
     found = [
-        case_of(model.resolve(), kind, flags.farm, flags.sky, flags.environment)
+        case
         for model in models
-        for kind in kinds
+        for case in cases_of(
+            model.resolve(), kinds, flags.farm, flags.sky, flags.environment, flags.size, flags.spp
+        )
     ]
-    width, height = flags.size
-    if width < height and any(case.view for case in found):
+    if flags.only:
+        found = [case for case in found if any(part in case.name for part in flags.only.split(","))]
+    if any(case.view and case.size[0] < case.size[1] for case in found):
         sys.exit("error: a file without a camera is compared in pictures as wide as high, or wider")
     return found
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from judge import Estimate
 
-WIDTH = 256
+WIDTH = 160
 """Pixels that one picture of a strip has at most; none is enlarged."""
 GAP = 4
 FULL_RED = 0.2

@@ -6,15 +6,21 @@
 import tempfile
 import tomllib
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import report
 import shared_modules  # noqa: F401
-from cases import TABLE, automatic_view, intent_of, known_reasons, write_lambertian
+from cases import (
+    LAMBERTIAN, MATERIALS, TABLE, Case, automatic_view, camera_from, intent_of, key_of, known_reasons, moments_of,
+)  # fmt: skip
 from gltf import Gltf, camera_of_view, is_lambertian, write_glb
 from judge import BLOCK, Estimate, Limits, judge, smooth_variance
+from make_models import write_models
+from pack_glb import YFOV
+from request import Moment, parse_moment
 
 
 def scene(edge: int = 128) -> np.ndarray:
@@ -156,11 +162,11 @@ class Cases(unittest.TestCase):
             "bufferViews": [],
         }
         with tempfile.TemporaryDirectory() as folder:
-            model, copy = Path(folder) / "model.glb", Path(folder) / "copy.glb"
+            model = Path(folder) / "model.glb"
             write_glb(model, content, b"")
-            write_lambertian(model, copy)
+            case = Case("copy", LAMBERTIAN, model, (1.0, 1.0, 1.0), None, None)
             # Refuses what it does not know, clearcoat among it.
-            found = Gltf(copy)
+            found = Gltf(case.file(Path(folder)))
         self.assertTrue(all(is_lambertian(material) for material in found.materials()))
         first = found.materials()[0]
         self.assertEqual(first["pbrMetallicRoughness"]["baseColorFactor"], [0.1, 0.2, 0.3, 1.0])
@@ -179,12 +185,44 @@ class Cases(unittest.TestCase):
         expected[:3, 3] = [1.0, 2.0, 10.0]
         np.testing.assert_allclose(camera_of_view(view).to_world, expected, atol=1e-12)
 
+    def test_camera_that_is_added_sees_the_bounds(self):
+        bounds = np.array([[-1.0, 0.0, 2.0], [3.0, 1.0, 9.0]])
+        inspected = {"bounds": {"low": bounds[0].tolist(), "high": bounds[1].tolist()}}
+        matrix = camera_from([1.0, 0.3, 0.45], inspected)
+        corners = np.array([[x, y, z] for x in bounds[:, 0] for y in bounds[:, 1] for z in bounds[:, 2]])
+        seen = (corners - matrix[:3, 3]) @ matrix[:3, :3]
+        widest = np.abs(seen[:, :2] / -seen[:, 2:]).max() / np.tan(YFOV / 2)
+        self.assertTrue(0.8 < widest < 1.0, widest)
+
+    def test_moments_are_frames_over_their_rate_and_rest_is_asked_for(self):
+        entry = {"moments": [{"animation": "Run", "fps": 24, "frames": [6, 12], "flat": True}]}
+        (first, moment, flat), (second, _, _) = moments_of(entry)
+        self.assertEqual((first, second, flat), ("@Run-6-flat", "@Run-12-flat", True))
+        self.assertEqual((moment.animation, moment.seconds), ("Run", 0.25))
+        self.assertEqual(parse_moment(moment.word()), moment)
+        self.assertEqual([word for word, _, _ in moments_of(entry | {"at-rest": True})][0], "")
+        self.assertEqual(moments_of({}), [("", None, False)])
+
+    def test_flat_copy_has_no_normals_and_keeps_what_is_shown_of_its_animations(self):
+        target = {"POSITION": 0, "NORMAL": 0}
+        primitive = {"attributes": {"POSITION": 0, "NORMAL": 0, "TANGENT": 0}, "targets": [target]}
+        content = {"meshes": [{"primitives": [primitive]}], "animations": [{}], "bufferViews": []}
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / "model.glb"
+            write_glb(model, content, b"")
+            case = Case("copy", "as they are", model, (0.0,) * 3, None, None, flat=True)
+            still = Gltf(case.file(Path(folder))).json
+            moving = Gltf(replace(case, moment=Moment("0", 1, 24.0)).file(Path(folder))).json
+        (made,) = still["meshes"][0]["primitives"]
+        self.assertEqual(made, {"attributes": {"POSITION": 0}, "targets": [{"POSITION": 0}]})
+        self.assertEqual(("animations" in still, "animations" in moving), (False, True))
+
     def test_every_intent_has_a_reason_and_known_limits(self):
         reasons = known_reasons()
         for name, entry in tomllib.loads(TABLE.read_text()).items():
             if name == "reasons":
                 continue
-            for kind in ("as-they-are", "lambertian"):
+            for kind in map(key_of, MATERIALS):
                 for renderer, intent in entry.get(kind, {}).items():
                     self.assertIn(renderer, ("cycles", "mitsuba"), name)
                     found = intent_of(intent).reasons
@@ -201,6 +239,76 @@ class Model(unittest.TestCase):
         from gltf_bsdf import directional_albedo
 
         self.assertAlmostEqual(sum(directional_albedo(1.0, 1.0)), 1.0 - np.log(2.0), delta=1e-3)
+
+
+    def test_film_of_the_index_of_air_is_no_film(self):
+        import mitsuba
+
+        mitsuba.set_variant("scalar_rgb")
+        from gltf_film import film_f0
+
+        # Head on: elsewhere Schlick's term reflects at an interface of equal indices too. The
+        # extension's text keeps the product of the two reflectances above 1e-5, whose root is
+        # the first order's amplitude; it is doubled, and observed as little more than 1.
+        found = film_f0(mitsuba.Color3f(0.04, 0.3, 0.9), 1.0, 1.0, 400.0)
+        np.testing.assert_allclose(np.array(found), [0.04, 0.3, 0.9], atol=2.5 * 1e-5**0.5)
+
+    def test_quarter_wave_of_the_middle_index_is_dark_and_half_a_wave_is_not(self):
+        # √1.5 on glass of 1.5: both interfaces reflect ((√1.5 − 1)/(√1.5 + 1))² = 0.0102, which
+        # cancels after a quarter of green's wave and adds to 0.0408, the bare 0.04, after half.
+        import mitsuba
+
+        mitsuba.set_variant("scalar_rgb")
+        from gltf_film import film_f0
+
+        index = 1.5**0.5
+        quarter = 550.0 / index / 4.0
+        dark, bright = (
+            float(film_f0(mitsuba.Color3f(0.04), 1.0, index, thickness).y)
+            for thickness in (quarter, 2.0 * quarter)
+        )
+        # An observer's green is a band and not a wave, and two orders are summed.
+        self.assertLess(dark, 0.01)
+        self.assertGreater(bright, 0.02)
+
+    def test_white_film_takes_no_more_light_than_there_is(self):
+        import mitsuba
+
+        mitsuba.set_variant("scalar_rgb")
+        from gltf_film import film_f0
+
+        for thickness in range(100, 1000, 50):
+            found = np.array(film_f0(mitsuba.Color3f(0.9), 0.8, 1.35, float(thickness)))
+            self.assertTrue((found >= 0.0).all() and (found <= 1.0).all())
+            # It colours the metal: channels are apart, or no film was there.
+            self.assertGreater(np.ptp(found), 1e-4)
+
+    def test_sheen_is_darkest_where_it_is_looked_at_head_on(self):
+        from gltf_bsdf import sheen_albedo
+
+        for roughness in (0.25, 0.5):
+            found = [sheen_albedo(cosine, roughness) for cosine in (0.1, 0.5, 1.0)]
+            self.assertEqual(found, sorted(found, reverse=True))
+            self.assertLess(found[0], 1.0)
+
+
+class Made(unittest.TestCase):
+    def test_texture_coordinates_turn_towards_smaller_v(self):
+        # KHR_texture_transform: counter-clockwise, in coordinates whose v grows downwards.
+        import mitsuba
+
+        mitsuba.set_variant("scalar_rgb")
+        from render_mitsuba import uv_transform
+
+        transform = {"offset": [0.25, 0.0], "rotation": np.pi / 2, "scale": [2.0, 3.0]}
+        matrix = uv_transform({"extensions": {"KHR_texture_transform": transform}})
+        found = np.array(matrix.matrix) @ [1.0, 0.0, 1.0]
+        np.testing.assert_allclose(found, [0.25, -2.0, 1.0], atol=1e-6)
+
+    def test_models_have_what_they_are_made_for(self):
+        with tempfile.TemporaryDirectory() as folder:
+            used = [Gltf(path, any_extension=True).json["extensionsUsed"] for path in write_models(Path(folder))]
+        self.assertEqual(used, [["EXT_mesh_gpu_instancing"], ["KHR_texture_transform"]])
 
 
 class Report(unittest.TestCase):

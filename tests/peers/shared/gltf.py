@@ -21,6 +21,17 @@ KNOWN_EXTENSIONS = {
     "KHR_materials_ior",
     "KHR_texture_transform",
 }
+# Those that `gltf_bsdf.py` knows besides.
+MATERIAL_EXTENSIONS = {
+    "KHR_materials_anisotropy",
+    "KHR_materials_clearcoat",
+    "KHR_materials_diffuse_transmission",
+    "KHR_materials_iridescence",
+    "KHR_materials_sheen",
+    "KHR_materials_specular",
+    "KHR_materials_transmission",
+    "KHR_materials_unlit",
+}
 COMPONENTS = {
     5120: np.dtype("<i1"),
     5121: np.dtype("<u1"),
@@ -91,11 +102,13 @@ class PunctualLight:
 class Gltf:
     """A .glb or .gltf file."""
 
-    def __init__(self, path: Path, any_extension: bool = False) -> None:
-        """Reads the JSON; extensions unknown here are refused, unless all are welcome."""
+    def __init__(
+        self, path: Path, any_extension: bool = False, known: set[str] = KNOWN_EXTENSIONS
+    ) -> None:
+        """Reads the JSON; extensions not known are refused, unless all are welcome."""
         self.folder = path.parent
         self.json, self._chunk = _read(path)
-        unknown = set(self.json.get("extensionsUsed", [])) - KNOWN_EXTENSIONS
+        unknown = set(self.json.get("extensionsUsed", [])) - known
         if unknown and not any_extension:
             raise Unsupported(f"{path.name} uses {', '.join(sorted(unknown))}")
 
@@ -232,9 +245,10 @@ def is_lambertian(material: dict) -> bool:
     Of glTF's dielectric that is left when no light is reflected at its surface,
     and an index of refraction of 1 reflects none.
     """
-    surface = material.get("pbrMetallicRoughness", {})
-    ior = material.get("extensions", {}).get("KHR_materials_ior", {}).get("ior", 1.5)
-    return surface.get("metallicFactor", 1.0) == 0.0 and ior == 1.0
+    surface, extensions = material.get("pbrMetallicRoughness", {}), material.get("extensions", {})
+    ior = extensions.get("KHR_materials_ior", {}).get("ior", 1.5)
+    is_bare = not MATERIAL_EXTENSIONS & set(extensions)
+    return surface.get("metallicFactor", 1.0) == 0.0 and ior == 1.0 and is_bare
 
 
 def emitted_radiance(material: dict) -> np.ndarray:

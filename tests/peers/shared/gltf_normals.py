@@ -2,7 +2,7 @@
 
 A shading normal, interpolated or of a normal map, is not its triangle's. Ours
 bends one that faces away until it just faces the ray, and mirrors at the
-triangle the light that it would send below it. Mitsuba and Cycles let that
+triangle the light that it would send to the wrong side of it. Mitsuba and Cycles let that
 light go: with this wrapper, what is left between Mitsuba and ours is error.
 """
 
@@ -40,18 +40,24 @@ class GltfNormals(mitsuba.BSDF):
         bent = drjit.normalize(normal + towards * (LEAST_COSINE - facing))
         normal = drjit.select(facing >= LEAST_COSINE, normal, bent)
         inside = mitsuba.SurfaceInteraction3f(si)
-        inside.sh_frame = mitsuba.Frame3f(normal)
+        tangent = drjit.normalize(si.sh_frame.s - normal * drjit.dot(normal, si.sh_frame.s))
+        inside.sh_frame = mitsuba.Frame3f(tangent, drjit.cross(normal, tangent), normal)
         inside.wi = inside.sh_frame.to_local(towards)
         return inside, si.n * side
 
     def _sum(self, ctx, inside, geometric, direction, active):
-        """Reflectance times cosine and pdf of a world direction and of its mirror image."""
+        """Reflectance times cosine and pdf of a world direction and of its mirror image.
+
+        Which side of the triangle light comes from says which lobes it is for.
+        """
         height = drjit.dot(geometric, direction)
         mirrored = direction - geometric * (2.0 * height)
-        active = active & (height > 0.0)
+        active = active & (height != 0.0)
         value, pdf = mitsuba.Color3f(0.0), mitsuba.Float(0.0)
         for way in (direction, mirrored):
-            more, density = self._nested.eval_pdf(ctx, inside, inside.to_local(way), active)
+            local = inside.to_local(way)
+            its = active & (local.z * height > 0.0)
+            more, density = self._nested.eval_pdf(ctx, inside, local, its)
             value, pdf = value + more, pdf + density
         return drjit.select(active, value, 0.0), drjit.select(active, pdf, 0.0)
 
@@ -70,7 +76,8 @@ class GltfNormals(mitsuba.BSDF):
         sampled, _ = self._nested.sample(ctx, inside, sample1, sample2, active)
         direction = inside.to_world(sampled.wo)
         height = drjit.dot(geometric, direction)
-        direction = drjit.select(height < 0.0, direction - geometric * (2.0 * height), direction)
+        wrong = height * sampled.wo.z < 0.0
+        direction = drjit.select(wrong, direction - geometric * (2.0 * height), direction)
         active = active & (sampled.pdf > 0.0)
         value, pdf = self._sum(ctx, inside, geometric, direction, active)
         sampled.wo, sampled.pdf = si.to_local(direction), pdf

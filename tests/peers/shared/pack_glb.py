@@ -19,10 +19,10 @@ YFOV = 0.5
 FROM = np.array([0.35, 0.2, 1.0])
 
 
-def camera_matrix(points: np.ndarray) -> np.ndarray:
-    """A camera from which the points just fill a square picture."""
+def camera_matrix(points: np.ndarray, towards: np.ndarray = FROM) -> np.ndarray:
+    """A camera in a direction from the points, which just fill a square picture."""
     centre = (points.min(axis=0) + points.max(axis=0)) / 2
-    backwards = FROM / np.linalg.norm(FROM)
+    backwards = towards / np.linalg.norm(towards)
     right = np.cross([0.0, 1.0, 0.0], backwards)
     right /= np.linalg.norm(right)
     matrix = np.eye(4)
@@ -36,7 +36,11 @@ def camera_matrix(points: np.ndarray) -> np.ndarray:
 def add_camera(content: dict, gltf: Gltf) -> None:
     """Adds a camera in front of all meshes."""
     points = np.concatenate([mesh.positions for mesh in gltf.placed_meshes()])
-    matrix = camera_matrix(points.astype(np.float64))
+    place_camera(content, camera_matrix(points.astype(np.float64)))
+
+
+def place_camera(content: dict, matrix: np.ndarray) -> None:
+    """Adds a camera at a place."""
     content["cameras"] = [{"type": "perspective", "perspective": {"yfov": YFOV, "znear": 0.001}}]
     content["nodes"].append({"name": "camera", "camera": 0, "matrix": matrix.T.ravel().tolist()})
     content["scenes"][content.get("scene", 0)]["nodes"].append(len(content["nodes"]) - 1)

@@ -18,8 +18,9 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from gltf import Camera, Gltf, camera_of_view
-from request import Answer, Request, cpu_seconds, low_spp, parser, request_of
+from cycles_materials import make_as_gltf
+from gltf import Camera, Gltf, Unsupported, camera_of_view
+from request import Answer, Moment, Request, cpu_seconds, low_spp, parser, request_of
 
 # As many surfaces as ours lets a ray pass through by their alpha.
 MOST_SURFACES_PASSED = 64
@@ -28,8 +29,9 @@ MOST_SURFACES_PASSED = 64
 def load(request: Request, as_gltf: bool) -> None:
     """Imports the scene into an empty file and points its camera.
 
-    What the importer leaves to Cycles' own ways is made as glTF has it, if so
-    asked: it costs time, and a comparison of speed has no use for it.
+    Materials are made as glTF has them. So is what else the importer leaves to
+    Cycles' own ways, the backs of faces and the filtering of textures, if so asked:
+    it costs time, and a comparison of speed has no use for it.
     """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     # Lights in glTF's units, one candela or lux as one watt for each steradian or
@@ -37,29 +39,60 @@ def load(request: Request, as_gltf: bool) -> None:
     bpy.ops.import_scene.gltf(
         filepath=str(request.scene), export_import_convert_lighting_mode="COMPAT"
     )
-    hold_still()
+    gltf = Gltf(request.scene, any_extension=True)
+    if request.moment:
+        show(gltf, request.moment)
+    else:
+        hold_still()
     scene = bpy.context.scene
     if request.view:
         add_camera(scene, camera_of_view(request.view))
     else:
         scene.camera = next(object for object in bpy.data.objects if object.type == "CAMERA")
-        set_field_of_view(scene.camera.data, Gltf(request.scene, any_extension=True).camera().yfov)
+        set_field_of_view(scene.camera.data, gltf.camera().yfov)
     for material in bpy.data.materials:
         make_lambertian_diffuse(material)
-        if as_gltf:
-            cull_back_faces(material)
+        # Where a lamp's back is not to shine it need not be asked either.
+        if material.use_backface_culling:
+            material.cycles.emission_sampling = "FRONT"
+    make_as_gltf(gltf.materials())
     if as_gltf:
+        for material in bpy.data.materials:
+            cull_back_faces(material)
         decode_texels()
     for light in bpy.data.lights:
         make_punctual(light)
     set_sky(scene, request)
 
 
-def hold_still() -> None:
-    """Shows the scene at rest, as ours does, and not at its first frame.
+def show(gltf: Gltf, moment: Moment) -> None:
+    """Shows the scene at a time of one of its animations.
 
-    A picture of a point of time would set the frame here instead.
+    The importer makes a muted track of each animation, named after it, for every
+    object and set of shape keys, and puts its keys at seconds times frames a second.
     """
+    animations = gltf.json.get("animations", [])
+    names = [animation.get("name", str(index)) for index, animation in enumerate(animations)]
+    if moment.animation not in names:
+        raise Unsupported(f"no animation {moment.animation}")
+    index = names.index(moment.animation)
+    track_name = animations[index].get("name", f"Anim_{index}")
+    for animated in [*bpy.data.objects, *bpy.data.shape_keys]:
+        data = animated.animation_data
+        if data is None:
+            continue
+        data.action = None
+        for track in data.nla_tracks:
+            if track.name == track_name:
+                data.action, data.action_slot = track.strips[0].action, track.strips[0].action_slot
+    render = bpy.context.scene.render
+    frame = moment.seconds * render.fps * render.fps_base
+    whole = math.floor(frame)
+    bpy.context.scene.frame_set(whole, subframe=frame - whole)
+
+
+def hold_still() -> None:
+    """Shows the scene at rest, as ours does, and not at its first frame."""
     for animated in [*bpy.data.objects, *bpy.data.shape_keys]:
         animated.animation_data_clear()
 

@@ -15,19 +15,37 @@ import mitsuba
 import numpy as np
 
 from gltf import (
-    Camera, Gltf, PlacedMesh, PunctualLight, Unsupported, camera_of_view, emitted_radiance,
-    is_lambertian,
+    KNOWN_EXTENSIONS, MATERIAL_EXTENSIONS, Camera, Gltf, PlacedMesh, PunctualLight, Unsupported,
+    camera_of_view, emitted_radiance, is_lambertian,
 )  # fmt: skip
 from request import Answer, Request, cpu_seconds, parser, request_of
 
 # Samples of a pixel in one launch: keeps a reference's launches within memory.
 MOST_SPP_AT_ONCE = 256
+# Those of clear solids, for which Mitsuba's own dielectrics stand.
+SOLID_EXTENSIONS = {"KHR_materials_transmission", "KHR_materials_volume"}
 # Mitsuba's own, and glTF's of gltf_bsdf.py.
 MODELS = ("principled", "gltf")
 
 
 def rgb(value: Any) -> dict:
     return {"type": "rgb", "value": [float(x) for x in value]}
+
+
+def colour(value: Any) -> Any:
+    """Linear RGB as a number of a BSDF, and not as a texture."""
+    return mitsuba.ScalarColor3f([float(part) for part in value])
+
+
+def is_unlit(material: dict) -> bool:
+    return "KHR_materials_unlit" in material.get("extensions", {})
+
+
+def radiance_of(material: dict) -> np.ndarray:
+    """What a surface emits; an unlit one what it is seen as."""
+    if is_unlit(material):
+        return np.array(material["pbrMetallicRoughness"].get("baseColorFactor", [1.0] * 4)[:3])
+    return emitted_radiance(material)
 
 
 def decode(image: bytes) -> np.ndarray:
@@ -47,14 +65,17 @@ def texture_of(value: Any) -> dict:
 
 
 def uv_transform(texture: dict) -> Any:
-    """KHR_texture_transform as Mitsuba takes it: offset, then rotation, then scale."""
+    """KHR_texture_transform as Mitsuba takes it: scaled, turned, then moved.
+
+    In glTF v grows downwards, so that what the extension calls counter-clockwise
+    turns u towards −v.
+    """
     from mitsuba import ScalarTransform3f as Transform
 
     values = texture.get("extensions", {}).get("KHR_texture_transform", {})
-    if "rotation" in values:
-        raise Unsupported("a rotated texture")
     offset, scale = values.get("offset", [0.0, 0.0]), values.get("scale", [1.0, 1.0])
-    return Transform().translate(offset) @ Transform().scale(scale)
+    turn = Transform().rotate(-np.degrees(values.get("rotation", 0.0)))
+    return Transform().translate(offset) @ turn @ Transform().scale(scale)
 
 
 class Materials:
@@ -68,6 +89,11 @@ class Materials:
     def bsdf(self, material: dict) -> dict:
         """The BSDF of a glTF material as a dictionary for `load_dict`."""
         surface = material.get("pbrMetallicRoughness", {})
+        if is_unlit(material):
+            # It emits what it is seen as, and reflects nothing.
+            return {"type": "diffuse", "reflectance": rgb([0.0] * 3)}
+        if glass := glass_of(material):
+            return glass
         if is_lambertian(material):
             bsdf = {"type": "diffuse", "reflectance": self._base_colour(surface)}
         else:
@@ -107,7 +133,10 @@ class Materials:
                 "metallic": texture_of(metallic),
                 "roughness": texture_of(roughness),
                 "ior": ior,
+                **self._layers(material.get("extensions", {})),
             }
+        if SOLID_EXTENSIONS & set(material.get("extensions", {})):
+            raise Unsupported("a thin wall that is clear")
         return {
             "type": "principled",
             "base_color": self._base_colour(surface),
@@ -115,6 +144,50 @@ class Materials:
             "roughness": roughness,
             "eta": max(ior, 1.001),
         }
+
+    def _layers(self, extensions: dict) -> dict:
+        """What extensions say of a material, as the BSDF of `gltf_bsdf.py` takes it."""
+
+        def said(name: str) -> dict:
+            return extensions.get(f"KHR_materials_{name}", {})
+
+        textured = [
+            key
+            for name in extensions
+            for key in extensions[name]
+            if key.endswith("Texture") and key != "anisotropyTexture"
+        ]
+        if textured:
+            raise Unsupported(f"textures of extensions: {', '.join(textured)}")
+        specular, coat, sheen = said("specular"), said("clearcoat"), said("sheen")
+        film, scattered = said("iridescence"), said("diffuse_transmission")
+        along, strength = self._constant_direction(said("anisotropy"))
+        return {
+            "specular": specular.get("specularFactor", 1.0),
+            "specular_color": colour(specular.get("specularColorFactor", [1.0] * 3)),
+            "coat": coat.get("clearcoatFactor", 0.0),
+            "coat_roughness": coat.get("clearcoatRoughnessFactor", 0.0),
+            "sheen": colour(sheen.get("sheenColorFactor", [0.0] * 3)),
+            "sheen_roughness": sheen.get("sheenRoughnessFactor", 0.0),
+            "anisotropy": said("anisotropy").get("anisotropyStrength", 0.0) * strength,
+            "anisotropy_turn": said("anisotropy").get("anisotropyRotation", 0.0) + along,
+            "film": film.get("iridescenceFactor", 0.0),
+            "film_ior": film.get("iridescenceIor", 1.3),
+            "film_nm": film.get("iridescenceThicknessMaximum", 400.0),
+            "through": said("transmission").get("transmissionFactor", 0.0),
+            "scattered": scattered.get("diffuseTransmissionFactor", 0.0),
+            "scattered_color": colour(scattered.get("diffuseTransmissionColorFactor", [1.0] * 3)),
+        }
+
+    def _constant_direction(self, anisotropy: dict) -> tuple[float, float]:
+        """Angle and strength of a texture that is the same everywhere; none: 0 and 1."""
+        if "anisotropyTexture" not in anisotropy:
+            return 0.0, 1.0
+        texels = decode(self._gltf.image(anisotropy["anisotropyTexture"])).reshape(-1, 3)
+        if (texels != texels[0]).any():
+            raise Unsupported("an anisotropy that changes from place to place")
+        x, y = 2.0 * texels[0, :2] - 1.0
+        return float(np.arctan2(y, x)), float(texels[0, 2])
 
     def _base_colour(self, surface: dict) -> dict:
         factor = surface.get("baseColorFactor", [1.0, 1.0, 1.0, 1.0])[:3]
@@ -146,10 +219,41 @@ class Materials:
         }
 
 
-def mesh_object(mesh: PlacedMesh, bsdf: Any, radiance: np.ndarray) -> Any:
+def glass_of(material: dict) -> dict | None:
+    """Mitsuba's own dielectric for a solid; none: the material is no solid."""
+    extensions = material.get("extensions", {})
+    clear = extensions.get("KHR_materials_transmission", {}).get("transmissionFactor", 0.0)
+    if clear == 0.0 or extensions.get("KHR_materials_volume", {}).get("thicknessFactor", 0.0) == 0.0:
+        return None
+    if clear != 1.0:
+        raise Unsupported("a solid that is clear in part")
+    index = extensions.get("KHR_materials_ior", {}).get("ior", 1.5)
+    alpha = material["pbrMetallicRoughness"].get("roughnessFactor", 1.0) ** 2
+    if alpha == 0.0:
+        return {"type": "dielectric", "int_ior": index, "ext_ior": 1.0}
+    return {
+        "type": "roughdielectric", "distribution": "ggx", "alpha": alpha, "int_ior": index, "ext_ior": 1.0,
+    }  # fmt: skip
+
+
+def medium_of(material: dict) -> dict | None:
+    """What a solid absorbs, by Beer's law; nothing is scattered."""
+    said = material.get("extensions", {}).get("KHR_materials_volume", {})
+    distance = said.get("attenuationDistance", np.inf)
+    coefficients = -np.log(np.maximum(said.get("attenuationColor", [1.0] * 3), 1e-6)) / distance
+    if glass_of(material) is None or not coefficients.any():
+        return None
+    most = float(coefficients.max())
+    extinction = {"sigma_t": rgb(coefficients / most), "scale": most}
+    return {"type": "homogeneous", "albedo": rgb([0.0] * 3), **extinction}
+
+
+def mesh_object(mesh: PlacedMesh, bsdf: Any, radiance: np.ndarray, medium: Any = None) -> Any:
     """The triangles as a Mitsuba mesh."""
     properties = mitsuba.Properties()
     properties["mesh_bsdf"] = bsdf
+    if medium is not None:
+        properties["interior"] = medium
     if radiance.any():
         emitter = mitsuba.load_dict({"type": "area", "radiance": rgb(radiance)})
         properties["mesh_emitter"] = emitter
@@ -238,14 +342,19 @@ def sky(request: Request, model: str) -> dict | None:
 
 def load(request: Request, model: str) -> Any:
     """The scene of a request."""
-    gltf = Gltf(request.scene)
+    if request.moment:
+        raise Unsupported("an animation")
+    known = KNOWN_EXTENSIONS | SOLID_EXTENSIONS | (MATERIAL_EXTENSIONS if model == "gltf" else set())
+    gltf = Gltf(request.scene, known=known)
     builder = Materials(gltf, model)
     materials = [*gltf.materials(), {}]
     bsdfs = [mitsuba.load_dict(builder.bsdf(material)) for material in materials]
+    media = [medium and mitsuba.load_dict(medium) for medium in map(medium_of, materials)]
+    integrator = "volpath" if any(media) else "path"
     camera = camera_of_view(request.view) if request.view else gltf.camera()
     parts: dict[str, Any] = {
         "type": "scene",
-        "integrator": {"type": "path", "max_depth": request.max_depth},
+        "integrator": {"type": integrator, "max_depth": request.max_depth},
         "sensor": sensor(camera, request),
     }
     surroundings = sky(request, model)
@@ -256,12 +365,12 @@ def load(request: Request, model: str) -> Any:
     for index, mesh in enumerate(gltf.placed_meshes()):
         # No material is the last, which is glTF's default.
         number = len(materials) - 1 if mesh.material is None else mesh.material
-        radiance = emitted_radiance(materials[number])
+        radiance = radiance_of(materials[number])
         if radiance.any() and model == "gltf":
             # Mitsuba takes the cosine at a lamp from its smooth normals, which
             # makes a ball of few triangles too dark.
             mesh = replace(mesh, normals=None)
-        parts[f"mesh_{index}"] = mesh_object(mesh, bsdfs[number], radiance)
+        parts[f"mesh_{index}"] = mesh_object(mesh, bsdfs[number], radiance, media[number])
     return mitsuba.load_dict(parts)
 
 

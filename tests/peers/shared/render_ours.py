@@ -33,6 +33,10 @@ def render(farm: Path, extra: list[str], request: Request, spp: int, exr: Path) 
         command += ["--env", str(request.environment)]
     elif any(request.sky):
         command += ["--sky", ",".join(map(str, request.sky))]
+    if request.moment:
+        moment = request.moment
+        command += ["--frames", f"{moment.frame}-{moment.frame}", "--fps", repr(moment.fps)]
+        command += ["--animation", moment.animation]
     # Mesa's software driver counts the processors unless it is told.
     environment = os.environ | {"LP_NUM_THREADS": str(request.threads)}
     before = cpu_seconds(resource.RUSAGE_CHILDREN)

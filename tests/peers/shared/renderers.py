@@ -13,7 +13,8 @@ from places import OUT
 from request import Request
 
 HERE = Path(__file__).resolve().parent
-MITSUBA_LLVM = "Mitsuba llvm"
+BASELINE = "Cycles CPU"
+"""What speeds and efficiencies are compared with: it shows all scenes."""
 
 
 class Failed(Exception):
@@ -60,10 +61,13 @@ class Renderer:
         size = f"{request.width}x{request.height}"
         numbers = [size, request.spp, request.max_depth, request.seed, request.sky]
         numbers += [request.view.word()] if request.view else []
+        numbers += [request.moment.word()] if request.moment else []
         hashed.update(json.dumps([self.script, self.flags, *numbers]).encode())
         sources = [request.scene, request.environment, self.binary]
         sources += [HERE / self.script, HERE.parent / "requirements.txt"]
-        sources += [HERE / "gltf.py", HERE / "gltf_bsdf.py", HERE / "gltf_normals.py"]
+        sources += [HERE / "gltf.py"]
+        sources += sorted(HERE.glob("cycles_*.py")) if "cycles" in self.script else []
+        sources += sorted(HERE.glob("gltf_*.py")) if "mitsuba" in self.script else []
         for path in filter(None, sources):
             hashed.update(hashlib.sha256(path.read_bytes()).digest())
         return hashed.hexdigest()[:24]
@@ -81,9 +85,9 @@ def environment() -> dict[str, str]:
 def peers() -> list[Renderer]:
     """The renderers of others."""
     return [
-        Renderer(MITSUBA_LLVM, "render_mitsuba.py", ("--variant", "llvm_ad_rgb")),
+        Renderer("Mitsuba llvm", "render_mitsuba.py", ("--variant", "llvm_ad_rgb")),
         Renderer("Mitsuba scalar", "render_mitsuba.py", ("--variant", "scalar_rgb")),
-        Renderer("Cycles CPU", "render_cycles.py"),
+        Renderer(BASELINE, "render_cycles.py"),
     ]
 
 

@@ -36,6 +36,24 @@ class View:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A frame of an animation; frame N is N frames after its start."""
+
+    animation: str
+    """By its name, or by its number where it has none."""
+    frame: int
+    fps: float
+
+    @property
+    def seconds(self) -> float:
+        return self.frame / self.fps
+
+    def word(self) -> str:
+        """The moment as one argument."""
+        return f"{self.frame}/{self.fps!r}/{self.animation}"
+
+
+@dataclass(frozen=True)
 class Request:
     """One picture to render."""
 
@@ -56,6 +74,8 @@ class Request:
     """Whether seconds are wanted; a reference needs none and saves the warm-up."""
     view: View | None = None
     """For peers, in the place of the file's camera; ours frames such a file by itself."""
+    moment: Moment | None = None
+    """None: the scene at rest."""
 
     @property
     def pixels(self) -> int:
@@ -72,6 +92,8 @@ class Request:
         if self.view:
             # One word, as the first number may be negative.
             flags += [f"--view={self.view.word()}"]
+        if self.moment:
+            flags += [f"--moment={self.moment.word()}"]
         return flags if self.timed else [*flags, "--untimed"]
 
 
@@ -95,6 +117,12 @@ def parse_view(text: str) -> View:
     return View(tuple(numbers[:3]), tuple(numbers[3:6]), numbers[6])
 
 
+def parse_moment(text: str) -> Moment:
+    """What `Moment.word` wrote."""
+    frame, fps, animation = text.split("/", 2)
+    return Moment(animation, int(frame), float(fps))
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """The flags that all scripts share; a script adds its own."""
     flags = argparse.ArgumentParser(description=description)
@@ -107,6 +135,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     flags.add_argument("--sky", type=parse_colour, default=(0.0, 0.0, 0.0), metavar="R,G,B")
     flags.add_argument("--environment", type=Path)
     flags.add_argument("--view", type=parse_view, metavar="X,Y,Z,TX,TY,TZ,YFOV")
+    flags.add_argument("--moment", type=parse_moment, metavar="FRAME/FPS/ANIMATION")
     flags.add_argument("--picture", type=Path, required=True, metavar="OUT.npy")
     flags.add_argument("--untimed", action="store_true")
     return flags
@@ -128,6 +157,7 @@ def request_of(flags: argparse.Namespace) -> Request:
         picture=flags.picture,
         timed=not flags.untimed,
         view=flags.view,
+        moment=flags.moment,
     )
 
 

@@ -27,7 +27,7 @@ import shared_modules  # noqa: F401
 from errors import relative_mse
 from gltf import Gltf
 from places import OUT, ROOT
-from renderers import MITSUBA_LLVM, Failed, Renderer, ours, peers
+from renderers import BASELINE, Failed, Renderer, ours, peers
 from report import RESULTS, summarise, write_report
 from request import Request
 from scenes import Scene, scenes
@@ -102,7 +102,7 @@ def chosen_scenes(flags: argparse.Namespace) -> list[Scene]:
 
 
 def chosen_renderers(flags: argparse.Namespace) -> list[Renderer]:
-    """Peers first, the baseline foremost; then ours in the order given."""
+    """Peers first, then ours in the order given."""
     found = peers()
     if flags.peers:
         parts = flags.peers.lower().split(",")
@@ -226,13 +226,14 @@ def measure_errors(renderer: Renderer, scene: Scene, flags: argparse.Namespace) 
     edge, longest = flags.error_edge, max(scene.width, scene.height)
     width, height = (max(round(length * edge / longest), 1) for length in (scene.width, scene.height))
     small = replace(request_of(scene, flags, 0), width=width, height=height, timed=False)
-    long = replace(small, spp=flags.reference_spp, seed=REFERENCE_SEED)
+    reference_spp = flags.reference_spp * scene.reference_factor
+    long = replace(small, spp=reference_spp, seed=REFERENCE_SEED)
     truth = reference(renderer, long, flags.limit_seconds)
     found = []
     for index in range(flags.error_rounds):
         renderer.render(replace(small, seed=ERROR_SEED + index), flags.limit_seconds)
         picture = np.load(small.picture)
-        found.append(relative_mse(picture, truth, scene.spp, flags.reference_spp))
+        found.append(relative_mse(picture, truth, scene.spp, reference_spp))
     return found
 
 
@@ -246,15 +247,21 @@ def compare(scene: Scene, renderers: list[Renderer], flags: argparse.Namespace, 
     compared = {
         "name": scene.name,
         "title": scene.title,
-        "triangles": sum(len(mesh.triangles) for mesh in Gltf(scene.file).placed_meshes()),
+        "triangles": triangles_of(scene),
         "width": scene.width,
         "height": scene.height,
         "spp": scene.spp,
         "max_depth": scene.max_depth,
         "renderers": results,
     }
-    summarise(compared, MITSUBA_LLVM)
+    summarise(compared, BASELINE)
     return compared
+
+
+def triangles_of(scene: Scene) -> int:
+    """How many triangles a scene has."""
+    meshes = Gltf(scene.file, any_extension=True).placed_meshes()
+    return sum(len(mesh.triangles) for mesh in meshes)
 
 
 def command_line() -> str:
@@ -276,7 +283,7 @@ def main() -> None:
         "date": datetime.date.today().isoformat(),
         "machine": {"processor": processor(), "threads": flags.threads, "load_before": load},
         "versions": {},
-        "baseline": MITSUBA_LLVM,
+        "baseline": BASELINE,
         "rounds": flags.rounds,
         "reference_spp": flags.reference_spp,
         "scenes": [],

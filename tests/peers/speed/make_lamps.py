@@ -5,7 +5,9 @@
 A Lambertian square of 120 m by 120 m, and over it, on a jittered grid of 100 by
 100, triangles with edges of 0.1 m, all of one radiance, that shine downwards from a
 height of 0.3 m. Each lights what is right under it and hardly anything else, so it
-matters which of them a renderer asks. The camera looks down on all of it.
+matters which of them a renderer asks. The camera looks down on all of it, and sees
+black lids on the lamps' backs: a renderer to which a lamp is a lamp on both sides
+shows the same picture so.
 """
 
 import sys
@@ -21,6 +23,8 @@ SPACING = 1.2
 HEIGHT = 0.3
 EDGE = 0.1
 RADIANCE = 400.0
+LID = 1e-4
+"""How far over its lamp a lid lies, metres."""
 ALBEDO = 0.7
 
 
@@ -41,6 +45,12 @@ def lamps() -> tuple[np.ndarray, np.ndarray]:
         axis=-1,
     )
     return corners.reshape(-1, 3), np.arange(corners.size // 3).reshape(-1, 3)
+
+
+def lids() -> tuple[np.ndarray, np.ndarray]:
+    """Corners and triangles of the lids; their fronts face up."""
+    corners, triangles = lamps()
+    return corners + [0.0, LID, 0.0], triangles[:, ::-1]
 
 
 def ground() -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +80,7 @@ def write_lamps(path: Path) -> None:
     """Writes the scene."""
     arrays, views, accessors, primitives = [], [], [], []
     offset = 0
-    for number, (corners, triangles) in enumerate([ground(), lamps()]):
+    for number, (corners, triangles) in enumerate([ground(), lamps(), lids()]):
         corners, triangles = corners.astype("<f4"), triangles.astype("<u4")
         for array in (corners, triangles):
             views.append({"buffer": 0, "byteOffset": offset, "byteLength": array.nbytes})
@@ -100,7 +110,9 @@ def write_lamps(path: Path) -> None:
         "scenes": [{"nodes": [0, 1]}],
         "nodes": [{"name": "plain", "mesh": 0}, camera],
         "cameras": [{"type": "perspective", "perspective": {"yfov": 0.6, "znear": 0.01}}],
-        "materials": [material("ground", ALBEDO, 0.0), material("lamp", 0.0, RADIANCE)],
+        "materials": [
+            material("ground", ALBEDO, 0.0), material("lamp", 0.0, RADIANCE), material("lid", 0.0, 0.0),
+        ],
         "meshes": [{"primitives": primitives}],
         "accessors": accessors,
         "bufferViews": views,

@@ -23,6 +23,8 @@ class Scene:
     max_depth: int
     sky: tuple[float, float, float] = (0.0, 0.0, 0.0)
     environment: Path | None = None
+    reference_factor: int = 1
+    """How many times as many samples as elsewhere a reference takes."""
 
 
 def field() -> Scene:
@@ -48,7 +50,8 @@ def lamps() -> Scene:
     """Ten thousand lamps, of which a few light each place."""
     file = OUT / "scenes" / "lamps.glb"
     write_lamps(file)
-    return Scene("lamps", "ten thousand lamps over a plain", file, 256, 256, 64, 4)
+    title = "ten thousand lamps over a plain"
+    return Scene("lamps", title, file, 256, 256, 64, 4, reference_factor=8)
 
 
 def glass() -> Scene:

@@ -15,6 +15,7 @@ import shared_modules  # noqa: F401
 from errors import relative_mse
 from gltf import Gltf, Unsupported, emitted_radiance, is_lambertian, write_glb
 from make_field import TRIANGLES, write_field
+from make_lamps import LAMPS_ALONG_EDGE, LID, write_lamps
 from pack_glb import YFOV, camera_matrix
 from request import Request, View, parser, request_of
 
@@ -30,6 +31,23 @@ class Field(unittest.TestCase):
             (mesh,) = Gltf(path).placed_meshes()
             self.assertEqual(mesh.triangles.shape, (TRIANGLES, 3))
             self.assertTrue(is_lambertian(Gltf(path).materials()[mesh.material]))
+
+
+class Lamps(unittest.TestCase):
+    def test_each_lamp_has_a_lid_right_above_it_and_facing_up(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "lamps.glb"
+            write_lamps(path)
+            gltf = Gltf(path)
+            _, lamps, lids = gltf.placed_meshes()
+        self.assertEqual([emitted_radiance(m).any() for m in gltf.materials()], [False, True, False])
+        self.assertEqual(lamps.triangles.shape, (LAMPS_ALONG_EDGE**2, 3))
+        above = lids.positions - lamps.positions
+        # Single precision at a height of 0.3 m.
+        np.testing.assert_allclose(above, np.broadcast_to([0.0, LID, 0.0], above.shape), atol=3e-8)
+        for mesh, way in ((lamps, -1.0), (lids, 1.0)):
+            a, b, c = (mesh.positions[mesh.triangles[:, corner]] for corner in range(3))
+            self.assertTrue((way * np.cross(b - a, c - a)[:, 1] > 0.0).all())
 
 
 class Reading(unittest.TestCase):

@@ -172,21 +172,24 @@ struct Shaded {
     /// Zero where light comes from both sides.
     normal: Vec3<F32>,
     bsdf: Bsdf,
+    /// When, while the shutter is open.
+    time: U32,
 }
 
 impl Shaded {
     /// What a sample of a pixel shows, if that is anything.
     fn seen(bindings: &mut Bindings<'_>, [x, y, sample]: [u32; 3], key: U32) -> Option<Self> {
-        let ray = scalar::camera_ray(ON, bindings, x.into(), y.into(), key, sample.into());
-        let hit = scalar::traverse(ON, bindings, ray, Mask::splat(false));
+        let time = scalar::shutter_time(ON, bindings, key, sample.into());
+        let ray = scalar::camera_ray(ON, bindings, x.into(), y.into(), key, sample.into(), time);
+        let hit = scalar::traverse(ON, bindings, ray, time, Mask::splat(false));
         if u32::from(hit.instance) == u32::MAX {
             return None;
         }
-        let surface = scalar::surface_at(ON, bindings, hit, ray.direction);
+        let surface = scalar::surface_at(ON, bindings, hit, ray.direction, time);
         let bsdf = scalar::bsdf_at(ON, bindings, surface, ray.direction, F32::splat(1.0));
         let both = scalar::transmits(bsdf).bits() != 0;
         let normal = if both { Vec3::default() } else { surface.geometric_normal };
-        Some(Self { origin: scalar::off_surface(surface, Mask::splat(false)), normal, bsdf })
+        Some(Self { origin: scalar::off_surface(surface, Mask::splat(false)), normal, bsdf, time })
     }
 
     /// Luminance that is seen of the light of a sample, which nothing may be in the
@@ -203,7 +206,7 @@ impl Shaded {
             return 0.0;
         }
         let shadow = scalar::ray_from(self.origin, sample.reach, F32::splat(scalar::SHORT_OF_LIGHT));
-        let hit = scalar::traverse(ON, bindings, shadow, ON);
+        let hit = scalar::traverse(ON, bindings, shadow, self.time, ON);
         if u32::from(hit.instance) == u32::MAX { seen } else { 0.0 }
     }
 
@@ -213,7 +216,7 @@ impl Shaded {
         let pick = F32::splat(pick as f32);
         let chosen = Choice { light: light.into(), pick };
         let (bits, cell) = (Vec2::new(random.next(), random.next()), random.next());
-        let sample = scalar::sample_chosen(ON, bindings, chosen, self.origin, bits, cell);
+        let sample = scalar::sample_chosen(ON, bindings, chosen, self.origin, bits, cell, self.time);
         self.reflected(bindings, sample)
     }
 
@@ -225,7 +228,7 @@ impl Shaded {
         for point in 0..points {
             let bits = scalar::sample_pair(key, point.into(), 0.into());
             let cell = scalar::sample_pair(key, point.into(), 1.into()).x;
-            let sample = scalar::sample_chosen(ON, bindings, chosen, self.origin, bits, cell);
+            let sample = scalar::sample_chosen(ON, bindings, chosen, self.origin, bits, cell, self.time);
             sum += self.reflected(bindings, sample);
         }
         sum / f64::from(points)

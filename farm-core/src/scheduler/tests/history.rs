@@ -9,12 +9,36 @@ impl Farm {
     pub(super) fn restart(&mut self, epoch: u32) {
         let limits = self.scheduler.limits.clone();
         let state = self.scheduler.state().clone();
+        let resumed = self.resumed(&limits);
+        assert_eq!(resumed, Ok(state.clone()), "a snapshot stands for the facts before it");
         self.scheduler = Scheduler::restore(self.journal.clone(), limits, epoch);
         assert_eq!(*self.scheduler.state(), state, "the restored state is the recorded one");
         self.effects.clear();
         while let Some(effect) = self.scheduler.poll_effect() {
             self.effects.push(effect);
         }
+    }
+
+    fn take_snapshot(&mut self) {
+        let state = self.scheduler.state();
+        self.snapshot = (state.snapshot().collect(), self.journal.len());
+        let lists = self.snapshot.0.iter().map(|part| match part {
+            SnapshotPart::Job(_) => 1,
+            SnapshotPart::Delivered { frames, .. } => frames.len(),
+            SnapshotPart::Kept { rects, .. } => rects.len(),
+            SnapshotPart::Tiles { tiles, .. } => tiles.len(),
+            SnapshotPart::Strikes { strikes, .. } => strikes.len(),
+            SnapshotPart::Holds { nodes } => nodes.len(),
+        });
+        assert_eq!(lists.sum::<usize>() as u64, state.snapshot_entries());
+    }
+
+    /// The state that the latest snapshot and the facts after it describe.
+    fn resumed(&self, limits: &Limits) -> Result<State, SnapshotError> {
+        let (parts, covered) = &self.snapshot;
+        let parts = parts.iter().cloned().map(Entry::Snapshot);
+        let facts = self.journal[*covered..].iter().cloned().map(Entry::Fact);
+        State::restore(parts.chain(facts), limits)
     }
 
     fn rejoin(&mut self, node: NodeId) {
@@ -172,6 +196,7 @@ enum Step {
     Progress { node: u64, pick: prop::sample::Index, samples: u64 },
     Deliver(u64),
     Wait(u64),
+    Snapshot,
     Restart,
 }
 
@@ -200,6 +225,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (node, pick(), 0u64..3).prop_map(|(node, pick, samples)| Step::Progress { node, pick, samples }),
         3 => (1u64..4).prop_map(Step::Deliver),
         3 => (0u64..70_000).prop_map(Step::Wait),
+        1 => Just(Step::Snapshot),
         1 => Just(Step::Restart),
     ]
 }
@@ -279,13 +305,70 @@ impl Farm {
                 }
             }
             Step::Wait(millis) => self.wait(std::time::Duration::from_millis(*millis)),
+            Step::Snapshot => self.take_snapshot(),
             Step::Restart => self.restart(epoch),
         }
     }
 }
 
+#[test]
+fn blobs_are_named_until_nobody_reads_them() {
+    let mut farm = Farm::new(small_limits());
+    let named = |farm: &Farm| farm.scheduler.state().named_blobs().collect::<Vec<_>>();
+    let frames = FrameRange { first: FRAME, last: FrameNumber(2) };
+    farm.submit(JobSpec { frames, ..spec(1, 16) });
+    let scene = [blob(1), blob(2), blob(3)];
+    assert_eq!(named(&farm), scene);
+    farm.join(A);
+    let lease = farm.first_lease(A);
+    farm.report(A, &lease, 100);
+    assert_eq!(named(&farm), [blob(1), blob(2), blob(3), blob(7)]);
+    let deliver = |frame| Command::ReportFrame { job: JOB, frame, pixel_digest: blob(9) };
+    farm.handle(deliver(FRAME));
+    assert_eq!(named(&farm), scene, "the tile is in the frame's file");
+    farm.finish_all(A, 100);
+    farm.handle(deliver(FrameNumber(2)));
+    assert_eq!((farm.job().status, named(&farm)), (JobStatus::Done, vec![]));
+    farm.submit(spec(1, 16));
+    assert_eq!(named(&farm).len(), 3);
+    farm.handle(Command::CancelJob { request: 1, job: JobId(2) });
+    assert_eq!(named(&farm), []);
+}
+
+#[test]
+fn snapshot_is_judged_by_the_limits_of_the_life_that_reads_it() {
+    let mut farm = Farm::new(small_limits());
+    farm.submit(spec(1, 16));
+    for node in [A, B] {
+        farm.join(node);
+        let lease = farm.first_lease(node);
+        farm.fail(node, &lease, FailureKind::Render);
+    }
+    farm.take_snapshot();
+    for (strikes_per_tile, failure_messages, failed) in [(2, 8, true), (3, 1, false)] {
+        let limits = Limits { strikes_per_tile, failure_messages, ..small_limits() };
+        let resumed = farm.resumed(&limits).expect("the snapshot is whole");
+        assert_eq!(resumed.jobs[&JOB].is_failed(), failed);
+        let replayed = Scheduler::restore(farm.journal.clone(), limits, 1);
+        assert_eq!(resumed, *replayed.state());
+    }
+}
+
+#[test]
+fn snapshot_that_does_not_hold_together_is_an_error() {
+    let mut farm = Farm::new(small_limits());
+    farm.submit(spec(1, 16));
+    farm.take_snapshot();
+    let orphan = SnapshotPart::Delivered { job: JobId(7), frames: vec![(FRAME, blob(1))] };
+    farm.snapshot.0.push(orphan);
+    assert_eq!(farm.resumed(&small_limits()), Err(SnapshotError::UnknownJob(JobId(7))));
+    let late = [Entry::Fact(farm.journal[0].clone()), Entry::Snapshot(farm.snapshot.0[0].clone())];
+    assert_eq!(State::restore(late, &small_limits()), Err(SnapshotError::LatePart));
+}
+
 /// Whatever happens, the books balance ([`Farm::handle`] audits them), a
-/// restored state equals the recorded one, and one good node finishes the rest.
+/// restored state equals the recorded one, from every fact and from a snapshot
+/// and the facts after it alike, and one good node finishes the rest.
 #[test]
 fn any_history_leaves_the_books_balanced_and_can_be_finished() {
     proptest!(|(steps in prop::collection::vec(step(), 0..120))| {

@@ -62,6 +62,8 @@ pub(super) struct Scene<'a> {
     pub(super) quads: &'a QuadTree,
     pub(super) triangles: &'a [Triangle],
     pub(super) instances: &'a [Instance],
+    /// Parts of the shutter's time; 0 where nothing moves.
+    pub(super) parts: u32,
 }
 
 /// Whether this processor has the instructions.
@@ -169,6 +171,10 @@ struct Group {
     world_origin: [Floats; 3],
     world_direction: [Floats; 3],
     t_min: Floats,
+    /// The part of the shutter's time that a ray is in, and how much of that is
+    /// over.
+    part: Words,
+    over: Floats,
     after: Name,
     any_opaque: Lanes,
     /// Slots of the rays.
@@ -339,6 +345,23 @@ impl Group {
         }
     }
 
+    /// Sets when the rays of some lanes are: [`super::traverse`]'s `moment`, by
+    /// halves of `time`, as there are at most 16 parts.
+    #[inline(always)]
+    unsafe fn set_moment(&mut self, lanes: Lanes, time: Words, parts: u32) {
+        // SAFETY: the caller has AVX-512.
+        unsafe {
+            let parts = words(parts);
+            let low = _mm512_mullo_epi32(_mm512_and_epi32(time, words(0xffff)), parts);
+            let high = _mm512_mullo_epi32(_mm512_srli_epi32::<16>(time), parts);
+            let part = _mm512_srli_epi32::<16>(_mm512_add_epi32(high, _mm512_srli_epi32::<16>(low)));
+            let rest = _mm512_srli_epi32::<8>(_mm512_mullo_epi32(time, parts));
+            let over = _mm512_mul_ps(_mm512_cvtepi32_ps(rest), _mm512_set1_ps(5.960_464_5e-8));
+            self.part = _mm512_mask_mov_epi32(self.part, lanes, part);
+            self.over = _mm512_mask_mov_ps(self.over, lanes, over);
+        }
+    }
+
     /// Hands in the hits of those of some lanes that have a ray, and gives as many
     /// of the lanes as there are rays left a new one.
     ///
@@ -390,6 +413,9 @@ impl Group {
             self.t = float(self.t, &rays.t_max);
             self.after.instance = word(self.after.instance, &rays.after_instance);
             self.after.triangle = word(self.after.triangle, &rays.after_triangle);
+            if scene.parts != 0 {
+                self.set_moment(new, word(_mm512_setzero_si512(), &rays.time), scene.parts);
+            }
             let any_opaque = _mm512_mask_cmpge_epu32_mask(new, slots, words(rays.any_opaque_from));
             self.any_opaque = (self.any_opaque & !new) | any_opaque;
 

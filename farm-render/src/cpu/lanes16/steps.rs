@@ -4,10 +4,10 @@ use std::arch::x86_64::*;
 
 use shaders::native::HitBatch;
 
-use super::vectors::{bits, edge, floats, load_rows, permuted, pointers, words};
+use super::vectors::{addresses, bits, edge, floats, load_rows, permuted, pointers, words};
 use super::{ENTRY, Floats, Group, LANES, Lanes, Name, Scene, Words};
 use crate::cpu::tree::Child;
-use crate::layout::{NONE, triangle_flags};
+use crate::layout::{NONE, Triangle, triangle_flags};
 
 /// The grid of a node along an axis, as rays see it.
 #[derive(Clone, Copy)]
@@ -161,9 +161,15 @@ impl Group {
         // Lanes without one read the first one.
         unsafe {
             let at = pointers(self.addresses, lanes, scene.triangles.as_ptr().cast());
+            // Not by `map`, whose closures would be compiled without the instructions.
             let [ax, ay, az, owner] = load_rows(&at, 0);
             let [bx, by, bz, _] = load_rows(&at, 16);
             let [cx, cy, cz, flags] = load_rows(&at, 32);
+            let mut corners = [[ax, ay, az], [bx, by, bz], [cx, cy, cz]];
+            let moving = lanes & _mm512_test_epi32_mask(flags, words(triangle_flags::MOVES));
+            if moving != 0 {
+                self.move_corners(scene, moving, flags, &mut corners);
+            }
             let place = _mm512_and_epi32(self.child, words(Child::PLACE));
             let rest = _mm512_add_epi32(self.child, words(Child::LESS_ONE));
             let ended = _mm512_mask_testn_epi32_mask(lanes, rest, words(Child::COUNT));
@@ -171,8 +177,8 @@ impl Group {
 
             let owned = _mm512_cmpneq_epi32_mask(owner, words(NONE));
             let instances = lanes & owned & _mm512_movepi32_mask(owner);
-            let (a, b, c) =
-                (self.sheared([ax, ay, az]), self.sheared([bx, by, bz]), self.sheared([cx, cy, cz]));
+            let [a, b, c] = corners;
+            let (a, b, c) = (self.sheared(a), self.sheared(b), self.sheared(c));
             let xy = |corner: [Floats; 3]| [corner[0], corner[1]];
             let edges = [edge(xy(b), xy(c)), edge(xy(c), xy(a)), edge(xy(a), xy(b))];
             let zero = _mm512_setzero_ps();
@@ -192,6 +198,40 @@ impl Group {
                 self.enter(scene, instances, instances & !ended, owner);
             }
             self.pop(ended & !over & !instances);
+        }
+    }
+
+    /// Takes the corners of some lanes, whose triangles move, to where they are at
+    /// the rays' times. The order of operations is that of `triangle_at_time`.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+    unsafe fn move_corners(
+        &self,
+        scene: &Scene<'_>,
+        lanes: Lanes,
+        flags: Words,
+        corners: &mut [[Words; 3]; 3],
+    ) {
+        // SAFETY: the caller has AVX-512, and triangles that move name others of the
+        // scene. Lanes without one read the first one.
+        unsafe {
+            let first = scene.triangles.as_ptr().cast::<u8>();
+            let next =
+                _mm512_add_epi32(_mm512_srli_epi32::<{ triangle_flags::KEYS_SHIFT }>(flags), self.part);
+            let has_begun = lanes & _mm512_test_epi32_mask(self.part, self.part);
+            let triangle = |place: Words, lanes: Lanes| {
+                pointers(addresses(first, size_of::<Triangle>(), place), lanes, first)
+            };
+            let before = triangle(_mm512_sub_epi32(next, words(1)), has_begun);
+            let after = triangle(next, lanes);
+            for (corner, offset) in corners.iter_mut().zip([0, 16, 32]) {
+                let [from, to] = [load_rows(&before, offset), load_rows(&after, offset)];
+                for (axis, component) in corner.iter_mut().enumerate() {
+                    let from = floats(_mm512_mask_mov_epi32(*component, has_begun, from[axis]));
+                    let way = _mm512_mul_ps(_mm512_sub_ps(floats(to[axis]), from), self.over);
+                    *component = _mm512_mask_mov_epi32(*component, lanes, bits(_mm512_add_ps(from, way)));
+                }
+            }
         }
     }
 

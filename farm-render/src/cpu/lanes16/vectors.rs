@@ -37,7 +37,8 @@ pub(super) unsafe fn addresses(first: *const u8, size: usize, indices: Words) ->
         let (first, size) = (_mm512_set1_epi64(first as i64), _mm512_set1_epi64(size as i64));
         let low = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(indices));
         let high = _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64::<1>(indices));
-        [low, high].map(|indices| _mm512_add_epi64(first, _mm512_mullo_epi64(indices, size)))
+        let at = |indices: Words| _mm512_add_epi64(first, _mm512_mullo_epi64(indices, size));
+        [at(low), at(high)]
     }
 }
 

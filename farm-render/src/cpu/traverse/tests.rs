@@ -51,6 +51,7 @@ fn ray(origin: Vec3, direction: Vec3) -> Ray {
         t_max: 3.0e38,
         after_instance: NONE,
         after_triangle: NONE,
+        time: 0,
     }
 }
 
@@ -91,7 +92,7 @@ fn check(world: &World, rays: &[Ray]) -> usize {
         let expected = world.closest(ray);
         count += usize::from(expected.instance != NONE);
         for kind in Kind::detected() {
-            let traversal = Traversal { kind, ..Traversal::new(&tree, &world.triangles, &world.instances) };
+            let traversal = Traversal { kind, ..world.traversal(&tree) };
             let found = traversal.closest(ray, false);
             assert_eq!(bits(&found), bits(&expected), "{kind:?} {ray:?} {found:?} {expected:?}");
             check_any(world, &traversal, ray, &expected);
@@ -115,6 +116,7 @@ fn trace(traversal: &Traversal<'_>, rays: &[Ray], any_opaque: impl Fn(usize) -> 
         }
         (batch.t_min[slot], batch.t_max[slot]) = (ray.t_min, ray.t_max);
         (batch.after_instance[slot], batch.after_triangle[slot]) = (ray.after_instance, ray.after_triangle);
+        batch.time[slot] = ray.time;
         batch.wanted.push(u32::try_from(slot).expect("thousands"));
     }
     traversal.trace(&batch, &mut hits);
@@ -134,7 +136,7 @@ fn trace(traversal: &Traversal<'_>, rays: &[Ray], any_opaque: impl Fn(usize) -> 
 /// an opaque hit for the same ones.
 fn check_batches(world: &World, tree: &WideTree, rays: &[Ray]) {
     for kind in Kind::detected() {
-        let traversal = Traversal { kind, ..Traversal::new(tree, &world.triangles, &world.instances) };
+        let traversal = Traversal { kind, ..world.traversal(tree) };
         for (rays, start) in [(rays, 0), (rays, 1), (&rays[..rays.len().min(5)], 0), (&rays[..0], 0)] {
             let any_opaque = |index: usize| index % 3 == start;
             let hits = trace(&traversal, rays, any_opaque);
@@ -194,7 +196,7 @@ fn a_single_triangle_is_found() {
 #[test]
 fn an_empty_world_is_missed() {
     let world = World { root: NONE, ..World::default() };
-    let found = Traversal::new(&world.tree(), &[], &[]).closest(&ray(Vec3::ZERO, Vec3::X), false);
+    let found = Traversal::new(&world.tree(), &[], &[], 0).closest(&ray(Vec3::ZERO, Vec3::X), false);
     assert_eq!((found.instance, found.t), (NONE, 3.0e38));
 }
 
@@ -288,7 +290,7 @@ fn a_ray_goes_on_behind_each_of_its_hits() {
     for ray in rays(random, &triangles, 200) {
         let expected = world.all_hits(&ray).len();
         for kind in Kind::detected() {
-            let traversal = Traversal { kind, ..Traversal::new(&tree, &world.triangles, &world.instances) };
+            let traversal = Traversal { kind, ..world.traversal(&tree) };
             let (mut next, mut count) = (ray, 0);
             while count <= expected {
                 let hit = traversal.closest(&next, false);
@@ -381,11 +383,81 @@ fn rays_that_are_not_numbers_return() {
         .collect();
     let tree = world.tree();
     for kind in Kind::detected() {
-        let traversal = Traversal { kind, ..Traversal::new(&tree, &world.triangles, &world.instances) };
+        let traversal = Traversal { kind, ..world.traversal(&tree) };
         for ray in &rays {
             let found = traversal.closest(ray, false);
             assert!(found.instance == NONE || found.t < ray.t_max, "{ray:?}");
         }
         trace(&traversal, &rays, |_| false);
     }
+}
+
+/// Triangles that move at random from shape to shape, some corners not at all.
+fn shapes(random: &mut Random, triangles: &[[Vec3; 3]], parts: usize) -> Vec<Vec<[Vec3; 3]>> {
+    let mut shapes = vec![triangles.to_vec()];
+    for part in 0..parts {
+        let mut move_one = |triangle: &[Vec3; 3]| {
+            let shift = random.point() * 0.4;
+            triangle.map(
+                |corner| if random.below(4) == 0 { corner } else { corner + shift + random.point() * 0.1 },
+            )
+        };
+        let next = shapes[part].iter().map(&mut move_one).collect();
+        shapes.push(next);
+    }
+    shapes
+}
+
+#[test]
+fn triangles_that_move_are_hit_where_they_are_at_the_time_of_the_ray() {
+    let map = turned(DVec3::new(1.0, 0.5, 0.7), DVec3::splat(0.3), 0.9);
+    for (seed, parts) in [(20, 1), (21, 3), (22, 16)] {
+        let random = &mut Random(seed);
+        let moving = soup(random, 150, 0.3);
+        let still = soup(random, 60, 0.3);
+        let shapes = shapes(random, &moving, parts);
+        let world = World::default()
+            .with_instances(&soup(random, 40, 0.4), mixed_flags, &[map])
+            .with_triangles(&still, mixed_flags)
+            .with_moving_triangles(&shapes, mixed_flags)
+            .packed();
+        let mut rays = Vec::new();
+        for (i, target) in shapes.iter().enumerate() {
+            let mut toward = self::rays(random, target, 2400 / shapes.len());
+            // The ends of the shutter's time, those of this part, and times between.
+            let end = u32::try_from((u64::MAX >> 32) * i as u64 / parts as u64).expect("within the time");
+            let times = [0, u32::MAX, end, end.saturating_add(1), end.saturating_sub(1), random.word()];
+            for (j, ray) in toward.iter_mut().enumerate() {
+                ray.time = if j % 2 == 0 { random.word() } else { times[j / 2 % times.len()] };
+            }
+            rays.extend(toward);
+        }
+        let hits = check(&world, &rays);
+        assert!(hits > 300, "{hits} hits are no test");
+        let moved = rays.iter().filter(|ray| world.closest(ray) != world.closest(&Ray { time: 0, ..**ray }));
+        assert!(moved.count() > 300, "the time plays a part");
+    }
+}
+
+#[test]
+fn edges_between_triangles_that_move_together_let_no_ray_through() {
+    let random = &mut Random(23);
+    // A sphere that is squeezed, turned and carried off, corner by corner.
+    let at = |part: u16| {
+        let turn =
+            turned(DVec3::new(1.0, 1.0 - 0.2 * f64::from(part), 1.0), DVec3::ZERO, 0.5 * f64::from(part));
+        let moved = |p: Vec3| turn.transform_point3(p.as_dvec3()).as_vec3() + Vec3::X * 0.1 * f32::from(part);
+        sphere(24, 12).into_iter().map(|triangle| triangle.map(moved)).collect::<Vec<_>>()
+    };
+    let shapes: Vec<_> = (0..4).map(at).collect();
+    let world = World::default().with_moving_triangles(&shapes, |_| 2).packed();
+    let rays: Vec<_> = (0..4000)
+        .map(|i| {
+            let triangle = shapes[i % 4][random.below(shapes[0].len())];
+            let target = [triangle[i % 3], (triangle[0] + triangle[1]) * 0.5, random.point()][i % 3];
+            let origin = random.point() * 0.2 + Vec3::X * 0.15;
+            Ray { time: random.word(), ..ray(origin, target - origin) }
+        })
+        .collect();
+    assert_eq!(check(&world, &rays), rays.len());
 }

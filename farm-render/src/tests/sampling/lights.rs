@@ -1,13 +1,16 @@
 //! Lights, the sky and the pixel's filter.
 
 use farm_core::PixelFilter;
-use farm_scene::{Coat, Environment, EnvironmentMap, Instance, Light, LightKind, Material, Mesh};
+use farm_scene::{
+    Coat, Environment, EnvironmentMap, Instance, Light, LightKind, Material, Mesh, Motion, Track,
+};
 use glam::{Affine3A, DVec3, Vec3 as Point};
 use shaders::native::scalar::{self, Hit, LightSample, Surface};
 use statrs::distribution::Normal;
 
 use super::super::{lambert, quad};
 use super::*;
+use crate::layout::triangle_flags;
 use crate::light::world_corners;
 use crate::tables;
 
@@ -71,29 +74,37 @@ fn probability(stage: &Stage, point: Vec3, normal: Vec3, light: usize) -> f64 {
     f64::from(lights[tree].pick) * float(inner)
 }
 
-/// A cloud of 300 small squares, as wide as 4.
-fn cloud() -> Stage {
+/// 300 lamps of two triangles here and there, in a cloud as wide as 4, which fly about
+/// and turn in so many parts of the shutter's time.
+fn lamps(parts: usize) -> Stage {
     let mut random = Random(21);
     let mut anywhere = || (random.point() * 0.5).as_dvec3();
     let turned = |axis: DVec3| {
         Affine3A::from_quat(glam::Quat::from_rotation_arc(Point::Z, axis.normalize().as_vec3()))
     };
-    let instances: Vec<Instance> = (0..300)
-        .map(|_| {
-            let scale = Affine3A::from_scale(Point::splat(0.02));
-            let transform =
-                Affine3A::from_translation((anywhere() * 4.0).as_vec3()) * turned(anywhere()) * scale;
-            Instance { mesh: 0, transform }
-        })
-        .collect();
-    let material = Material { emissive: Point::ONE, ..lambert(0.5) };
-    stage(&Scene { meshes: vec![quad(0)], instances, materials: vec![material], ..Scene::default() })
+    let mut place = |way: f64| {
+        let scale = Affine3A::from_scale(Point::splat(0.02));
+        Affine3A::from_translation((anywhere() * way).as_vec3()) * turned(anywhere()) * scale
+    };
+    let instances: Vec<Instance> = (0..300).map(|_| Instance { mesh: 0, transform: place(4.0) }).collect();
+    let fly = |(index, instance): (u32, &Instance)| {
+        let from = Affine3A::from_translation(instance.transform.translation.into());
+        Track { index, transforms: (0..parts).map(|_| from * place(0.5)).collect() }
+    };
+    let tracks = if parts > 0 { (0..).zip(&instances).map(fly).collect() } else { Vec::new() };
+    stage(&Scene {
+        meshes: vec![quad(0)],
+        instances,
+        materials: vec![Material { emissive: Point::ONE, ..lambert(0.5) }],
+        motion: Motion { parts: u32::try_from(parts).expect("few"), instances: tracks, cameras: Vec::new() },
+        ..Scene::default()
+    })
 }
 
 /// In the cloud and around it, where walks begin at cuts of all sizes.
 #[test]
 fn a_light_that_is_chosen_is_found_with_the_same_probability() {
-    let stage = cloud();
+    let stage = lamps(0);
     let mut random = Random(23);
     let mut chosen_at_all = 0;
     for place in 0..400 {
@@ -118,44 +129,84 @@ fn a_light_that_is_chosen_is_found_with_the_same_probability() {
     assert!(chosen_at_all > 15_000, "{chosen_at_all} choices found a light");
 }
 
-/// Bounds must hold: a light that sends anything to a surface has a chance there.
+/// The corners of a light's triangle in the world, at a time.
+fn corners_at(stage: &Stage, light: usize, time: u32) -> [DVec3; 3] {
+    let [instance, triangle, ..] = stage.packed.lights[light].place;
+    let rows = &stage.packed.instances[instance as usize].to_world;
+    let first = stage.packed.triangles[triangle as usize];
+    let corners = |place: usize| world_corners(&stage.packed.triangles[place], rows);
+    if first.c[3] & triangle_flags::MOVES == 0 {
+        return world_corners(&first, rows);
+    }
+    let keys = (first.c[3] >> triangle_flags::KEYS_SHIFT) as usize;
+    let place = f64::from(time) / 2_f64.powi(32) * f64::from(stage.params.motion_parts);
+    let part = (0..stage.params.motion_parts).rev().find(|&part| f64::from(part) <= place).expect("0 is");
+    let from = if part == 0 { world_corners(&first, rows) } else { corners(keys + part as usize - 1) };
+    let to = corners(keys + part as usize);
+    std::array::from_fn(|i| from[i].lerp(to[i], place - f64::from(part)))
+}
+
+/// Bounds must hold: a light that sends anything to a surface has a chance there,
+/// wherever it is at the time.
 #[test]
 fn every_light_that_reaches_a_surface_can_be_chosen() {
-    let stage = cloud();
-    let mut random = Random(24);
-    let mut anywhere = || random.point().as_dvec3() * 0.5;
-    let first_light = stage.packed.lights.len() - 600;
-    for _ in 0..200 {
-        let (point, normal) = (anywhere() * 5.0, anywhere().normalize());
-        let mut total = 0.0;
-        for light in first_light..stage.packed.lights.len() {
-            let pick = probability(&stage, lanes(point), lanes(normal), light);
-            total += pick;
-            let [instance, triangle, ..] = stage.packed.lights[light].place;
-            let rows = &stage.packed.instances[instance as usize].to_world;
-            let [a, b, c] = world_corners(&stage.packed.triangles[triangle as usize], rows);
-            let towards = (a + b + c) / 3.0 - point;
-            let is_lit = towards.dot(normal) > 0.0 && towards.dot((b - a).cross(c - a)) < 0.0;
-            assert!(!is_lit || pick > 0.0, "light {light} shines on {point} unnoticed");
+    for parts in [0, 1, 5] {
+        let stage = lamps(parts);
+        let mut random = Random(24);
+        let first_light = stage.packed.lights.len() - 600;
+        for _ in 0..200 {
+            let mut anywhere = || DVec3::new(random.unit() - 0.5, random.unit() - 0.5, random.unit() - 0.5);
+            let (point, normal) = (anywhere() * 5.0, anywhere().normalize());
+            let mut total = 0.0;
+            for light in first_light..stage.packed.lights.len() {
+                let pick = probability(&stage, lanes(point), lanes(normal), light);
+                total += pick;
+                for time in [0, u32::MAX, random.word(), random.word()] {
+                    let [a, b, c] = corners_at(&stage, light, time);
+                    let towards = (a + b + c) / 3.0 - point;
+                    let is_lit = towards.dot(normal) > 0.0 && towards.dot((b - a).cross(c - a)) < 0.0;
+                    assert!(!is_lit || pick > 0.0, "light {light} shines on {point} unnoticed at {time}");
+                }
+            }
+            assert!(total < 1.0 + 1e-4, "the probabilities sum to {total}");
         }
-        assert!(total < 1.0 + 1e-4, "the probabilities sum to {total}");
     }
 }
 
 /// One emissive triangle, stretched and turned, under a coat.
 fn triangle_light(coat: f32) -> Stage {
+    stage(&triangle_light_scene(coat))
+}
+
+fn triangle_light_scene(coat: f32) -> Scene {
     let mesh = Mesh { triangles: vec![[0, 1, 2]], ..quad(0) };
     let transform = Affine3A::from_rotation_y(0.4)
         * Affine3A::from_translation(Point::new(0.3, 0.2, -1.5))
         * Affine3A::from_scale(Point::new(1.0, 1.5, 1.0));
     let coat = Coat { factor: coat, ..Coat::default() };
     let material = Material { emissive: Point::ONE, coat, ..lambert(0.5) };
-    stage(&Scene {
+    Scene {
         meshes: vec![mesh],
         instances: vec![Instance { mesh: 0, transform }],
         materials: vec![material],
         ..Scene::default()
-    })
+    }
+}
+
+/// The same triangle, which flies by, grows and turns.
+fn moving_triangle_light() -> Stage {
+    let mut scene = triangle_light_scene(0.6);
+    let from = scene.instances[0].transform;
+    let end = |part: u8| {
+        let share = f32::from(part);
+        Affine3A::from_translation(Point::new(0.4 * share, 0.0, -0.2 * share))
+            * from
+            * Affine3A::from_rotation_y(0.4 * share)
+            * Affine3A::from_scale(Point::splat(1.0 + 0.5 * share))
+    };
+    let track = Track { index: 0, transforms: vec![end(1), end(2), end(1)] };
+    scene.motion = Motion { parts: 3, instances: vec![track], cameras: Vec::new() };
+    stage(&scene)
 }
 
 /// The corners of the stage's triangle in the world.
@@ -164,9 +215,13 @@ fn corners(stage: &Stage) -> [DVec3; 3] {
 }
 
 fn draw_light(stage: &Stage, origin: DVec3, random: &mut Random) -> LightSample {
+    draw_light_at(stage, origin, 0, random)
+}
+
+fn draw_light_at(stage: &Stage, origin: DVec3, time: u32, random: &mut Random) -> LightSample {
     let (choice, bits, cell) = (random.lane(), random.pair(), random.lane());
     stage.run(|bindings| {
-        scalar::sample_light(ON, bindings, lanes(origin), lanes(DVec3::ZERO), choice, bits, cell)
+        scalar::sample_light(ON, bindings, lanes(origin), lanes(DVec3::ZERO), choice, bits, cell, time.into())
     })
 }
 
@@ -230,8 +285,42 @@ fn a_triangle_that_is_hit_has_the_density_with_which_it_is_drawn() {
     }
 }
 
+#[test]
+fn a_triangle_that_moves_is_drawn_where_it_is_with_the_density_of_a_hit() {
+    let stage = moving_triangle_light();
+    let light = stage.packed.lights.len() - 1;
+    let origin = DVec3::new(0.1, -0.2, 0.3);
+    let mut random = Random(19);
+    for time in [0, 1 << 30, 3 << 30, u32::MAX] {
+        let triangle = corners_at(&stage, light, time);
+        let (mut solid_angle, mut met) = (0.0, 0);
+        for _ in 0..4000 {
+            let sample = draw_light_at(&stage, origin, time, &mut random);
+            solid_angle += 1.0 / float(sample.pdf) / 4000.0;
+            let Some((b, c, distance)) = meet(triangle, origin, exact(sample.direction)) else { continue };
+            met += 1;
+            let surface = surface_at_time(&stage, (b, c), sample.direction, time);
+            let length = lanes(DVec3::splat(distance)).x;
+            let density = density_at(&stage, surface, origin, sample.direction, length);
+            assert_near(float(density), float(sample.pdf), 1e-4);
+            assert_near(float(surface.emission.x), float(sample.radiance.x) * float(sample.pdf), 1e-4);
+            assert_near(exact(sample.reach).length(), distance, 1e-4);
+        }
+        // Only on its very edge may one miss it.
+        assert!(met > 3990, "{met} of 4000 samples are on the triangle");
+        let [a, b, c] = triangle.map(|corner| (corner - origin).normalize());
+        let exact_angle = 2.0 * a.dot(b.cross(c)).abs().atan2(1.0 + a.dot(b) + b.dot(c) + c.dot(a));
+        // The density varies by less than its mean over the triangle: 5σ of 4000.
+        assert_near(solid_angle, exact_angle, 5.0 / 4000_f64.sqrt());
+    }
+}
+
 /// The surface of the stage's triangle at a place.
 fn surface_at(stage: &Stage, b: f64, c: f64, direction: Vec3) -> Surface {
+    surface_at_time(stage, (b, c), direction, 0)
+}
+
+fn surface_at_time(stage: &Stage, (b, c): (f64, f64), direction: Vec3, time: u32) -> Surface {
     let weights = lanes(DVec3::new(b, c, 0.0));
     let hit = Hit {
         b: weights.x,
@@ -241,7 +330,7 @@ fn surface_at(stage: &Stage, b: f64, c: f64, direction: Vec3) -> Surface {
         front: ON,
         ..Hit::default()
     };
-    stage.run(|bindings| scalar::surface_at(ON, bindings, hit, direction))
+    stage.run(|bindings| scalar::surface_at(ON, bindings, hit, direction, time.into()))
 }
 
 /// Light that a glossy floor sends back from a lamp over it, by drawing points on

@@ -17,7 +17,11 @@ pub(super) struct World {
     pub(super) spans: Vec<std::ops::Range<usize>>,
     pub(super) leaves: Vec<(Triangle, Aabb)>,
     pub(super) first_of_world: usize,
+    pub(super) end_of_world: usize,
+    /// Where triangles that move are at the ends of the parts.
+    pub(super) moved: Vec<Triangle>,
     pub(super) root: u32,
+    pub(super) parts: u32,
 }
 
 pub(super) fn word(index: usize) -> u32 {
@@ -53,6 +57,31 @@ impl World {
         self.instances.push(Instance { root: NONE, ..bytemuck::Zeroable::zeroed() });
         self.spans.push(0..0);
         self.leaves.extend((0..).zip(triangles).map(|(i, &corners)| packed(corners, owner, flags(i))));
+        self
+    }
+
+    /// The same for triangles that move; `shapes` are they at the opening of the
+    /// shutter and at the ends of all parts.
+    pub(super) fn with_moving_triangles(
+        mut self,
+        shapes: &[Vec<[Vec3; 3]>],
+        flags: impl Fn(usize) -> u32,
+    ) -> Self {
+        let owner = word(self.instances.len());
+        self.instances.push(Instance { root: NONE, ..bytemuck::Zeroable::zeroed() });
+        self.spans.push(0..0);
+        self.parts = word(shapes.len() - 1);
+        for index in 0..shapes[0].len() {
+            let keys = word(self.moved.len()) << triangle_flags::KEYS_SHIFT;
+            let flags = flags(index) | triangle_flags::MOVES | keys;
+            let (triangle, mut aabb) = packed(shapes[0][index], owner, flags);
+            for shape in &shapes[1..] {
+                let (end, around) = packed(shape[index], 0, 0);
+                self.moved.push(end);
+                aabb = aabb.union(&around);
+            }
+            self.leaves.push((triangle, aabb));
+        }
         self
     }
 
@@ -102,22 +131,35 @@ impl World {
         self.first_of_world = self.triangles.len();
         let leaves = std::mem::take(&mut self.leaves);
         self.root = self.add_tree(leaves, WORLD_LEVELS).0;
+        self.end_of_world = self.triangles.len();
+        let first = word(self.end_of_world) << triangle_flags::KEYS_SHIFT;
+        let is_moving = |triangle: &&mut Triangle| triangle.c[3] & triangle_flags::MOVES != 0;
+        self.triangles.iter_mut().filter(is_moving).for_each(|triangle| triangle.c[3] += first);
+        self.triangles.append(&mut self.moved);
         self
     }
 
     pub(super) fn tree(&self) -> WideTree {
-        WideTree::build(&self.nodes, &self.triangles, &self.instances, self.root)
+        WideTree::build(&self.nodes, &self.triangles, &self.instances, self.root, self.parts)
             .expect("it is small")
             .with_quads(&self.instances)
+    }
+
+    pub(super) fn traversal<'a>(&'a self, tree: &'a WideTree) -> Traversal<'a> {
+        Traversal::new(tree, &self.triangles, &self.instances, self.parts)
     }
 
     /// All that a ray meets anywhere, unordered.
     pub(super) fn all_hits(&self, ray: &Ray) -> Vec<Hit> {
         let mut hits = Vec::new();
         let world = kernel::local_ray(ray.origin.into(), ray.direction.into());
-        for (place, entry) in self.triangles.iter().enumerate().skip(self.first_of_world) {
+        let entries = self.triangles.iter().enumerate().take(self.end_of_world).skip(self.first_of_world);
+        for (place, entry) in entries {
             match referenced_instance(entry) {
-                None => hits.extend(kernel::hit(&world, entry, place, NONE)),
+                None => {
+                    let entry = kernel::triangle_at_time(&self.triangles, entry, ray.time, self.parts);
+                    hits.extend(kernel::hit(&world, &entry, place, NONE));
+                }
                 Some(name) => {
                     let rows = &self.instances[name as usize].to_mesh;
                     let local = kernel::local_ray(
@@ -147,7 +189,7 @@ impl World {
     }
 }
 
-/// `shaders/wgsl/intersect.wgsl` and what it needs, line by line.
+/// `shaders/wgsl/intersect.wgsl` and `motion.wgsl`, and what they need, line by line.
 mod kernel {
     use super::{Hit, NONE, Ray, Triangle};
     use crate::layout::triangle_flags;
@@ -217,6 +259,37 @@ mod kernel {
         let instance = if owner == NONE { inside } else { owner };
         let opaque = (flags & triangle_flags::OPAQUE) != 0;
         Some(Hit { t, instance, triangle: super::word(place), b: v * inverse, c: w * inverse, front, opaque })
+    }
+
+    pub(super) fn triangle_at_time(
+        triangles: &[Triangle],
+        triangle: &Triangle,
+        time: u32,
+        parts: u32,
+    ) -> Triangle {
+        if triangle.c[3] & triangle_flags::MOVES == 0 {
+            return *triangle;
+        }
+        let place = u64::from(time) * u64::from(parts);
+        let part = usize::try_from(place >> 32).expect("a part");
+        let bits = u16::try_from(place >> 16 & 0xffff).expect("16 bits");
+        let more = u8::try_from(place >> 8 & 0xff).expect("8 bits");
+        let over = f32::from(bits) / 65_536.0 + f32::from(more) / 16_777_216.0;
+        let keys = (triangle.c[3] >> 3) as usize;
+        let first = if part == 0 { *triangle } else { triangles[keys + part - 1] };
+        let second = triangles[keys + part];
+        let corner = |first: [u32; 4], second: [u32; 4], fourth: u32| {
+            let vector =
+                |v: [u32; 4]| Vec3::new(f32::from_bits(v[0]), f32::from_bits(v[1]), f32::from_bits(v[2]));
+            let (first, second) = (vector(first), vector(second));
+            let at = first + (second - first) * over;
+            [at.x.to_bits(), at.y.to_bits(), at.z.to_bits(), fourth]
+        };
+        Triangle {
+            a: corner(first.a, second.a, triangle.a[3]),
+            b: corner(first.b, second.b, triangle.b[3]),
+            c: corner(first.c, second.c, triangle.c[3]),
+        }
     }
 
     fn dot3(a: [f32; 4], b: Vec3) -> f32 {

@@ -1,0 +1,123 @@
+//! Records: what stands in a row of the journal's tables, and how it is read
+//! again or refused.
+
+use farm_core::scheduler::{Fact, SNAPSHOT_VERSION, SnapshotPart};
+use farm_wire::codec;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::JournalError;
+
+/// The first version of records of facts: a fact in MessagePack with named
+/// fields.
+const FIRST_FACTS: i64 = 1;
+
+/// The version of record 1 once a snapshot stands for it. The record holds
+/// nothing; it makes a program that knows no snapshots name a version that it
+/// does not know, where it would else miss a record and ask for a backup.
+pub(super) const COMPACTED: i64 = 2;
+
+/// The version of the facts that record what people did to priorities, to nodes and
+/// to what was rendered.
+const FACTS_OF_CHANGES: i64 = 3;
+
+/// The latest version of records of facts.
+pub(super) const FACT_VERSION: i64 = FACTS_OF_CHANGES;
+
+/// The version that parts of snapshots carry: a [`SnapshotPart`] in MessagePack
+/// with named fields. Those before it are read too.
+pub(super) const PART_VERSION: i64 = SNAPSHOT_VERSION as i64;
+
+/// Longest record. A job of 65,536 blobs, 34 bytes each, is a little over 2 MiB.
+const RECORD_BYTES: usize = 16 << 20;
+
+/// The version that a fact's record carries: the first that knows its kind, so
+/// that an earlier program names the version and takes nothing for damage. A
+/// kind that is not here yet gets a number of its own, after [`COMPACTED`].
+pub(super) fn fact_version(fact: &Fact) -> i64 {
+    match fact {
+        Fact::JobSubmitted { .. }
+        | Fact::JobPaused { .. }
+        | Fact::JobResumed { .. }
+        | Fact::JobCancelled { .. }
+        | Fact::JobRetried { .. }
+        | Fact::TileAccepted { .. }
+        | Fact::TileFailed { .. }
+        | Fact::FrameDelivered { .. } => FIRST_FACTS,
+        Fact::JobPrioritized { .. }
+        | Fact::TilesForgotten { .. }
+        | Fact::NodeDrained { .. }
+        | Fact::NodeUndrained { .. }
+        | Fact::NodeBanned { .. }
+        | Fact::NodeForgiven { .. } => FACTS_OF_CHANGES,
+    }
+}
+
+/// One record of a fact, which must be number `expected`, undamaged and of a
+/// known version.
+pub(super) fn read_fact(row: &SqliteRow, expected: i64) -> Result<Fact, JournalError> {
+    let sequence: i64 = row.try_get(0).map_err(JournalError::Read)?;
+    if sequence != expected {
+        return Err(JournalError::Missing { sequence: expected });
+    }
+    let damaged = |reason| JournalError::Damaged { sequence, reason };
+    let (version, payload) = read(row, |version, payload| checksum(sequence, version, payload));
+    let payload = payload.map_err(damaged)?;
+    match version {
+        FIRST_FACTS | FACTS_OF_CHANGES => {
+            codec::decode(payload, RECORD_BYTES).map_err(|error| damaged(error.to_string()))
+        }
+        // It stood for a snapshot, which is not there any more.
+        COMPACTED => Err(JournalError::Missing { sequence }),
+        _ => Err(JournalError::UnknownVersion { sequence, version, known: FACT_VERSION }),
+    }
+}
+
+/// Part `expected` of the snapshot at `position`.
+pub(super) fn read_part(row: &SqliteRow, position: i64, expected: i64) -> Result<SnapshotPart, JournalError> {
+    let part: i64 = row.try_get(0).map_err(JournalError::Read)?;
+    let damaged = |reason: String| JournalError::DamagedSnapshot { position, part: expected, reason };
+    if part != expected {
+        return Err(damaged("it is missing".into()));
+    }
+    let (version, payload) = read(row, |version, payload| part_checksum(position, part, version, payload));
+    let payload = payload.map_err(damaged)?;
+    // Earlier forms lack fields and kinds of parts that have defaults.
+    if !(1..=PART_VERSION).contains(&version) {
+        return Err(JournalError::UnknownSnapshot { position, version, known: PART_VERSION });
+    }
+    codec::decode(payload, RECORD_BYTES).map_err(|error| damaged(error.to_string()))
+}
+
+/// Version and payload of a row (number, version, checksum, payload), or what
+/// is wrong with it.
+fn read(row: &SqliteRow, checksum: impl Fn(i64, &[u8]) -> i64) -> (i64, Result<&[u8], String>) {
+    let column = |error: sqlx::Error| error.to_string();
+    let version: i64 = row.try_get(1).unwrap_or_default();
+    let payload = row.try_get(3).map_err(column).and_then(|payload: &[u8]| {
+        let stored: i64 = row.try_get(2).map_err(column)?;
+        let right = stored == checksum(version, payload);
+        right.then_some(payload).ok_or_else(|| "its checksum is wrong".to_owned())
+    });
+    (version, payload)
+}
+
+/// The first 64 bits of a BLAKE3 over a record and its place. SQLite has no
+/// checksums of its own, and a flipped bit may well decode.
+pub(super) fn checksum(sequence: i64, version: i64, payload: &[u8]) -> i64 {
+    hash(&[sequence, version], payload)
+}
+
+/// As [`checksum`], of a part of a snapshot.
+pub(super) fn part_checksum(position: i64, part: i64, version: i64, payload: &[u8]) -> i64 {
+    hash(&[position, part, version], payload)
+}
+
+fn hash(place: &[i64], payload: &[u8]) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    for number in place {
+        hasher.update(&number.to_le_bytes());
+    }
+    let first = hasher.update(payload).finalize().as_bytes().first_chunk().copied();
+    i64::from_le_bytes(first.expect("a digest has 32 bytes"))
+}
