@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use farm_core::{FrameNumber, FrameRange, JobId, PixelFilter, Resolution};
+use farm_core::{FrameNumber, FrameRange, JobId, PixelFilter, Rect, Resolution};
 use farm_scene::Shutter;
 
 use crate::values::{self, Clamp, Exposure};
@@ -66,7 +66,29 @@ pub(crate) enum Command {
     /// Forget a failed job's failures and go on with it.
     #[command(after_help = EXIT_CODES)]
     Retry(JobCommand),
-    /// List the nodes that are connected to the farm.
+    /// Give a job another priority; tiles being rendered are finished first.
+    #[command(after_help = EXIT_CODES)]
+    Priority(PriorityCommand),
+    /// Render frames of a job, or a region of them, again: what was accepted of
+    /// them is forgotten. Delivered frames are made anew, and a job that is done
+    /// goes on.
+    #[command(after_help = EXIT_CODES)]
+    Rerender(RerenderCommand),
+    /// Grant a node nothing more; what it renders it finishes. It stays drained
+    /// until `farm undrain`, whatever restarts.
+    #[command(after_help = EXIT_CODES)]
+    Drain(NodeCommand),
+    /// Let a drained node work again.
+    #[command(after_help = EXIT_CODES)]
+    Undrain(NodeCommand),
+    /// Take everything from a node, and neither grant nor take anything more. It
+    /// stays banned until `farm forgive`, whatever restarts.
+    #[command(after_help = EXIT_CODES)]
+    Ban(NodeCommand),
+    /// Let a banned node work again.
+    #[command(after_help = EXIT_CODES)]
+    Forgive(NodeCommand),
+    /// List the nodes that are connected to the farm, drained or banned.
     #[command(after_help = EXIT_CODES)]
     Nodes(FarmQuery),
     /// Say what a scene holds, without rendering it.
@@ -371,6 +393,41 @@ pub(crate) struct JobCommand {
     pub(crate) output_args: OutputArgs,
 }
 
+/// `farm priority`.
+#[derive(Args, Debug)]
+pub(crate) struct PriorityCommand {
+    #[command(flatten)]
+    pub(crate) job: JobCommand,
+    /// The new priority: jobs of higher priority go first, 0 is usual.
+    #[arg(value_name = "N", allow_negative_numbers = true)]
+    pub(crate) priority: i32,
+}
+
+/// `farm rerender`.
+#[derive(Args, Debug)]
+pub(crate) struct RerenderCommand {
+    #[command(flatten)]
+    pub(crate) job: JobCommand,
+    /// The frames.
+    #[arg(long, value_name = "A-B", value_parser = values::parse_frames)]
+    pub(crate) frames: FrameRange,
+    /// The pixels from X, Y (from the top left) on, W wide and H high, and what
+    /// else is in their tiles [default: all].
+    #[arg(long, value_name = "X,Y,W,H", value_parser = values::parse_region)]
+    pub(crate) region: Option<Rect>,
+}
+
+/// A command about one node.
+#[derive(Args, Debug)]
+pub(crate) struct NodeCommand {
+    /// The node's number or, while it is connected, its name, from `farm nodes`.
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
 /// `farm fetch`.
 #[derive(Args, Debug)]
 pub(crate) struct FetchCommand {
@@ -470,6 +527,11 @@ impl Command {
             | Self::Resume(command)
             | Self::Cancel(command)
             | Self::Retry(command) => command.output_args.json,
+            Self::Priority(command) => command.job.output_args.json,
+            Self::Rerender(command) => command.job.output_args.json,
+            Self::Drain(command) | Self::Undrain(command) | Self::Ban(command) | Self::Forgive(command) => {
+                command.output_args.json
+            }
             Self::Fetch(command) => command.output_args.json,
             Self::Inspect(command) => command.json,
             Self::Diff(command) => command.json,
@@ -535,6 +597,28 @@ mod tests {
         assert_eq!(render.scene.env_rotation.to_bits(), (-90.0_f32).to_bits());
         assert_eq!(render.nodes, 2);
         assert_eq!(render.cpu, Some(NonZeroUsize::new(3)));
+    }
+
+    #[test]
+    fn commands_that_change_the_farm_say_what_and_how() {
+        let parse = |line: &str| Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command);
+        let priority = parse("farm priority 3 -5 --json");
+        let Ok(Command::Priority(priority)) = priority else { panic!("{priority:?}") };
+        assert_eq!(
+            (priority.job.job, priority.priority, priority.job.output_args.json),
+            (JobId(3), -5, true)
+        );
+        let rerender = parse("farm rerender 3 --frames 4-9 --region 1,2,30,40");
+        let Ok(Command::Rerender(rerender)) = rerender else { panic!("{rerender:?}") };
+        assert_eq!(rerender.frames, FrameRange { first: FrameNumber(4), last: FrameNumber(9) });
+        assert_eq!(rerender.region, Some(Rect { x: 1, y: 2, width: 30, height: 40 }));
+        for name in ["drain", "undrain", "ban", "forgive"] {
+            let command = parse(&format!("farm {name} render-01 --json"));
+            assert!(command.is_ok_and(|command| command.json()), "{name}");
+        }
+        for line in ["farm rerender 3", "farm priority 3", "farm priority 3 high", "farm ban"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn stitch(spec: &JobSpec, picture: &TileImage) -> Result<(f64, f64), Failure> {
         blobs.store(blob, &bytes).map_err(|error| failed(&error))?;
         tiles.push(AcceptedTile { tile, rect, blob, node });
     }
-    let frame = Frame { job, number, spec: spec.clone(), tiles };
+    let frame = Frame { job, number, spec: spec.clone(), tiles, kept: Vec::new() };
     let began = Instant::now();
     assemble(&frame, &blobs, &FrameFolder::new(frames)).map_err(|error| failed(&error))?;
     Ok((seconds_encode, began.elapsed().as_secs_f64()))

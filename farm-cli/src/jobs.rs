@@ -1,19 +1,19 @@
-//! Listing, watching and changing jobs, and listing nodes.
+//! Listing, watching and changing jobs.
 
 use std::time::Duration;
 
 use farm_core::scheduler::{JobStatus, JobView};
 use farm_core::{JobId, Timestamp};
-use farm_wire::message::{JobChange, NodeListing};
+use farm_wire::message::JobChange;
 use indicatif::HumanDuration;
 use serde::Serialize;
 
 use crate::args::{FarmQuery, JobCommand};
 use crate::follow::{Patience, follow};
 use crate::login::open_credentials;
-use crate::output::{Failure, human_count, percent, print_json, print_text, printable, table};
+use crate::output::{Failure, percent, print_json, print_text, printable, table};
 use crate::progress::Progress;
-use crate::requests::{Link, change_job, list_jobs, list_nodes};
+use crate::requests::{Link, change_job, list_jobs};
 
 /// A job's status in a word.
 pub(crate) fn status_word(status: JobStatus) -> &'static str {
@@ -87,7 +87,7 @@ pub(crate) async fn watch(command: JobCommand) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `farm pause`, `resume`, `cancel` and `retry`.
+/// `farm pause`, `resume`, `cancel`, `retry`, `priority` and what else changes a job.
 pub(crate) async fn change(command: JobCommand, change: JobChange) -> Result<(), Failure> {
     let JobCommand { job, farm, output_args } = command;
     let link = Link::connect(open_credentials(&farm)?).await?;
@@ -100,44 +100,4 @@ pub(crate) async fn change(command: JobCommand, change: JobChange) -> Result<(),
     let status = status_word(view.status);
     Progress::new(output_args.quiet).note(&format!("job {job} is {status}: {}", view.explanation));
     Ok(())
-}
-
-/// `farm nodes`.
-pub(crate) async fn list_connected_nodes(command: FarmQuery) -> Result<(), Failure> {
-    #[derive(Serialize)]
-    struct Report {
-        nodes: Vec<NodeListing>,
-    }
-    let link = Link::connect(open_credentials(&command.farm)?).await?;
-    let nodes = list_nodes(link.client()).await?;
-    link.close().await;
-    if command.output_args.json {
-        return print_json(&Report { nodes });
-    }
-    if nodes.is_empty() {
-        Progress::new(command.output_args.quiet)
-            .note("no node is connected; `farm-node join TICKET` makes a machine one");
-        return Ok(());
-    }
-    let heading =
-        ["NODE", "NAME", "ADAPTERS", "SAMPLES/S", "LEASES", "TILES", "FAILURES", "VERSION", "ADDRESS"];
-    let rows = std::iter::once(heading.map(str::to_owned).to_vec());
-    print_text(&table(&rows.chain(nodes.iter().map(node_row)).collect::<Vec<_>>()))
-}
-
-/// A node's row in the list.
-fn node_row(node: &NodeListing) -> Vec<String> {
-    let adapters: Vec<&str> = node.lanes.iter().map(|lane| lane.adapter.as_str()).collect();
-    let draining = if node.view.draining { " (draining)" } else { "" };
-    vec![
-        node.view.node.to_string(),
-        format!("{}{draining}", printable(&node.name)),
-        printable(&adapters.join(", ")),
-        human_count(node.view.samples_per_second),
-        node.view.leases.to_string(),
-        node.view.tiles.to_string(),
-        node.view.failures.to_string(),
-        printable(&node.version),
-        printable(&node.address),
-    ]
 }

@@ -16,6 +16,7 @@ mod interrupt;
 mod jobs;
 mod login;
 mod manual;
+mod nodes;
 mod output;
 mod prepare;
 mod progress;
@@ -29,9 +30,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use farm_core::scheduler::NodeChange;
 use farm_wire::message::JobChange;
 
-use crate::args::{Cli, Command, JobCommand};
+use crate::args::{Cli, Command, JobCommand, NodeCommand};
 use crate::interrupt::interrupted;
 use crate::output::{Failure, report_failure};
 
@@ -73,7 +75,18 @@ fn run(command: Command, started: Instant) -> Result<(), Failure> {
         Command::Resume(command) => change(command, JobChange::Resume),
         Command::Cancel(command) => change(command, JobChange::Cancel),
         Command::Retry(command) => change(command, JobChange::Retry),
-        Command::Nodes(command) => block_on(until_interrupted(jobs::list_connected_nodes(command))),
+        Command::Priority(command) => {
+            change(command.job, JobChange::Prioritize { priority: command.priority })
+        }
+        Command::Rerender(command) => {
+            let (frames, region) = (command.frames, command.region);
+            change(command.job, JobChange::Rerender { frames, region })
+        }
+        Command::Drain(command) => change_node(command, NodeChange::Drain),
+        Command::Undrain(command) => change_node(command, NodeChange::Undrain),
+        Command::Ban(command) => change_node(command, NodeChange::Ban),
+        Command::Forgive(command) => change_node(command, NodeChange::Forgive),
+        Command::Nodes(command) => block_on(until_interrupted(nodes::list(command))),
         Command::Inspect(command) => inspect::run(&command),
         Command::Diff(command) => diff::run(&command),
         Command::Adapters(command) => adapters::run(&command),
@@ -86,6 +99,11 @@ fn run(command: Command, started: Instant) -> Result<(), Failure> {
 /// Changes a job.
 fn change(command: JobCommand, change: JobChange) -> Result<(), Failure> {
     block_on(until_interrupted(jobs::change(command, change)))
+}
+
+/// Changes a node.
+fn change_node(command: NodeCommand, change: NodeChange) -> Result<(), Failure> {
+    block_on(until_interrupted(nodes::change(command, change)))
 }
 
 /// Runs a command on a runtime of its own.

@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use farm_core::scheduler::JobView;
-use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, Timestamp};
+use farm_core::scheduler::{JobView, NodeChange};
+use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, NodeId, Timestamp};
 use farm_wire::client::{RecvStream, SendStream};
-use farm_wire::message::{FrameFile, JobChange, LaneDescription, NodeListing, Precision, Request, Response};
+use farm_wire::message::{
+    AbsentNode, FrameFile, JobChange, LaneDescription, NodeListing, Precision, Request, Response,
+};
 use farm_wire::{Client, Credentials, WireError};
 
 use crate::frames::create_beside;
@@ -129,10 +131,22 @@ pub(crate) async fn list_jobs(client: &Client) -> Result<(Vec<JobView>, Timestam
     }
 }
 
-/// Every connected node.
-pub(crate) async fn list_nodes(client: &Client) -> Result<Vec<NodeListing>, RequestError> {
+/// Every node that is connected, and those that are held back and are not.
+pub(crate) async fn list_nodes(client: &Client) -> Result<(Vec<NodeListing>, Vec<AbsentNode>), RequestError> {
     match ask(client, &Request::ListNodes).await? {
-        Response::Nodes { nodes } => Ok(nodes),
+        Response::Nodes { nodes, absent } => Ok((nodes, absent)),
+        _ => Err(RequestError::OutOfTurn),
+    }
+}
+
+/// Holds a node back or lets it work again.
+pub(crate) async fn change_node(
+    client: &Client,
+    node: NodeId,
+    change: NodeChange,
+) -> Result<(), RequestError> {
+    match ask(client, &Request::ChangeNode { node, change }).await? {
+        Response::Done => Ok(()),
         _ => Err(RequestError::OutOfTurn),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use farm_core::{FrameNumber, FrameRange, JobId, Limits, Resolution};
+use farm_core::{FrameNumber, FrameRange, JobId, Limits, Rect, Resolution};
 
 /// Linear radiance of a constant sky.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,6 +77,21 @@ pub(crate) fn parse_frames(text: &str) -> Result<FrameRange, String> {
         return Err(format!("a job may have at most {most} frames; this would be {}", frames.count()));
     }
     Ok(frames)
+}
+
+/// Parses `X,Y,W,H`, a rectangle of pixels.
+pub(crate) fn parse_region(text: &str) -> Result<Rect, String> {
+    let most = Limits::default().frame_edge_pixels;
+    let parts: Vec<&str> = text.split(',').collect();
+    let [x, y, width, height] = parts[..] else {
+        return Err("a region is a left edge, a top edge, a width and a height, such as 0,0,64,32".to_owned());
+    };
+    Ok(Rect {
+        x: parse_bounded(x, "the left edge", 0, most)?,
+        y: parse_bounded(y, "the top edge", 0, most)?,
+        width: parse_bounded(width, "the width", 1, most)?,
+        height: parse_bounded(height, "the height", 1, most)?,
+    })
 }
 
 /// Parses frames of a second: a number, or a fraction such as 24000/1001.
@@ -240,6 +255,16 @@ mod tests {
         );
         let frames = parse_frames("5-9").expect("a range");
         assert_eq!((frames.first, frames.last, frames.count()), (FrameNumber(5), FrameNumber(9), 5));
+    }
+
+    #[test]
+    fn regions_are_four_numbers_and_not_empty() {
+        check(
+            parse_region,
+            &["0,0,1,1", "64,32,100,7"],
+            &["", "1,2,3", "1,2,3,4,5", "0,0,0,1", "-1,0,1,1", "0,0,1,40000"],
+        );
+        assert_eq!(parse_region("1,2,3,4"), Ok(Rect { x: 1, y: 2, width: 3, height: 4 }));
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub struct Limits {
     pub open_jobs: u64,
     /// Lanes of one node: more adapters than a board has slots.
     pub lanes_per_node: u32,
+    /// Nodes that are remembered as drained or banned: more than a farm has, and
+    /// 65,536 of some 20 bytes are little more than 1 MiB.
+    pub nodes_held_back: usize,
     /// How many leases a lane holds at least: one rendering, one ready, one
     /// arriving.
     pub leases_per_lane: u32,
@@ -95,6 +98,7 @@ impl Default for Limits {
             frames_per_job: 100_000,
             open_jobs: 10_000,
             lanes_per_node: 64,
+            nodes_held_back: 65_536,
             leases_per_lane: 3,
             leases_per_lane_max: 64,
             queue_target: Duration::from_millis(500),

@@ -25,3 +25,52 @@ pub fn rect_at(resolution: Resolution, tile_size: u32, index: RectIndex) -> Opti
         height: tile_size.min(resolution.height - y),
     })
 }
+
+/// The rectangles that share a pixel with `region`, in increasing order.
+pub fn rects_in(
+    resolution: Resolution,
+    tile_size: u32,
+    region: Rect,
+) -> impl Iterator<Item = RectIndex> + use<> {
+    let columns = resolution.width.div_ceil(tile_size);
+    // The tiles along an edge of the frame that `length` pixels from `start` touch.
+    let along = move |start: u32, length: u32, edge: u32| {
+        let end = start.saturating_add(length).min(edge);
+        if start < end { start / tile_size..end.div_ceil(tile_size) } else { 0..0 }
+    };
+    let across = along(region.x, region.width, resolution.width);
+    let down = along(region.y, region.height, resolution.height);
+    down.flat_map(move |row| across.clone().map(move |column| RectIndex(row * columns + column)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rectangles_in_a_region_are_those_that_share_a_pixel_with_it() {
+        let resolution = Resolution { width: 100, height: 60 };
+        let all = || (0..rect_count(resolution, 32)).map(RectIndex);
+        for (x, y, width, height) in [
+            (0, 0, 100, 60),
+            (31, 31, 2, 2),
+            (32, 0, 1, 1),
+            (96, 32, 4, 28),
+            (99, 59, u32::MAX, u32::MAX),
+            (100, 0, 5, 5),
+            (0, 60, 5, 5),
+            (10, 10, 0, 7),
+        ] {
+            let shares = |index: &RectIndex| {
+                let rect = rect_at(resolution, 32, *index).expect("it is in the plan");
+                let meet = |a: u32, b: u32, c: u32, d: u32| {
+                    u64::from(a.max(c)) < (u64::from(a) + u64::from(b)).min(u64::from(c) + u64::from(d))
+                };
+                meet(rect.x, rect.width, x, width) && meet(rect.y, rect.height, y, height)
+            };
+            let expected: Vec<_> = all().filter(shares).collect();
+            let found: Vec<_> = rects_in(resolution, 32, Rect { x, y, width, height }).collect();
+            assert_eq!(found, expected, "{width}×{height} at {x}, {y}");
+        }
+    }
+}

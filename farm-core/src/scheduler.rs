@@ -23,15 +23,18 @@ mod view;
 
 use std::collections::VecDeque;
 
-pub use command::{Command, FailureKind, HeldLease};
+pub use command::{Command, FailureKind, HeldLease, NodeChange};
 pub use effect::{Answer, Effect, Lease, RefusedReason, Verdict};
 pub use fact::Fact;
-pub use state::{Entry, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, State, StrikePart, TilePart};
-pub use view::{AcceptedTile, JobStatus, JobView, NodeView};
+pub use state::{
+    Entry, HoldPart, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, State, StrikePart, TilePart,
+};
+pub use view::{AcceptedTile, JobStatus, JobView, NodeStanding, NodeView};
 
-use crate::id::{FrameNumber, JobId};
+use crate::id::{FrameNumber, JobId, NodeId};
 use crate::job::JobSpec;
 use crate::limits::Limits;
+use crate::tile::RectIndex;
 use crate::time::Timestamp;
 use decide::{Reply, decide};
 use floor::Floor;
@@ -126,13 +129,27 @@ impl Scheduler {
         self.floor.nodes.iter().map(|(id, node)| view::node_view(*id, node))
     }
 
+    /// The nodes that people hold back and that are not connected, by number.
+    pub fn absent_nodes(&self) -> impl Iterator<Item = (NodeId, NodeStanding)> + '_ {
+        view::absent_nodes(&self.state, &self.floor)
+    }
+
     /// The accepted tiles of a frame, in plan order (by rectangle, then by
     /// first block): what the assembler sums. The ranges of each rectangle are
     /// disjoint; the frame is complete when they cover it. Empty once the frame
-    /// is delivered or the job cancelled.
+    /// is delivered or the job cancelled. The rectangles of [`Scheduler::kept`]
+    /// are not among them.
     #[must_use]
     pub fn accepted(&self, job: JobId, frame: FrameNumber) -> Vec<AcceptedTile> {
         let record = self.state.jobs.get(&job);
         record.map_or_else(Vec::new, |record| view::accepted_tiles(job, record, frame))
+    }
+
+    /// The rectangles of a frame that are in the file that it was delivered in
+    /// before others of it were asked for again.
+    #[must_use]
+    pub fn kept(&self, job: JobId, frame: FrameNumber) -> Vec<RectIndex> {
+        let frame = self.state.jobs.get(&job).and_then(|record| record.frames.get(&frame));
+        frame.map_or_else(Vec::new, |frame| frame.kept.iter().copied().collect())
     }
 }

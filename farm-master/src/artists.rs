@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farm_core::scheduler::{Answer, JobStatus, JobView};
-use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec};
+use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, Scheduler};
 use farm_wire::WireError;
 use farm_wire::client::{RecvStream, SendStream};
-use farm_wire::message::{FrameFile, NodeListing, Precision, Request, Response};
+use farm_wire::message::{AbsentNode, FrameFile, NodeListing, Precision, Request, Response};
 
 use crate::blobs::{Begin, BlobError, BlobStore, Upload};
 use crate::driver::{Ask, Refusal, now};
@@ -45,14 +45,22 @@ pub(crate) async fn answer(
         Request::SubmitJob { spec } => submit_job(farm, send, spec).await,
         Request::ListJobs => list_jobs(farm, send).await,
         Request::WatchJob { job } => watch_job(farm, send, job).await,
-        Request::ChangeJob { job, change } => match farm.driver.ask(Ask::Change(job, change)).await {
-            Ok(_) => say(send, Response::Done).await,
-            Err(refusal) => Ok(Err(refusal)),
-        },
+        Request::ChangeJob { job, change } => change_farm(farm, send, Ask::Change(job, change)).await,
+        Request::ChangeNode { node, change } => {
+            tracing::info!(%node, ?change, "an artist changes a node");
+            change_farm(farm, send, Ask::ChangeNode(node, change)).await
+        }
         Request::FetchFrame { job, frame, file, precision } => {
             fetch_frame(farm, send, job, frame, file, precision).await
         }
         Request::ListNodes => list_nodes(farm, send).await,
+    }
+}
+
+async fn change_farm(farm: &Farm, send: &mut SendStream, ask: Ask) -> Outcome {
+    match farm.driver.ask(ask).await {
+        Ok(_) => say(send, Response::Done).await,
+        Err(refusal) => Ok(Err(refusal)),
     }
 }
 
@@ -300,8 +308,12 @@ async fn fetch_frame(
 }
 
 async fn list_nodes(farm: &Farm, send: &mut SendStream) -> Outcome {
-    let views = match farm.driver.look(|scheduler| scheduler.nodes().collect::<Vec<_>>()).await {
-        Ok(views) => views,
+    let look = |scheduler: &Scheduler| {
+        let absent = scheduler.absent_nodes().map(|(node, standing)| AbsentNode { node, standing });
+        (scheduler.nodes().collect::<Vec<_>>(), absent.collect())
+    };
+    let (views, absent) = match farm.driver.look(look).await {
+        Ok(seen) => seen,
         Err(refusal) => return Ok(Err(refusal)),
     };
     let mut roster = farm.roster.entries();
@@ -316,5 +328,5 @@ async fn list_nodes(farm: &Farm, send: &mut SendStream) -> Outcome {
         })
     };
     let nodes = views.into_iter().filter_map(listing).collect();
-    say(send, Response::Nodes { nodes }).await
+    say(send, Response::Nodes { nodes, absent }).await
 }

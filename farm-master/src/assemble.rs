@@ -8,6 +8,8 @@
 //! of 36 bytes and as much again for chunks, and a few MiB as a rule. Files
 //! take their names when they are whole, so a crash leaves nothing half done.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufWriter};
@@ -19,9 +21,10 @@ use farm_core::scheduler::AcceptedTile;
 use farm_core::{
     BlobDigest, BlockRange, FrameNumber, JobId, JobSpec, Rect, RectIndex, TileImage, TileImageError, plan,
 };
-use farm_wire::tile::{TileError, compress_pixels, decode_tile, tile_chunk};
+use farm_wire::tile::{TileError, compress_pixels, decode_tile, decompress_pixels, tile_chunk};
 use tempfile::NamedTempFile;
 
+use self::kept::Kept;
 use crate::blobs::{BlobError, BlobStore};
 use crate::display::display_pixel;
 use crate::expectation::Expectation;
@@ -40,6 +43,9 @@ pub struct Frame {
     pub spec: JobSpec,
     /// Its accepted tiles, in any order.
     pub tiles: Vec<AcceptedTile>,
+    /// The rectangles that are taken from the frame's file, where it was
+    /// delivered before and only others were rendered again; in plan order.
+    pub kept: Vec<RectIndex>,
 }
 
 /// Why a frame cannot be assembled.
@@ -73,6 +79,16 @@ pub enum AssembleError {
     /// Sums that do not fit.
     #[error("tiles of one rectangle cannot be summed: {0}")]
     Sum(#[from] TileImageError),
+    /// The file that rectangles are kept from is not there or not right.
+    #[error(
+        "{path}, which holds the rest of the frame, cannot be used: {reason}; render the whole frame again"
+    )]
+    Kept {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file cannot be written.
     #[error("{path}: {source}")]
     Disk {
@@ -149,7 +165,9 @@ pub fn assemble(frame: &Frame, blobs: &BlobStore, folder: &FrameFolder) -> Resul
     let mut exr = NamedTempFile::new_in(&job_folder).map_err(failed)?;
     let png = NamedTempFile::new_in(&job_folder).map_err(failed)?;
 
-    let digest = write_files(frame, blobs, exr.as_file_mut(), png.as_file().try_clone().map_err(failed)?)?;
+    let kept = Kept::open(frame, folder.exr(frame.job, frame.number))?;
+    let png_file = png.as_file().try_clone().map_err(failed)?;
+    let digest = write_files(frame, blobs, kept, exr.as_file_mut(), png_file)?;
     frame_exr::fill_in_digest(exr.as_file_mut(), digest).map_err(failed)?;
     for (file, path) in
         [(png, folder.png(frame.job, frame.number)), (exr, folder.exr(frame.job, frame.number))]
@@ -180,6 +198,7 @@ pub fn sweep(folder: &Path) -> io::Result<()> {
 fn write_files(
     frame: &Frame,
     blobs: &BlobStore,
+    mut kept: Kept,
     exr: &mut fs::File,
     png: fs::File,
 ) -> Result<BlobDigest, AssembleError> {
@@ -190,7 +209,8 @@ fn write_files(
     let mut rects = by_rect(frame);
     frame_exr::write::<AssembleError>(exr, header.clone(), |put| {
         for band in bands(spec) {
-            let sources: Vec<Source> = band.into_iter().map(|index| Source::new(index, &mut rects)).collect();
+            let source = |index| Source::new(index, &mut rects, &mut kept);
+            let sources: Vec<Source> = band.into_iter().map(source).collect::<Result<_, _>>()?;
             let parts = parallel::map(&sources, |source| source.finish(frame, blobs, &header))?;
             let rows = Rows::gather(&parts, spec.resolution.width as usize);
             hasher.update(&rows.bytes);
@@ -225,6 +245,8 @@ fn bands(spec: &JobSpec) -> impl Iterator<Item = Vec<RectIndex>> + use<> {
 struct Source {
     rect: RectIndex,
     tiles: Vec<AcceptedTile>,
+    /// Its chunk in the frame's file, if it is kept from there.
+    kept: Option<Vec<u8>>,
 }
 
 /// A finished rectangle.
@@ -235,13 +257,32 @@ struct Part {
     chunk: Chunk,
 }
 
+impl Part {
+    fn new(spec: &JobSpec, rect: Rect, pixels: Vec<[f32; 4]>, compressed: Vec<u8>) -> Self {
+        let chunk = frame_exr::chunk(rect, spec, compressed);
+        let display = pixels.iter().copied().map(display_pixel).collect();
+        Self { rect, pixels, display, chunk }
+    }
+}
+
 impl Source {
-    fn new(rect: RectIndex, rects: &mut BTreeMap<RectIndex, Vec<AcceptedTile>>) -> Self {
-        Self { rect, tiles: rects.remove(&rect).unwrap_or_default() }
+    fn new(
+        rect: RectIndex,
+        rects: &mut BTreeMap<RectIndex, Vec<AcceptedTile>>,
+        kept: &mut Kept,
+    ) -> Result<Self, AssembleError> {
+        Ok(Self { rect, tiles: rects.remove(&rect).unwrap_or_default(), kept: kept.take(rect)? })
     }
 
     fn finish(&self, frame: &Frame, blobs: &BlobStore, header: &Header) -> Result<Part, AssembleError> {
         let spec = &frame.spec;
+        if let Some(compressed) = &self.kept {
+            let rect = plan::rect_at(spec.resolution, spec.tile_size, self.rect);
+            let rect = rect.expect("the bands are of the plan's rectangles");
+            let pixels = decompress_pixels(header, rect, compressed)
+                .map_err(|error| AssembleError::Foreign(format!("a kept rectangle: {error}")))?;
+            return Ok(Part::new(spec, rect, pixels, compressed.clone()));
+        }
         let root = BlockRange::root(spec.settings.blocks());
         let whole = self.tiles.iter().find(|tile| tile.tile.range == root);
         let (image, compressed) = match whole {
@@ -257,9 +298,7 @@ impl Source {
                 (image, chunk)
             }
         };
-        let chunk = frame_exr::chunk(image.rect, spec, compressed);
-        let display = image.pixels.iter().copied().map(display_pixel).collect();
-        Ok(Part { rect: image.rect, pixels: image.pixels, display, chunk })
+        Ok(Part::new(spec, image.rect, image.pixels, compressed))
     }
 
     /// The sum over `range`: the tile that covers it, or its halves' sum. At

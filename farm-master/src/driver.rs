@@ -89,6 +89,10 @@ pub(crate) struct Driver<J> {
     /// Complete frames that wait for an assembler: at most those that are open.
     complete: VecDeque<(JobId, FrameNumber)>,
     assembling: BTreeSet<(JobId, FrameNumber)>,
+    /// Those of them that an assembler has.
+    running: BTreeSet<(JobId, FrameNumber)>,
+    /// Those of them that changed since: what the assembler makes is not theirs.
+    outdated: BTreeSet<(JobId, FrameNumber)>,
     changes: watch::Sender<u64>,
     trouble: watch::Sender<Option<String>>,
     stop: CancellationToken,
@@ -139,6 +143,8 @@ impl<J: Journal> Driver<J> {
             assemblies: JoinSet::new(),
             complete: VecDeque::new(),
             assembling: BTreeSet::new(),
+            running: BTreeSet::new(),
+            outdated: BTreeSet::new(),
             changes,
             trouble,
             stop,
@@ -331,6 +337,8 @@ impl<J: Journal> Driver<J> {
             Effect::Assemble { job, frame } => {
                 if self.assembling.insert((job, frame)) {
                     self.complete.push_back((job, frame));
+                } else if self.running.contains(&(job, frame)) {
+                    self.outdated.insert((job, frame));
                 }
             }
         }
@@ -429,7 +437,9 @@ impl<J: Journal> Driver<J> {
                 self.assembling.remove(&(job, number)); // The job was cancelled.
                 continue;
             };
-            let frame = Frame { job, number, spec, tiles };
+            let kept = self.scheduler.kept(job, number);
+            let frame = Frame { job, number, spec, tiles, kept };
+            self.running.insert((job, number));
             let assembler = self.assembler.clone();
             self.assemblies.spawn(async move {
                 let work = move || assemble::assemble(&frame, &assembler.blobs, &assembler.frames);
@@ -440,6 +450,11 @@ impl<J: Journal> Driver<J> {
     }
 
     fn finish_assembly(&mut self, (job, frame, result): Assembled) {
+        self.running.remove(&(job, frame));
+        if self.outdated.remove(&(job, frame)) {
+            self.complete.push_back((job, frame));
+            return self.start_assemblies();
+        }
         self.assembling.remove(&(job, frame));
         match result {
             Ok(pixel_digest) => {

@@ -71,6 +71,12 @@ fn origin(spec: &JobSpec, frame: FrameNumber) -> Text {
     text(&words)
 }
 
+/// What a frame with this header says that it was rendered from.
+pub(crate) fn origin_of(header: &Header) -> Option<&AttributeValue> {
+    let (own, shared) = (&header.own_attributes.other, &header.shared_attributes.other);
+    own.get(&text(ORIGIN)).or_else(|| shared.get(&text(ORIGIN)))
+}
+
 /// The frame's chunk of a rectangle, from pixels that are compressed already.
 pub(crate) fn chunk(rect: Rect, spec: &JobSpec, compressed: Vec<u8>) -> Chunk {
     let place = |pixels: u32| (pixels / spec.tile_size) as usize;

@@ -9,8 +9,10 @@
 //! An artist opens one bidirectional stream for each [`Request`] and reads one
 //! [`Response`] (a sequence of them for [`Request::WatchJob`]).
 
-use farm_core::scheduler::{FailureKind, HeldLease, JobView, Lease, NodeView};
-use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, LeaseId, NodeId, TileId, Timestamp};
+use farm_core::scheduler::{FailureKind, HeldLease, JobView, Lease, NodeChange, NodeStanding, NodeView};
+use farm_core::{
+    BlobDigest, FrameNumber, FrameRange, JobId, JobSpec, LeaseId, NodeId, Rect, TileId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// A node's adapter as it describes it; claims, checked by the work itself.
@@ -183,8 +185,15 @@ pub enum Request {
         /// For EXR, how the channels are stored.
         precision: Precision,
     },
-    /// Every connected node. Answered by `Nodes`.
+    /// Every node that is connected or held back. Answered by `Nodes`.
     ListNodes,
+    /// Hold a node back or let it work again. Answered by `Done`.
+    ChangeNode {
+        /// The node; it need not be connected.
+        node: NodeId,
+        /// How.
+        change: NodeChange,
+    },
 }
 
 /// What to do to a job.
@@ -199,6 +208,18 @@ pub enum JobChange {
     Cancel,
     /// Forget its failures and go on.
     Retry,
+    /// Render tiles of it again.
+    Rerender {
+        /// Of these frames.
+        frames: FrameRange,
+        /// Those that touch these pixels; all where there is none.
+        region: Option<Rect>,
+    },
+    /// Give it another priority.
+    Prioritize {
+        /// Higher goes first.
+        priority: i32,
+    },
 }
 
 /// A file of a delivered frame.
@@ -270,6 +291,9 @@ pub enum Response {
     Nodes {
         /// They, with what they said of themselves.
         nodes: Vec<NodeListing>,
+        /// Nodes that are held back and not connected.
+        #[serde(default)]
+        absent: Vec<AbsentNode>,
     },
     /// The request was refused.
     Refused {
@@ -278,6 +302,15 @@ pub enum Response {
         /// What to do about it, if anything is known.
         hint: Option<String>,
     },
+}
+
+/// A node that people hold back and that is not connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsentNode {
+    /// Its identity.
+    pub node: NodeId,
+    /// How it is held back.
+    pub standing: NodeStanding,
 }
 
 /// A connected node and what it said of itself.

@@ -292,13 +292,22 @@ pub fn decode_tile(
 ) -> Result<TileImage, TileError> {
     let chunk = tile_chunk(bytes, expected, task, tile_size)?;
     let header = layout(task.rect, task.resolution, tile_size, Precision::Float);
-    let data = header
-        .compression
-        .decompress_image_section_from_le(&header, chunk.to_vec(), section(task.rect), true)
-        .map_err(|error| malformed(&format!("its pixels cannot be unpacked: {error}")))?;
-    let pixels = unpack(&data, task.rect)?;
+    let pixels = decompress_pixels(&header, task.rect, chunk)?;
     let samples = task.rect.area() * u64::from(expected.samples_per_pixel);
     Ok(TileImage { rect: task.rect, range: task.range, pixels, samples, rays: 0 })
+}
+
+/// Unpacks a rectangle's pixels (row by row) from a chunk of a frame with this
+/// header, whose precision is [`Precision::Float`].
+///
+/// # Errors
+/// The chunk is not that of such pixels, or one of them is negative or not finite.
+pub fn decompress_pixels(header: &Header, rect: Rect, chunk: &[u8]) -> Result<Vec<[f32; 4]>, TileError> {
+    let data = header
+        .compression
+        .decompress_image_section_from_le(header, chunk.to_vec(), section(rect), true)
+        .map_err(|error| malformed(&format!("its pixels cannot be unpacked: {error}")))?;
+    unpack(&data, rect)
 }
 
 /// Planes of rows to pixels, each checked.

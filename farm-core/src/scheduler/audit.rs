@@ -1,10 +1,13 @@
 //! An audit of the scheduler's books, for simulators and tests.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use super::Scheduler;
 use super::pool::Pool;
 use super::state::JobRecord;
 use crate::id::{FrameNumber, JobId};
-use crate::tile::RectIndex;
+use crate::tile::{BlockRange, RectIndex};
 
 impl Scheduler {
     /// Checks that the books agree with each other: of every frame that was
@@ -40,7 +43,23 @@ impl Scheduler {
         if held != lent {
             return Err(format!("nodes hold {held} leases but {lent} are lent"));
         }
+        self.audit_orders()?;
         self.audit_nodes()
+    }
+
+    /// Checks that the orders of ready and of busy jobs name each with its priority.
+    fn audit_orders(&self) -> Result<(), String> {
+        let desks = || self.floor.jobs.iter();
+        let priority = |job| Reverse(self.state.jobs.get(job).map_or(0, |record| record.spec.priority));
+        let busy = desks().filter(|(_, desk)| desk.busy_nodes > 0).map(|(job, _)| (priority(job), *job));
+        if busy.collect::<BTreeSet<_>>() != self.floor.busy {
+            return Err("the order of busy jobs is wrong".into());
+        }
+        let ready: BTreeSet<_> = desks().filter_map(|(_, desk)| desk.ready).collect();
+        if ready != self.floor.ready || ready.iter().any(|(first, _, job)| *first != priority(job)) {
+            return Err("the order of ready jobs is wrong".into());
+        }
+        Ok(())
     }
 
     /// Checks that every lent range is in its node's book; their number.
@@ -58,7 +77,7 @@ impl Scheduler {
     }
 
     fn audit_nodes(&self) -> Result<(), String> {
-        let active = self.floor.nodes.values().filter(|node| !node.draining);
+        let active = self.floor.nodes.values().filter(|node| node.is_active());
         if active.clone().count() != self.floor.active_nodes as usize {
             return Err("the number of active nodes is wrong".into());
         }
@@ -86,14 +105,16 @@ impl Scheduler {
     }
 }
 
-/// Checks that free, lent and accepted ranges cover each rectangle once.
+/// Checks that free, lent, accepted and kept ranges cover each rectangle once.
 fn audit_partition(record: &JobRecord, frame: FrameNumber, pool: &Pool) -> Result<(), String> {
     let blocks = record.blocks as usize;
     let mut seen = vec![0u8; record.rects as usize * blocks];
     let accepted = record.frames.get(&frame).into_iter().flat_map(|frame| &frame.tiles);
     let accepted = accepted.map(|((rect, _), accepted)| (*rect, accepted.range));
     let lent = pool.lent().map(|(rect, lent)| (rect, lent.range));
-    for (RectIndex(rect), range) in pool.free().chain(lent).chain(accepted) {
+    let kept = record.frames.get(&frame).into_iter().flat_map(|frame| &frame.kept);
+    let kept = kept.map(|rect| (*rect, BlockRange::root(record.blocks)));
+    for (RectIndex(rect), range) in pool.free().chain(lent).chain(accepted).chain(kept) {
         for block in range.start()..range.end(record.blocks) {
             seen[rect as usize * blocks + block as usize] += 1;
         }

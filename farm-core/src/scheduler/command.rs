@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId};
-use crate::job::JobSpec;
-use crate::tile::TileId;
+use crate::job::{FrameRange, JobSpec};
+use crate::tile::{Rect, TileId};
 
 /// What the world asks of the scheduler or tells it.
 ///
@@ -48,6 +48,37 @@ pub enum Command {
         request: u64,
         /// The job.
         job: JobId,
+    },
+    /// Give a job another priority. Leases in flight may finish.
+    PrioritizeJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        job: JobId,
+        /// Higher goes first.
+        priority: i32,
+    },
+    /// Forget the accepted tiles that touch a region of some frames, and render
+    /// them again; frames that were delivered are assembled anew. A job that is
+    /// done is opened again.
+    RerenderJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        job: JobId,
+        /// The frames; those that the job does not have are passed over.
+        frames: FrameRange,
+        /// The pixels; all where there is none.
+        region: Option<Rect>,
+    },
+    /// Hold a node back or let it work again.
+    ChangeNode {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The node; it need not be connected.
+        node: NodeId,
+        /// How.
+        change: NodeChange,
     },
     /// A node connected (again); it holds the leases named here, of this or of
     /// an earlier life of the scheduler. Joining again replaces the node's
@@ -134,6 +165,21 @@ pub enum Command {
     /// Time passed: call when
     /// [`Scheduler::poll_timeout`](super::Scheduler::poll_timeout) says so.
     Tick,
+}
+
+/// What a person does to a node. It outlives the node's connection and the
+/// scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeChange {
+    /// Grant it nothing more; what it holds it finishes.
+    Drain,
+    /// Let a drained node work again.
+    Undrain,
+    /// Take back what it holds, take no result from it and grant it nothing.
+    Ban,
+    /// Let a banned node work again.
+    Forgive,
 }
 
 /// A lease that a node says it holds when it joins.

@@ -3,15 +3,15 @@
 //! Nothing is changed here. The scheduler applies the facts to the state and
 //! then lets the floor follow.
 
-use super::command::{Command, FailureKind};
+use super::command::{Command, FailureKind, NodeChange};
 use super::effect::{Answer, Effect, RefusedReason, Verdict};
 use super::fact::Fact;
 use super::floor::Floor;
-use super::state::{JobRecord, State};
+use super::state::{Hold, JobRecord, State};
 use crate::id::{JobId, LeaseId, NodeId};
-use crate::job::JobSpec;
+use crate::job::{FrameRange, JobSpec};
 use crate::limits::Limits;
-use crate::tile::TileId;
+use crate::tile::{Rect, TileId};
 use crate::time::Timestamp;
 
 /// What was chosen.
@@ -68,6 +68,17 @@ pub(super) fn decide(
             answer(*request, change_open(state, *job, fact))
         }
         Command::CancelJob { request, job } => answer(*request, cancel(state, *job)),
+        Command::PrioritizeJob { request, job, priority } => {
+            let fact = Fact::JobPrioritized { job: *job, priority: *priority };
+            let fact = |record: &JobRecord| (record.spec.priority != *priority).then_some(fact);
+            answer(*request, change_open(state, *job, fact))
+        }
+        Command::RerenderJob { request, job, frames, region } => {
+            answer(*request, rerender(state, limits, *job, *frames, *region))
+        }
+        Command::ChangeNode { request, node, change } => {
+            answer(*request, change_node(state, limits, *node, *change))
+        }
         Command::ReportTile { node, lease, tile, blob, rays, render_us } => {
             let verdict = judge(state, floor, *node, *lease, tile);
             let accepted = Fact::TileAccepted {
@@ -155,9 +166,47 @@ fn cancel(state: &State, job: JobId) -> Outcome {
     change_open(state, job, |_| Some(Fact::JobCancelled { job }))
 }
 
+fn rerender(state: &State, limits: &Limits, job: JobId, frames: FrameRange, region: Option<Rect>) -> Outcome {
+    let record = state.jobs.get(&job).ok_or(RefusedReason::UnknownJob(job))?;
+    if record.cancelled {
+        return Err(RefusedReason::JobOver(job));
+    }
+    let mut common = record.frames_in(frames).peekable();
+    if common.peek().is_none() || record.rects_in(region).next().is_none() {
+        return Err(RefusedReason::NothingThere(job));
+    }
+    if !common.any(|frame| record.has_any_of(frame, region)) {
+        return Ok((Vec::new(), Answer::Done));
+    }
+    if record.is_over() && state.open_jobs >= limits.open_jobs {
+        return Err(RefusedReason::TooManyJobs(state.open_jobs));
+    }
+    Ok((vec![Fact::TilesForgotten { job, frames, region }], Answer::Done))
+}
+
+fn change_node(state: &State, limits: &Limits, node: NodeId, change: NodeChange) -> Outcome {
+    let hold = state.hold_of(node);
+    let fact = match change {
+        NodeChange::Drain if !hold.drained => Fact::NodeDrained { node },
+        NodeChange::Undrain if hold.drained => Fact::NodeUndrained { node },
+        NodeChange::Ban if !hold.banned => Fact::NodeBanned { node },
+        NodeChange::Forgive if hold.banned => Fact::NodeForgiven { node },
+        NodeChange::Drain | NodeChange::Undrain | NodeChange::Ban | NodeChange::Forgive => {
+            return Ok((Vec::new(), Answer::Done));
+        }
+    };
+    if hold == Hold::default() && state.held_back.len() >= limits.nodes_held_back {
+        return Err(RefusedReason::TooManyHeldBack(state.held_back.len()));
+    }
+    Ok((vec![fact], Answer::Done))
+}
+
 /// What becomes of a delivered tile. Results are accepted per tile and not per
 /// lease: the first valid one wins, whoever holds the lease by now.
 fn judge(state: &State, floor: &Floor, node: NodeId, lease: LeaseId, tile: &TileId) -> Verdict {
+    if state.hold_of(node).banned {
+        return Verdict::Rejected { reason: "the node is banned".into() };
+    }
     if floor.tile_of(node, lease).is_some_and(|leased| leased != *tile) {
         return Verdict::Rejected { reason: "the tile is not the one that was leased".into() };
     }

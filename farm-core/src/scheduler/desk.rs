@@ -6,6 +6,7 @@ use super::floor::ReadyKey;
 use super::pool::Pool;
 use super::state::JobRecord;
 use crate::id::{FrameNumber, NodeId};
+use crate::tile::BlockRange;
 
 /// The volatile half of a job that is not over.
 #[derive(Debug)]
@@ -58,7 +59,8 @@ impl Desk {
     }
 
     /// Moves `next_frame` past the frames that are begun or complete. Each
-    /// frame is passed once in the scheduler's life.
+    /// frame is passed once, and once again when tiles of it or of an earlier
+    /// one were forgotten.
     pub(super) fn pass_begun_frames(&mut self, record: &JobRecord) {
         while self.next_frame <= record.spec.frames.last.0.into() {
             let frame =
@@ -90,13 +92,39 @@ impl Desk {
         }
         let free_frames = &mut self.free_frames;
         Some(self.pools.entry(frame).or_insert_with(|| {
-            let mut pool = Pool::new(record.rects, record.blocks);
-            for ((rect, _), accepted) in record.frames.get(&frame).into_iter().flat_map(|frame| &frame.tiles)
-            {
-                pool.carve(*rect, accepted.range);
-            }
             free_frames.insert(frame);
-            pool
+            unaccepted(record, frame)
         }))
     }
+
+    /// Makes free again what was forgotten of a frame.
+    pub(super) fn reopen_frame(&mut self, record: &JobRecord, frame: FrameNumber) {
+        self.assembling.remove(&frame);
+        self.next_frame = self.next_frame.min(frame.0.into());
+        let Some(pool) = self.pools.get_mut(&frame) else { return };
+        let mut fresh = unaccepted(record, frame);
+        for (rect, lent) in pool.lent() {
+            fresh.carve(rect, lent.range);
+            fresh.lend(rect, lent);
+        }
+        *pool = fresh;
+        if pool.is_exhausted() {
+            self.free_frames.remove(&frame);
+        } else {
+            self.free_frames.insert(frame);
+        }
+    }
+}
+
+/// A pool of all that is not accepted of a frame.
+fn unaccepted(record: &JobRecord, frame: FrameNumber) -> Pool {
+    let mut pool = Pool::new(record.rects, record.blocks);
+    let Some(frame) = record.frames.get(&frame) else { return pool };
+    for ((rect, _), accepted) in &frame.tiles {
+        pool.carve(*rect, accepted.range);
+    }
+    for rect in &frame.kept {
+        pool.carve(*rect, BlockRange::root(record.blocks));
+    }
+    pool
 }

@@ -84,6 +84,12 @@ pub enum RefusedReason {
     /// No job has this number.
     #[error("there is no job {0}")]
     UnknownJob(JobId),
+    /// A region beside the picture, or frames of another job.
+    #[error("job {0} has no such frames, or nothing in that region")]
+    NothingThere(JobId),
+    /// Somebody invents nodes.
+    #[error("{0} nodes are drained or banned, the most that are remembered; undrain or forgive some")]
+    TooManyHeldBack(usize),
     /// The job is done or cancelled.
     #[error("job {0} is over: it is done or was cancelled")]
     JobOver(JobId),

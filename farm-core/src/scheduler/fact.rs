@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::command::FailureKind;
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
-use crate::job::JobSpec;
-use crate::tile::TileId;
+use crate::job::{FrameRange, JobSpec};
+use crate::tile::{Rect, TileId};
 use crate::time::Timestamp;
 
 /// What happened, in the past tense: the journal is a list of these.
@@ -43,6 +43,44 @@ pub enum Fact {
     JobRetried {
         /// The job.
         job: JobId,
+    },
+    /// A job was given another priority.
+    JobPrioritized {
+        /// The job.
+        job: JobId,
+        /// Higher goes first.
+        priority: i32,
+    },
+    /// The tiles of some frames that touch a region were forgotten, to be rendered
+    /// again. Of a frame that was delivered, the rectangles outside of the region
+    /// are kept in its file.
+    TilesForgotten {
+        /// The job.
+        job: JobId,
+        /// The frames.
+        frames: FrameRange,
+        /// The pixels; all where there is none.
+        region: Option<Rect>,
+    },
+    /// A person drained a node.
+    NodeDrained {
+        /// The node.
+        node: NodeId,
+    },
+    /// A drained node may work again.
+    NodeUndrained {
+        /// The node.
+        node: NodeId,
+    },
+    /// A person banned a node.
+    NodeBanned {
+        /// The node.
+        node: NodeId,
+    },
+    /// A banned node may work again.
+    NodeForgiven {
+        /// The node.
+        node: NodeId,
     },
     /// A tile was accepted: this blob is its result, for ever.
     TileAccepted {

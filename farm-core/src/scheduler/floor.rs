@@ -13,6 +13,7 @@ use super::node::{Held, Node};
 use super::pool::{Lent, Pool};
 use super::state::State;
 use crate::id::{FrameNumber, JobId, LeaseId, NodeId};
+use crate::job::FrameRange;
 use crate::limits::Limits;
 use crate::tile::TileId;
 use crate::time::Timestamp;
@@ -29,7 +30,7 @@ pub(super) struct Floor {
     pub(super) busy: BTreeSet<(Reverse<i32>, JobId)>,
     /// Nodes with room for a lease, those with the fewest per lane first.
     pub(super) hungry: BTreeSet<(u32, NodeId)>,
-    /// Nodes that are not draining, and their lanes.
+    /// Nodes that may be granted leases, and their lanes.
     pub(super) active_nodes: u32,
     pub(super) active_lanes: u64,
     timers: BTreeSet<(Timestamp, Timer)>,
@@ -131,12 +132,43 @@ impl Floor {
         }
     }
 
+    /// Brings every order that a job is in up to date after its priority changed.
+    pub(super) fn reprioritize(&mut self, state: &State, job: JobId) {
+        if self.jobs.get(&job).is_some_and(|desk| desk.busy_nodes > 0) {
+            self.busy.retain(|(_, busy)| *busy != job);
+            self.busy.insert((state.priority(job), job));
+        }
+        self.refresh(state, job);
+        self.offer = true;
+    }
+
+    /// Makes free again what was forgotten of some frames; opens the books of a
+    /// job that was over.
+    pub(super) fn reopen_frames(&mut self, state: &State, job: JobId, frames: FrameRange) {
+        let Some(record) = state.jobs.get(&job) else { return };
+        match self.jobs.get_mut(&job) {
+            Some(desk) => record.frames_in(frames).for_each(|frame| desk.reopen_frame(record, frame)),
+            None => {
+                self.open_job(state, job);
+                // Nodes without other work since are still with it.
+                let assigned = self.nodes.values().filter(|node| node.job == Some(job)).count();
+                if let Some(desk) = self.jobs.get_mut(&job) {
+                    desk.assigned = u32::try_from(assigned).unwrap_or(u32::MAX);
+                }
+            }
+        }
+        self.refresh(state, job);
+        self.offer = true;
+    }
+
     /// Adds a node that holds nothing yet.
-    pub(super) fn add_node(&mut self, id: NodeId, lanes: u32, limits: &Limits) {
-        let lanes = lanes.min(limits.lanes_per_node);
-        self.nodes.insert(id, Node::new(lanes));
-        self.active_nodes += 1;
-        self.active_lanes += u64::from(lanes);
+    pub(super) fn add_node(&mut self, state: &State, id: NodeId, lanes: u32, limits: &Limits) {
+        let node = Node::new(lanes.min(limits.lanes_per_node), state.hold_of(id));
+        if node.is_active() {
+            self.active_nodes += 1;
+            self.active_lanes += u64::from(node.lanes);
+        }
+        self.nodes.insert(id, node);
         self.touched.push(id);
     }
 
@@ -148,7 +180,7 @@ impl Floor {
             self.release(state, id, lease);
         }
         let Some(node) = self.nodes.remove(&id) else { return };
-        if !node.draining {
+        if node.is_active() {
             self.active_nodes -= 1;
             self.active_lanes -= u64::from(node.lanes);
         }
@@ -175,13 +207,29 @@ impl Floor {
 
     /// Notes that a node takes nothing more.
     pub(super) fn drain_node(&mut self, id: NodeId) {
+        self.change_node(id, |node| node.draining = true);
+    }
+
+    /// Notes how people hold a node back.
+    pub(super) fn hold_node(&mut self, state: &State, id: NodeId) {
+        self.change_node(id, |node| node.hold = state.hold_of(id));
+    }
+
+    fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        if node.draining {
-            return;
+        let was_active = node.is_active();
+        change(node);
+        match (was_active, node.is_active()) {
+            (true, false) => {
+                self.active_nodes -= 1;
+                self.active_lanes -= u64::from(node.lanes);
+            }
+            (false, true) => {
+                self.active_nodes += 1;
+                self.active_lanes += u64::from(node.lanes);
+            }
+            (true, true) | (false, false) => return,
         }
-        node.draining = true;
-        self.active_nodes -= 1;
-        self.active_lanes -= u64::from(node.lanes);
         self.touched.push(id);
         // Who is left may now be the only one for a tile that it failed.
         self.offer = true;

@@ -38,6 +38,17 @@ impl Scheduler {
                 self.floor.offer = true;
             }
             Fact::JobCancelled { job } => self.close_job(*job),
+            Fact::JobPrioritized { job, .. } => self.floor.reprioritize(&self.state, *job),
+            Fact::TilesForgotten { job, frames, .. } => {
+                self.floor.reopen_frames(&self.state, *job, *frames);
+            }
+            Fact::NodeDrained { node } | Fact::NodeUndrained { node } | Fact::NodeForgiven { node } => {
+                self.floor.hold_node(&self.state, *node);
+            }
+            Fact::NodeBanned { node } => {
+                self.floor.hold_node(&self.state, *node);
+                self.take_back(*node);
+            }
             // The lease is ended by the command that reported the tile.
             Fact::TileAccepted { .. } => {}
             Fact::TileFailed { tile, .. } => self.floor.refresh(&self.state, tile.job),
@@ -59,6 +70,9 @@ impl Scheduler {
             | Command::PauseJob { .. }
             | Command::ResumeJob { .. }
             | Command::CancelJob { .. }
+            | Command::PrioritizeJob { .. }
+            | Command::RerenderJob { .. }
+            | Command::ChangeNode { .. }
             | Command::ReportFrame { .. } => {}
             Command::RetryJob { job, .. } => self.floor.readmit(job),
             Command::JoinNode { node, lanes, holding } => self.join_node(now, node, lanes, &holding),
@@ -97,9 +111,19 @@ impl Scheduler {
         self.floor.offer = true;
     }
 
+    /// Takes back whatever a node holds.
+    fn take_back(&mut self, id: NodeId) {
+        let leases = self.floor.nodes.get(&id).map(|node| node.leases.keys().copied().collect());
+        let leases: Vec<LeaseId> = leases.unwrap_or_default();
+        for lease in leases {
+            self.floor.release(&self.state, id, lease);
+            self.effects.push_back(Effect::Revoke { node: id, lease });
+        }
+    }
+
     fn join_node(&mut self, now: Timestamp, node: NodeId, lanes: u32, holding: &[HeldLease]) {
         self.floor.remove_node(&self.state, node);
-        self.floor.add_node(node, lanes, &self.limits);
+        self.floor.add_node(&self.state, node, lanes, &self.limits);
         for held in holding {
             if !self.adopt(now, node, held) {
                 self.effects.push_back(Effect::Revoke { node, lease: held.lease });
@@ -116,7 +140,8 @@ impl Scheduler {
         let most = (node.lanes as usize)
             .saturating_mul(self.limits.leases_per_lane_max as usize)
             .saturating_add(self.limits.unsent_tiles);
-        let wanted = !record.is_over() && record.plans(&tile) && !record.has_part_of(&tile);
+        let wanted =
+            !node.hold.banned && !record.is_over() && record.plans(&tile) && !record.has_part_of(&tile);
         let is_new = !node.leases.contains_key(&held.lease) && node.leases.len() < most;
         if !wanted || !is_new || !self.floor.carve(&self.state, &tile) {
             return false;
@@ -159,7 +184,7 @@ impl Scheduler {
     ) {
         let Some(held) = self.floor.release(&self.state, id, lease) else { return };
         let Some(node) = self.floor.nodes.get_mut(&id) else { return };
-        let draining = node.draining;
+        let is_active = node.is_active();
         node.failures += u64::from(kind != FailureKind::HandedBack);
         match kind {
             FailureKind::OutOfMemory | FailureKind::Incompatible => self.floor.exclude(id, held.tile.job),
@@ -173,7 +198,7 @@ impl Scheduler {
             FailureKind::HandedBack => {
                 // One that hands back without draining must not be offered the
                 // same again at once, for ever.
-                if !draining {
+                if is_active {
                     self.floor.pause_node(now, id, false, &self.limits);
                 }
                 return;

@@ -84,7 +84,7 @@ impl Round<'_> {
     /// Whether a node has room for another lease.
     fn wants_more(&self, id: NodeId) -> bool {
         let Some(node) = self.floor.nodes.get(&id) else { return false };
-        if node.draining || node.paused_until.is_some() {
+        if !node.is_active() || node.paused_until.is_some() {
             return false;
         }
         let lanes = node.lanes as usize;
@@ -207,7 +207,7 @@ impl Round<'_> {
         let Desk { pools, excluded, .. } = jobs.get_mut(&job)?;
         let takers = (*active_nodes as usize).saturating_sub(excluded.len());
         let could_take =
-            |id: &NodeId| nodes.get(id).is_some_and(|node| !node.draining && !excluded.contains(id));
+            |id: &NodeId| nodes.get(id).is_some_and(|node| node.is_active() && !excluded.contains(id));
         // A rectangle that failed on this node, while another could take it.
         let is_barred = |rect: RectIndex| {
             let strikes = record.strikes.get(&(frame, rect));

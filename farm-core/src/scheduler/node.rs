@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::state::Hold;
 use crate::id::{JobId, LeaseId};
 use crate::limits::Limits;
 use crate::tile::TileId;
@@ -11,7 +12,10 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) lanes: u32,
+    /// Whether it said itself that it takes nothing more.
     pub(super) draining: bool,
+    /// How people hold it back, as recorded.
+    pub(super) hold: Hold,
     pub(super) paused_until: Option<Timestamp>,
     /// Failures in a row.
     pub(super) setbacks: u32,
@@ -46,10 +50,11 @@ pub(super) struct Held {
 }
 
 impl Node {
-    pub(super) fn new(lanes: u32) -> Self {
+    pub(super) fn new(lanes: u32, hold: Hold) -> Self {
         Self {
             lanes,
             draining: false,
+            hold,
             paused_until: None,
             setbacks: 0,
             leases: BTreeMap::new(),
@@ -63,6 +68,11 @@ impl Node {
             hunger: None,
             deadline_timer: None,
         }
+    }
+
+    /// Whether it may be granted leases at all.
+    pub(super) fn is_active(&self) -> bool {
+        !self.draining && self.hold == Hold::default()
     }
 
     /// Counts a lease of a job; whether it is the only one.

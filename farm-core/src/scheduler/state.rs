@@ -10,14 +10,14 @@ mod snapshot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use self::snapshot::{
-    Entry, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, StrikePart, TilePart,
+    Entry, HoldPart, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, StrikePart, TilePart,
 };
 use super::fact::Fact;
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
-use crate::job::JobSpec;
+use crate::job::{FrameRange, JobSpec, Resolution};
 use crate::limits::Limits;
 use crate::plan;
-use crate::tile::{BlockRange, RectIndex, TileId};
+use crate::tile::{BlockRange, Rect, RectIndex, TileId};
 use crate::time::Timestamp;
 
 /// Everything that survives the scheduler's life.
@@ -29,6 +29,15 @@ pub struct State {
     pub(super) jobs: BTreeMap<JobId, JobRecord>,
     /// Jobs that are neither done nor cancelled.
     pub(super) open_jobs: u64,
+    /// The nodes that people hold back.
+    pub(super) held_back: BTreeMap<NodeId, Hold>,
+}
+
+/// How people hold a node back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) drained: bool,
+    pub(super) banned: bool,
 }
 
 /// What is recorded of a job.
@@ -62,7 +71,9 @@ pub(super) struct JobRecord {
 pub(super) struct FrameRecord {
     /// Accepted ranges, disjoint, by rectangle and first block.
     pub(super) tiles: BTreeMap<(RectIndex, u32), Accepted>,
-    /// Accepted base blocks of each rectangle.
+    /// Rectangles that are in the file of the frame, which was delivered before.
+    pub(super) kept: BTreeSet<RectIndex>,
+    /// Accepted or kept base blocks of each rectangle.
     blocks_done: Vec<u32>,
     pub(super) rects_done: u32,
 }
@@ -93,6 +104,7 @@ impl State {
             failure_messages: limits.failure_messages,
             jobs: BTreeMap::new(),
             open_jobs: 0,
+            held_back: BTreeMap::new(),
         }
     }
 
@@ -120,6 +132,16 @@ impl State {
             Fact::JobResumed { job } => self.change(*job, |record| record.paused = false),
             Fact::JobCancelled { job } => self.change(*job, JobRecord::cancel),
             Fact::JobRetried { job } => self.change(*job, JobRecord::forget_strikes),
+            Fact::JobPrioritized { job, priority } => {
+                self.change(*job, |record| record.spec.priority = *priority);
+            }
+            Fact::TilesForgotten { job, frames, region } => {
+                self.change(*job, |record| record.forget_tiles(*frames, *region));
+            }
+            Fact::NodeDrained { node } => self.hold(*node, |hold| hold.drained = true),
+            Fact::NodeUndrained { node } => self.hold(*node, |hold| hold.drained = false),
+            Fact::NodeBanned { node } => self.hold(*node, |hold| hold.banned = true),
+            Fact::NodeForgiven { node } => self.hold(*node, |hold| hold.banned = false),
             Fact::TileAccepted { tile, node, blob, rays, render_us } => {
                 let accepted = Accepted { range: tile.range, blob: *blob, node: *node };
                 self.change(tile.job, |record| record.accept(tile, accepted, *rays, *render_us));
@@ -141,12 +163,27 @@ impl State {
         }
     }
 
+    /// How people hold a node back; by default they do not.
+    pub(super) fn hold_of(&self, node: NodeId) -> Hold {
+        self.held_back.get(&node).copied().unwrap_or_default()
+    }
+
+    fn hold(&mut self, node: NodeId, change: impl FnOnce(&mut Hold)) {
+        let hold = self.held_back.entry(node).or_default();
+        change(hold);
+        if *hold == Hold::default() {
+            self.held_back.remove(&node);
+        }
+    }
+
     fn change(&mut self, job: JobId, change: impl FnOnce(&mut JobRecord)) {
         let Some(record) = self.jobs.get_mut(&job) else { return };
         let was_over = record.is_over();
         change(record);
-        if !was_over && record.is_over() {
-            self.open_jobs -= 1;
+        match (was_over, record.is_over()) {
+            (false, true) => self.open_jobs -= 1,
+            (true, false) => self.open_jobs += 1,
+            (true, true) | (false, false) => {}
         }
     }
 }
@@ -247,6 +284,9 @@ impl JobRecord {
             return true;
         }
         let Some(frame) = self.frames.get(&tile.frame) else { return false };
+        if frame.kept.contains(&tile.rect) {
+            return true;
+        }
         let end = tile.range.end(self.blocks);
         let before_end = frame.tiles.range(..(tile.rect, end)).next_back();
         before_end.is_some_and(|((rect, _), accepted)| {
@@ -259,6 +299,53 @@ impl JobRecord {
         let rect = plan::rect_at(self.spec.resolution, self.spec.tile_size, tile.rect);
         let per_pixel = tile.range.samples(self.spec.settings.samples_per_pixel);
         rect.map_or(0, |rect| rect.area() * u64::from(per_pixel))
+    }
+
+    /// The job's frames among these.
+    pub(super) fn frames_in(
+        &self,
+        frames: FrameRange,
+    ) -> impl DoubleEndedIterator<Item = FrameNumber> + use<> {
+        let first = frames.first.max(self.spec.frames.first);
+        FrameRange { first, last: frames.last.min(self.spec.frames.last) }.iter()
+    }
+
+    /// The rectangles that share a pixel with a region; all where there is none.
+    pub(super) fn rects_in(&self, region: Option<Rect>) -> impl Iterator<Item = RectIndex> + use<> {
+        let Resolution { width, height } = self.spec.resolution;
+        let region = region.unwrap_or(Rect { x: 0, y: 0, width, height });
+        plan::rects_in(self.spec.resolution, self.spec.tile_size, region)
+    }
+
+    /// Whether some samples of a region of a frame are accepted.
+    pub(super) fn has_any_of(&self, frame: FrameNumber, region: Option<Rect>) -> bool {
+        let record = self.frames.get(&frame);
+        self.delivered.contains_key(&frame)
+            || record.is_some_and(|record| self.rects_in(region).any(|rect| record.has_any_of(rect)))
+    }
+
+    fn forget_tiles(&mut self, frames: FrameRange, region: Option<Rect>) {
+        if self.cancelled {
+            return;
+        }
+        for frame in self.frames_in(frames) {
+            if self.delivered.remove(&frame).is_some() {
+                self.frames.insert(frame, FrameRecord::delivered(self.rects, self.blocks));
+            }
+            let Some(mut record) = self.frames.remove(&frame) else { continue };
+            let done = record.rects_done;
+            for rect in self.rects_in(region) {
+                for range in record.forget(rect, self.blocks) {
+                    let samples = self.samples_of(&TileId { job: JobId(0), frame, rect, range });
+                    self.samples_done = self.samples_done.saturating_sub(samples);
+                }
+            }
+            self.rects_done -= u64::from(done - record.rects_done);
+            // A frame of which nothing is left has not been begun.
+            if !record.is_empty() {
+                self.frames.insert(frame, record);
+            }
+        }
     }
 
     fn cancel(&mut self) {
@@ -313,7 +400,56 @@ impl Strikes {
 
 impl FrameRecord {
     fn new(rects: u32) -> Self {
-        Self { tiles: BTreeMap::new(), blocks_done: vec![0; rects as usize], rects_done: 0 }
+        Self {
+            tiles: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            blocks_done: vec![0; rects as usize],
+            rects_done: 0,
+        }
+    }
+
+    /// A frame that was delivered, with every rectangle in its file.
+    fn delivered(rects: u32, blocks: u32) -> Self {
+        Self {
+            tiles: BTreeMap::new(),
+            kept: (0..rects).map(RectIndex).collect(),
+            blocks_done: vec![blocks; rects as usize],
+            rects_done: rects,
+        }
+    }
+
+    /// Notes that a rectangle of `blocks` base blocks is in the frame's file.
+    fn keep(&mut self, rect: RectIndex, blocks: u32) {
+        let Some(done) = self.blocks_done.get_mut(rect.0 as usize) else { return };
+        if self.kept.insert(rect) {
+            self.rects_done += u32::from(*done != blocks);
+            *done = blocks;
+        }
+    }
+
+    /// Forgets what there is of a rectangle of `blocks` base blocks; the ranges.
+    fn forget(&mut self, rect: RectIndex, blocks: u32) -> Vec<BlockRange> {
+        let Some(done) = self.blocks_done.get_mut(rect.0 as usize) else { return Vec::new() };
+        self.rects_done -= u32::from(*done == blocks);
+        *done = 0;
+        if self.kept.remove(&rect) {
+            return vec![BlockRange::root(blocks)];
+        }
+        let place = (rect, 0)..=(rect, u32::MAX);
+        let forgotten: Vec<_> = self.tiles.range(place).map(|(_, accepted)| accepted.range).collect();
+        for range in &forgotten {
+            self.tiles.remove(&(rect, range.start()));
+        }
+        forgotten
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tiles.is_empty() && self.kept.is_empty()
+    }
+
+    /// Whether some samples of a rectangle are accepted or kept.
+    fn has_any_of(&self, rect: RectIndex) -> bool {
+        self.blocks_done.get(rect.0 as usize).is_some_and(|done| *done > 0)
     }
 
     /// Records a result; whether it completed its rectangle.

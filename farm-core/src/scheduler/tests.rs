@@ -1,5 +1,6 @@
 //! Claims about the scheduler, on a small farm that keeps its own journal.
 
+mod commands;
 mod faults;
 mod history;
 mod order;
@@ -7,9 +8,9 @@ mod order;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::id::{BlobDigest, LeaseId, NodeId};
+use crate::id::{BlobDigest, LeaseId};
 use crate::job::{FrameRange, PixelFilter, RenderSettings, Resolution};
-use crate::tile::TileId;
+use crate::tile::{Rect, TileId};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -78,6 +79,10 @@ impl Farm {
     fn leave(&mut self, node: NodeId) {
         self.leases.retain(|(holder, _), _| *holder != node);
         self.handle(Command::LeaveNode(node));
+    }
+
+    fn change_node(&mut self, node: NodeId, change: NodeChange) {
+        self.handle(Command::ChangeNode { request: 7, node, change });
     }
 
     fn leases_of(&self, node: NodeId) -> Vec<Lease> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::desk::Desk;
 use super::floor::Floor;
 use super::node::Node;
-use super::state::{Accepted, JobRecord};
+use super::state::{Accepted, Hold, JobRecord, State};
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
 use crate::plan;
 use crate::tile::{Rect, RectIndex, TileId};
@@ -74,9 +74,10 @@ pub struct JobView {
     pub samples_done: u64,
     /// Samples in all.
     pub samples: u64,
-    /// Rays traced in accepted tiles.
+    /// Rays traced in accepted tiles, also in those that were forgotten since.
     pub rays: u64,
-    /// Time on adapters in accepted tiles, in microseconds.
+    /// Time on adapters in accepted tiles, also in those that were forgotten
+    /// since, in microseconds.
     pub render_us: u64,
     /// Results accepted (a rectangle may take several).
     pub results: u64,
@@ -84,6 +85,42 @@ pub struct JobView {
     pub delivered: Vec<(FrameNumber, BlobDigest)>,
     /// Messages of the nodes on which tiles failed, latest last, a few.
     pub failures: Vec<String>,
+}
+
+/// Whether a node may work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeStanding {
+    /// It is granted what suits it.
+    Working,
+    /// It said that it takes nothing more, and leaves when it is done.
+    Draining,
+    /// A person drained it: it is granted nothing more.
+    Drained,
+    /// A person banned it: nothing is granted to it or taken from it.
+    Banned,
+}
+
+impl NodeStanding {
+    fn new(draining: bool, hold: Hold) -> Self {
+        match (hold.banned, hold.drained, draining) {
+            (true, _, _) => Self::Banned,
+            (false, true, _) => Self::Drained,
+            (false, false, true) => Self::Draining,
+            (false, false, false) => Self::Working,
+        }
+    }
+
+    /// In a word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Banned => "banned",
+        }
+    }
 }
 
 /// A read-only view of a connected node.
@@ -95,8 +132,8 @@ pub struct NodeView {
     pub lanes: u32,
     /// Leases that it holds.
     pub leases: u32,
-    /// Whether it is draining.
-    pub draining: bool,
+    /// Whether it may work.
+    pub standing: NodeStanding,
     /// Measured speed in samples per second; 0 until measured.
     pub samples_per_second: f64,
     /// Tiles accepted from it since it joined.
@@ -138,11 +175,20 @@ pub(super) fn node_view(id: NodeId, node: &Node) -> NodeView {
         node: id,
         lanes: node.lanes,
         leases: u32::try_from(node.leases.len()).unwrap_or(u32::MAX),
-        draining: node.draining,
+        standing: NodeStanding::new(node.draining, node.hold),
         samples_per_second,
         tiles: node.tiles,
         failures: node.failures,
     }
+}
+
+/// The nodes that people hold back and that are not connected.
+pub(super) fn absent_nodes<'a>(
+    state: &'a State,
+    floor: &'a Floor,
+) -> impl Iterator<Item = (NodeId, NodeStanding)> + 'a {
+    let absent = state.held_back.iter().filter(|(id, _)| !floor.nodes.contains_key(id));
+    absent.map(|(id, hold)| (*id, NodeStanding::new(false, *hold)))
 }
 
 /// The accepted tiles of a frame, in plan order.
@@ -181,7 +227,8 @@ fn status(floor: &Floor, job: JobId, record: &JobRecord) -> JobStatus {
 /// Whether every connected node has refused a job of which there is work left.
 fn is_stranded(floor: &Floor, desk: &Desk) -> bool {
     let has_work = desk.assembling.is_empty() || desk.ready.is_some();
-    has_work && desk.leases == 0 && floor.active_nodes > 0 && desk.excluded.len() >= floor.nodes.len()
+    let active = desk.excluded.iter().filter(|id| floor.nodes.get(id).is_some_and(Node::is_active));
+    has_work && desk.leases == 0 && floor.active_nodes > 0 && active.count() >= floor.active_nodes as usize
 }
 
 /// Why a job stands where it does.
@@ -229,7 +276,7 @@ fn explain_waiting(floor: &Floor, job_floor: &Desk, job: JobId, record: &JobReco
         return "waiting: no node is connected".into();
     }
     if floor.active_nodes == 0 {
-        return "waiting: every connected node is draining".into();
+        return explain_inactive(floor);
     }
     if is_stranded(floor, job_floor) {
         let why = trouble.unwrap_or("it ran out of memory");
@@ -250,6 +297,21 @@ fn explain_waiting(floor: &Floor, job_floor: &Desk, job: JobId, record: &JobReco
         Some(trouble) => format!("waiting: the free nodes pause after a failure: {trouble}"),
         None => "waiting: for a node to become free".into(),
     }
+}
+
+/// Why none of the connected nodes may work.
+fn explain_inactive(floor: &Floor) -> String {
+    let standings = [NodeStanding::Draining, NodeStanding::Drained, NodeStanding::Banned];
+    let number = |standing: NodeStanding| {
+        let stands = |node: &&Node| NodeStanding::new(node.draining, node.hold) == standing;
+        (floor.nodes.values().filter(stands).count(), standing.word())
+    };
+    let numbers: Vec<_> = standings.map(number).into_iter().filter(|(number, _)| *number > 0).collect();
+    if let [(_, word)] = numbers[..] {
+        return format!("waiting: every connected node is {word}");
+    }
+    let words: Vec<_> = numbers.iter().map(|(number, word)| format!("{number} {word}")).collect();
+    format!("waiting: no connected node may work: {}", words.join(", "))
 }
 
 /// A number with its noun.

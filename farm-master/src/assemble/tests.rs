@@ -28,7 +28,7 @@ impl Place {
         let rects = 0..plan::rect_count(spec.resolution, spec.tile_size);
         let tiles = rects.flat_map(|rect| split(rect, root).into_iter().map(move |r| tile_id(rect, r)));
         let tiles = tiles.map(|tile| accept(&self.blobs, spec, tile)).collect();
-        Frame { job: JobId(1), number: FrameNumber(1), spec: spec.clone(), tiles }
+        Frame { job: JobId(1), number: FrameNumber(1), spec: spec.clone(), tiles, kept: Vec::new() }
     }
 
     fn assemble(&self, frame: &Frame) -> (BlobDigest, Vec<u8>, Vec<u8>) {
@@ -229,4 +229,39 @@ fn leftovers_of_a_dead_assembly_are_swept() {
     let left: Vec<_> = fs::read_dir(&folder).expect("it is there").flatten().collect();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].file_name(), "frame.0001.exr");
+}
+
+/// The tiles of some rectangles, and the others as kept.
+fn keep(mut frame: Frame, again: impl Fn(u32) -> bool) -> Frame {
+    let rects = plan::rect_count(frame.spec.resolution, frame.spec.tile_size);
+    frame.tiles.retain(|tile| again(tile.tile.rect.0));
+    frame.kept = (0..rects).filter(|rect| !again(*rect)).map(RectIndex).collect();
+    frame
+}
+
+#[test]
+fn what_is_kept_comes_from_the_file_and_the_rest_from_the_tiles() {
+    for (width, height, tile, samples) in SIZES {
+        let spec = spec(width, height, tile, samples);
+        let place = Place::new();
+        let frame = place.frame(&spec, mixed(&spec));
+        let before = place.assemble(&frame);
+        let again = keep(frame, |rect| rect % 3 == 1);
+        assert!(place.assemble(&again) == before, "{width}×{height}, {samples} samples");
+    }
+}
+
+#[test]
+fn file_that_is_gone_or_of_another_job_is_not_mixed_in() {
+    let spec = spec(64, 64, 32, 16);
+    let place = Place::new();
+    let frame = keep(place.frame(&spec, whole), |rect| rect == 2);
+    let refusal = |frame: &Frame| {
+        assemble(frame, &place.blobs, &place.folder).expect_err("there is no such file").to_string()
+    };
+    assert!(refusal(&frame).contains("render the whole frame again"), "{}", refusal(&frame));
+    let mut other = spec.clone();
+    other.settings.seed = 7;
+    place.assemble(&place.frame(&other, whole));
+    assert!(refusal(&frame).contains("it is not what this job made"), "{}", refusal(&frame));
 }

@@ -1,6 +1,6 @@
 //! The way to the driver for everyone else.
 
-use farm_core::scheduler::{Answer, Command, HeldLease, RefusedReason};
+use farm_core::scheduler::{Answer, Command, HeldLease, NodeChange, RefusedReason};
 use farm_core::{BlobDigest, JobId, JobSpec, NodeId, Scheduler};
 use farm_wire::message::{JobChange, ToNode};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,16 +49,24 @@ impl From<RefusedReason> for Refusal {
 pub(crate) enum Ask {
     Submit(Box<JobSpec>),
     Change(JobId, JobChange),
+    ChangeNode(NodeId, NodeChange),
 }
 
 impl Ask {
     pub(crate) fn into_command(self, request: u64) -> Command {
         match self {
             Self::Submit(spec) => Command::SubmitJob { request, spec },
+            Self::ChangeNode(node, change) => Command::ChangeNode { request, node, change },
             Self::Change(job, JobChange::Pause) => Command::PauseJob { request, job },
             Self::Change(job, JobChange::Resume) => Command::ResumeJob { request, job },
             Self::Change(job, JobChange::Cancel) => Command::CancelJob { request, job },
             Self::Change(job, JobChange::Retry) => Command::RetryJob { request, job },
+            Self::Change(job, JobChange::Rerender { frames, region }) => {
+                Command::RerenderJob { request, job, frames, region }
+            }
+            Self::Change(job, JobChange::Prioritize { priority }) => {
+                Command::PrioritizeJob { request, job, priority }
+            }
         }
     }
 }

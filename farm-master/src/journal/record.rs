@@ -8,14 +8,21 @@ use sqlx::sqlite::SqliteRow;
 
 use super::JournalError;
 
-/// The latest version of records of facts: a fact in MessagePack with named
+/// The first version of records of facts: a fact in MessagePack with named
 /// fields.
-pub(super) const FACT_VERSION: i64 = 1;
+const FIRST_FACTS: i64 = 1;
 
 /// The version of record 1 once a snapshot stands for it. The record holds
 /// nothing; it makes a program that knows no snapshots name a version that it
 /// does not know, where it would else miss a record and ask for a backup.
 pub(super) const COMPACTED: i64 = 2;
+
+/// The version of the facts that record what people did to priorities, to nodes and
+/// to what was rendered.
+const FACTS_OF_CHANGES: i64 = 3;
+
+/// The latest version of records of facts.
+pub(super) const FACT_VERSION: i64 = FACTS_OF_CHANGES;
 
 /// The version that parts of snapshots carry: a [`SnapshotPart`] in MessagePack
 /// with named fields. Those before it are read too.
@@ -36,7 +43,13 @@ pub(super) fn fact_version(fact: &Fact) -> i64 {
         | Fact::JobRetried { .. }
         | Fact::TileAccepted { .. }
         | Fact::TileFailed { .. }
-        | Fact::FrameDelivered { .. } => 1,
+        | Fact::FrameDelivered { .. } => FIRST_FACTS,
+        Fact::JobPrioritized { .. }
+        | Fact::TilesForgotten { .. }
+        | Fact::NodeDrained { .. }
+        | Fact::NodeUndrained { .. }
+        | Fact::NodeBanned { .. }
+        | Fact::NodeForgiven { .. } => FACTS_OF_CHANGES,
     }
 }
 
@@ -51,7 +64,9 @@ pub(super) fn read_fact(row: &SqliteRow, expected: i64) -> Result<Fact, JournalE
     let (version, payload) = read(row, |version, payload| checksum(sequence, version, payload));
     let payload = payload.map_err(damaged)?;
     match version {
-        FACT_VERSION => codec::decode(payload, RECORD_BYTES).map_err(|error| damaged(error.to_string())),
+        FIRST_FACTS | FACTS_OF_CHANGES => {
+            codec::decode(payload, RECORD_BYTES).map_err(|error| damaged(error.to_string()))
+        }
         // It stood for a snapshot, which is not there any more.
         COMPACTED => Err(JournalError::Missing { sequence }),
         _ => Err(JournalError::UnknownVersion { sequence, version, known: FACT_VERSION }),

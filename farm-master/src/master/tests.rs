@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use farm_core::scheduler::{HeldLease, JobStatus, JobView, Lease};
-use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, LeaseId, TileId};
+use farm_core::scheduler::{HeldLease, JobStatus, JobView, Lease, NodeChange, NodeStanding};
+use farm_core::{BlobDigest, FrameNumber, FrameRange, JobId, JobSpec, LeaseId, Rect, TileId};
 use farm_wire::client::{RecvStream, SendStream};
 use farm_wire::message::{
-    FrameFile, FromNode, JobChange, LaneDescription, Precision, Request, Response, TileHeader, ToNode,
-    Verdict,
+    AbsentNode, FrameFile, FromNode, JobChange, LaneDescription, Precision, Request, Response, TileHeader,
+    ToNode, Verdict,
 };
 use farm_wire::transfer::store_blob;
 use farm_wire::{Client, Credentials};
@@ -340,4 +340,72 @@ async fn tickets_of_another_process_name_the_running_master() {
     Artist::connect(&credentials).await.upload().await;
     assert!(Credentials::join(&ticket, "late").await.is_err(), "it is used up");
     master.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn region_of_a_delivered_frame_is_rendered_again_and_made_anew() {
+    let (place, master) = Place::new().await;
+    let artist_credentials = join(&master, Role::Artist).await;
+    let node_credentials = join(&master, Role::Node).await;
+    let artist = Artist::connect(&artist_credentials).await;
+    artist.upload().await;
+    let job_id = artist.submit(job()).await;
+    let node = FakeNode::connect(&node_credentials, Vec::new()).await;
+    let work = tokio::spawn(node.work());
+    let first = artist.watch(job_id).await;
+    let picture = artist.fetch(job_id, FrameFile::Exr, Precision::Float).await;
+    master.shutdown().await;
+    work.await.expect("the node saw the master go");
+
+    let master = place.start().await;
+    let artist = Artist::connect(&artist_credentials).await;
+    let frames = FrameRange { first: FrameNumber(1), last: FrameNumber(1) };
+    let region = Some(Rect { x: 40, y: 10, width: 1, height: 1 });
+    let change = JobChange::Rerender { frames, region };
+    assert_eq!(artist.ask(Request::ChangeJob { job: job_id, change }).await, Response::Done);
+    let work = tokio::spawn(FakeNode::connect(&node_credentials, Vec::new()).await.work());
+    let second = artist.watch(job_id).await;
+    assert_eq!((second.status, &second.delivered), (JobStatus::Done, &first.delivered));
+    assert!(second.results > first.results, "something was rendered");
+    let again = second.results - first.results;
+    assert!(again <= u64::from(job().settings.blocks()), "one rectangle, not {again} tiles");
+    assert_eq!(artist.fetch(job_id, FrameFile::Exr, Precision::Float).await, picture);
+    master.shutdown().await;
+    work.await.expect("the node saw the master go");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn banned_node_gets_nothing_through_a_restart_until_it_is_forgiven() {
+    let (place, master) = Place::new().await;
+    let artist_credentials = join(&master, Role::Artist).await;
+    let node_credentials = join(&master, Role::Node).await;
+    let artist = Artist::connect(&artist_credentials).await;
+    artist.upload().await;
+    let job_id = artist.submit(job()).await;
+    let mut node = FakeNode::connect(&node_credentials, Vec::new()).await;
+    let id = node.node;
+    let lease = node.next_lease().await;
+    let ban = Request::ChangeNode { node: id, change: NodeChange::Ban };
+    assert_eq!(artist.ask(ban).await, Response::Done);
+    node.render(&lease).await;
+    let verdict = node.verdict(lease.id).await;
+    assert_eq!(verdict, Verdict::Rejected { reason: "the node is banned".into() });
+    master.shutdown().await;
+
+    let master = place.start().await;
+    let artist = Artist::connect(&artist_credentials).await;
+    let banned = NodeStanding::Banned;
+    let listed = artist.ask(Request::ListNodes).await;
+    let absent = vec![AbsentNode { node: id, standing: banned }];
+    assert_eq!(listed, Response::Nodes { nodes: Vec::new(), absent });
+    let node = FakeNode::connect(&node_credentials, Vec::new()).await;
+    let work = tokio::spawn(node.work());
+    let listed = artist.ask(Request::ListNodes).await;
+    let Response::Nodes { nodes, .. } = listed else { panic!("{listed:?}") };
+    assert_eq!((nodes[0].view.standing, nodes[0].view.leases), (banned, 0));
+    let forgive = Request::ChangeNode { node: id, change: NodeChange::Forgive };
+    assert_eq!(artist.ask(forgive).await, Response::Done);
+    assert_eq!(artist.watch(job_id).await.status, JobStatus::Done);
+    master.shutdown().await;
+    work.await.expect("the node saw the master go");
 }

@@ -4,7 +4,9 @@
 use std::fmt::Debug;
 use std::num::NonZeroU32;
 
-use farm_core::scheduler::{Fact, FailureKind, HeldLease, JobStatus, JobView, Lease, NodeView};
+use farm_core::scheduler::{
+    Fact, FailureKind, HeldLease, JobStatus, JobView, Lease, NodeChange, NodeStanding, NodeView,
+};
 use farm_core::{
     BlobDigest, BlockRange, FilmSettings, FrameNumber, FrameRange, FrameScene, JobId, JobSpec, LeaseId,
     NodeId, PixelFilter, Rect, RectIndex, RenderSettings, Resolution, TileId, Timestamp,
@@ -16,8 +18,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::codec::{RESPONSE_LIMIT, decode, encode};
 use crate::message::{
-    FrameFile, FromNode, JobChange, LaneDescription, NodeListing, Precision, Request, Response, TileHeader,
-    ToNode, Verdict,
+    AbsentNode, FrameFile, FromNode, JobChange, LaneDescription, NodeListing, Precision, Request, Response,
+    TileHeader, ToNode, Verdict,
 };
 
 fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> Result<(), TestCaseError> {
@@ -171,13 +173,44 @@ fn job_view() -> impl Strategy<Value = JobView> {
     )
 }
 
+fn frames() -> impl Strategy<Value = FrameRange> {
+    (frame(), frame()).prop_map(|(first, last)| FrameRange { first, last })
+}
+
+fn region() -> impl Strategy<Value = Option<Rect>> {
+    let rect = any::<[u32; 4]>().prop_map(|[x, y, width, height]| Rect { x, y, width, height });
+    option::of(rect)
+}
+
+fn standing() -> impl Strategy<Value = NodeStanding> {
+    prop_oneof![
+        Just(NodeStanding::Working),
+        Just(NodeStanding::Draining),
+        Just(NodeStanding::Drained),
+        Just(NodeStanding::Banned),
+    ]
+}
+
+fn absent_node() -> impl Strategy<Value = AbsentNode> {
+    (node(), standing()).prop_map(|(node, standing)| AbsentNode { node, standing })
+}
+
+fn node_change() -> impl Strategy<Value = NodeChange> {
+    prop_oneof![
+        Just(NodeChange::Drain),
+        Just(NodeChange::Undrain),
+        Just(NodeChange::Ban),
+        Just(NodeChange::Forgive),
+    ]
+}
+
 fn listing() -> impl Strategy<Value = NodeListing> {
-    let view = (node(), any::<[u32; 2]>(), any::<bool>(), 0.0..1e15, any::<[u64; 2]>()).prop_map(
-        |(node, [lanes, leases], draining, samples_per_second, [tiles, failures])| NodeView {
+    let view = (node(), any::<[u32; 2]>(), standing(), 0.0..1e15, any::<[u64; 2]>()).prop_map(
+        |(node, [lanes, leases], standing, samples_per_second, [tiles, failures])| NodeView {
             node,
             lanes,
             leases,
-            draining,
+            standing,
             samples_per_second,
             tiles,
             failures,
@@ -229,6 +262,8 @@ fn request() -> impl Strategy<Value = Request> {
         Just(JobChange::Resume),
         Just(JobChange::Cancel),
         Just(JobChange::Retry),
+        any::<i32>().prop_map(|priority| JobChange::Prioritize { priority }),
+        (frames(), region()).prop_map(|(frames, region)| JobChange::Rerender { frames, region }),
     ];
     let file = prop_oneof![Just(FrameFile::Exr), Just(FrameFile::Png)];
     let precision = prop_oneof![Just(Precision::Half), Just(Precision::Float)];
@@ -247,6 +282,7 @@ fn request() -> impl Strategy<Value = Request> {
             precision
         }),
         Just(Request::ListNodes),
+        (node(), node_change()).prop_map(|(node, change)| Request::ChangeNode { node, change }),
     ]
 }
 
@@ -265,7 +301,8 @@ fn response() -> impl Strategy<Value = Response> {
             lanes
         }),
         Just(Response::Done),
-        vec(listing(), 0..3).prop_map(|nodes| Response::Nodes { nodes }),
+        (vec(listing(), 0..3), vec(absent_node(), 0..3))
+            .prop_map(|(nodes, absent)| Response::Nodes { nodes, absent }),
         (text(), option::of(text())).prop_map(|(reason, hint)| Response::Refused { reason, hint }),
     ]
 }
@@ -294,6 +331,16 @@ fn fact() -> impl Strategy<Value = Fact> {
         job().prop_map(|job| Fact::JobResumed { job }),
         job().prop_map(|job| Fact::JobCancelled { job }),
         job().prop_map(|job| Fact::JobRetried { job }),
+        (job(), any::<i32>()).prop_map(|(job, priority)| Fact::JobPrioritized { job, priority }),
+        (job(), frames(), region()).prop_map(|(job, frames, region)| Fact::TilesForgotten {
+            job,
+            frames,
+            region
+        }),
+        node().prop_map(|node| Fact::NodeDrained { node }),
+        node().prop_map(|node| Fact::NodeUndrained { node }),
+        node().prop_map(|node| Fact::NodeBanned { node }),
+        node().prop_map(|node| Fact::NodeForgiven { node }),
         (tile(), node(), digest(), any::<[u64; 2]>()).prop_map(|(tile, node, blob, [rays, render_us])| {
             Fact::TileAccepted { tile, node, blob, rays, render_us }
         }),

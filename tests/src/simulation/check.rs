@@ -74,6 +74,13 @@ impl Ledger {
             | Fact::JobResumed { .. }
             | Fact::JobRetried { .. }
             | Fact::TileFailed { .. } => {}
+            // No scenario asks for these.
+            Fact::JobPrioritized { .. }
+            | Fact::TilesForgotten { .. }
+            | Fact::NodeDrained { .. }
+            | Fact::NodeUndrained { .. }
+            | Fact::NodeBanned { .. }
+            | Fact::NodeForgiven { .. } => {}
         }
         Ok(())
     }

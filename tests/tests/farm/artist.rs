@@ -47,7 +47,7 @@ impl Artist {
 
     pub(crate) async fn nodes(&self) -> Vec<NodeListing> {
         match self.ask(Request::ListNodes).await {
-            Response::Nodes { nodes } => nodes,
+            Response::Nodes { nodes, .. } => nodes,
             other => panic!("not a list of nodes: {other:?}"),
         }
     }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accepted, FrameRecord, JobRecord, State, Strikes};
+use super::{Accepted, FrameRecord, Hold, JobRecord, State, Strikes};
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
 use crate::job::JobSpec;
 use crate::limits::Limits;
@@ -40,6 +40,16 @@ pub enum SnapshotPart {
         /// Each frame with the BLAKE3 of its final pixels.
         frames: Vec<(FrameNumber, BlobDigest)>,
     },
+    /// Rectangles of a frame that was delivered before and is not now: they are in its
+    /// file.
+    Kept {
+        /// The job.
+        job: JobId,
+        /// The frame.
+        frame: FrameNumber,
+        /// The rectangles.
+        rects: Vec<RectIndex>,
+    },
     /// Accepted tiles of a frame that is not delivered.
     Tiles {
         /// The job.
@@ -56,6 +66,23 @@ pub enum SnapshotPart {
         /// The rectangles, by frame.
         strikes: Vec<StrikePart>,
     },
+    /// Nodes that people hold back.
+    Holds {
+        /// The nodes.
+        nodes: Vec<HoldPart>,
+    },
+}
+
+/// How people hold a node back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldPart {
+    /// The node.
+    pub node: NodeId,
+    /// Whether it is drained.
+    pub drained: bool,
+    /// Whether it is banned.
+    pub banned: bool,
 }
 
 /// What is recorded of a job beside its lists.
@@ -163,19 +190,28 @@ impl State {
     /// The state as parts; [`State::restore`] makes an equal state of them.
     pub fn snapshot(&self) -> impl Iterator<Item = SnapshotPart> + '_ {
         // The limits are the next life's own, and `open_jobs` is counted again.
-        let Self { strikes_per_tile: _, attempts_per_tile: _, failure_messages: _, jobs, open_jobs: _ } =
-            self;
-        jobs.iter().flat_map(|(job, record)| record.parts(*job))
+        let Self {
+            strikes_per_tile: _,
+            attempts_per_tile: _,
+            failure_messages: _,
+            jobs,
+            open_jobs: _,
+            held_back,
+        } = self;
+        let holds = chunks(held_back.iter().map(|(node, hold)| hold.part(*node)));
+        let holds = holds.map(|nodes| SnapshotPart::Holds { nodes });
+        jobs.iter().flat_map(|(job, record)| record.parts(*job)).chain(holds)
     }
 
-    /// How many entries a snapshot has: jobs, frames, tiles and strikes.
+    /// How many entries a snapshot has: jobs, frames, tiles, strikes and nodes.
     #[must_use]
     pub fn snapshot_entries(&self) -> u64 {
         let entries = |record: &JobRecord| {
-            let tiles: usize = record.frames.values().map(|frame| frame.tiles.len()).sum();
-            1 + (record.delivered.len() + tiles + record.strikes.len()) as u64
+            let in_frames = |frame: &FrameRecord| frame.tiles.len() + frame.kept.len();
+            let in_frames: usize = record.frames.values().map(in_frames).sum();
+            1 + (record.delivered.len() + in_frames + record.strikes.len()) as u64
         };
-        self.jobs.values().map(entries).sum()
+        self.jobs.values().map(entries).sum::<u64>() + self.held_back.len() as u64
     }
 
     fn take_part(&mut self, part: SnapshotPart) -> Result<(), SnapshotError> {
@@ -190,6 +226,12 @@ impl State {
                 self.introduced(job)?;
                 self.change(job, |record| record.delivered.extend(frames));
             }
+            SnapshotPart::Kept { job, frame, rects: kept } => {
+                let record = self.introduced(job)?;
+                let (rects, blocks) = (record.rects, record.blocks);
+                let frame_record = record.frames.entry(frame).or_insert_with(|| FrameRecord::new(rects));
+                kept.into_iter().for_each(|rect| frame_record.keep(rect, blocks));
+            }
             SnapshotPart::Tiles { job, frame, tiles } => {
                 let record = self.introduced(job)?;
                 let (rects, blocks) = (record.rects, record.blocks);
@@ -203,6 +245,12 @@ impl State {
                 let (nodes, attempts) = (self.strikes_per_tile, self.attempts_per_tile);
                 let record = self.introduced(job)?;
                 strikes.into_iter().for_each(|part| record.take_strikes(part, nodes, attempts));
+            }
+            SnapshotPart::Holds { nodes } => {
+                let holds = nodes
+                    .into_iter()
+                    .map(|HoldPart { node, drained, banned }| (node, Hold { drained, banned }));
+                self.held_back.extend(holds);
             }
         }
         Ok(())
@@ -294,15 +342,24 @@ impl JobRecord {
 
 impl FrameRecord {
     fn parts(&self, job: JobId, frame: FrameNumber) -> impl Iterator<Item = SnapshotPart> + '_ {
-        // Both counts are sums over the tiles.
-        let Self { tiles, blocks_done: _, rects_done: _ } = self;
+        // Both counts are sums over the tiles and what is kept.
+        let Self { tiles, kept, blocks_done: _, rects_done: _ } = self;
+        let kept = chunks(kept.iter().copied());
+        let kept = kept.map(move |rects| SnapshotPart::Kept { job, frame, rects });
         let tiles = tiles.iter().map(|(&(rect, _), &Accepted { range, blob, node })| TilePart {
             rect,
             range,
             blob,
             node,
         });
-        chunks(tiles).map(move |tiles| SnapshotPart::Tiles { job, frame, tiles })
+        kept.chain(chunks(tiles).map(move |tiles| SnapshotPart::Tiles { job, frame, tiles }))
+    }
+}
+
+impl Hold {
+    fn part(self, node: NodeId) -> HoldPart {
+        let Self { drained, banned } = self;
+        HoldPart { node, drained, banned }
     }
 }
 

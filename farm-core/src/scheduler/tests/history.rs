@@ -6,7 +6,7 @@ use super::*;
 
 impl Farm {
     /// The master dies and comes back with what its journal holds.
-    fn restart(&mut self, epoch: u32) {
+    pub(super) fn restart(&mut self, epoch: u32) {
         let limits = self.scheduler.limits.clone();
         let state = self.scheduler.state().clone();
         let resumed = self.resumed(&limits);
@@ -25,8 +25,10 @@ impl Farm {
         let lists = self.snapshot.0.iter().map(|part| match part {
             SnapshotPart::Job(_) => 1,
             SnapshotPart::Delivered { frames, .. } => frames.len(),
+            SnapshotPart::Kept { rects, .. } => rects.len(),
             SnapshotPart::Tiles { tiles, .. } => tiles.len(),
             SnapshotPart::Strikes { strikes, .. } => strikes.len(),
+            SnapshotPart::Holds { nodes } => nodes.len(),
         });
         assert_eq!(lists.sum::<usize>() as u64, state.snapshot_entries());
     }
@@ -140,6 +142,7 @@ fn asking_again_changes_nothing_and_is_answered() {
         |request| Command::PauseJob { request, job: JOB },
         |request| Command::ResumeJob { request, job: JOB },
         |request| Command::RetryJob { request, job: JOB },
+        |request| Command::PrioritizeJob { request, job: JOB, priority: -3 },
         |request| Command::CancelJob { request, job: JOB },
     ];
     for command in commands {
@@ -172,11 +175,17 @@ fn submissions_beyond_the_limits_are_refused() {
     assert_eq!(answers[2], Effect::Answer { request: 1, answer: Err(RefusedReason::TooManyJobs(1)) });
 }
 
+const NODE_CHANGES: [NodeChange; 4] =
+    [NodeChange::Drain, NodeChange::Undrain, NodeChange::Ban, NodeChange::Forgive];
+
 /// A random thing that happens to a farm.
 #[derive(Clone, Debug)]
 enum Step {
     Submit { rects: u32, samples: u32, frames: u32, priority: i32 },
     Change { which: u8, job: u64 },
+    Prioritize { job: u64, priority: i32 },
+    ChangeNode { node: u64, change: NodeChange },
+    Rerender { job: u64, frame: u32, region: Option<Rect> },
     Join(u64),
     Rejoin(u64),
     Leave(u64),
@@ -194,10 +203,17 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let node = 1u64..4;
     let pick = any::<prop::sample::Index>;
+    let region = (0u32..20, 0u32..20, 1u32..12, 1u32..12);
+    let region = region.prop_map(|(x, y, width, height)| Rect { x, y, width, height });
+    let change = prop::sample::select(&NODE_CHANGES[..]);
     prop_oneof![
         1 => (1u32..3, 1u32..100, 1u32..3, 0i32..2)
             .prop_map(|(rects, samples, frames, priority)| Step::Submit { rects, samples, frames, priority }),
         1 => (0u8..6, 1u64..4).prop_map(|(which, job)| Step::Change { which, job }),
+        1 => (1u64..4, -1i32..3).prop_map(|(job, priority)| Step::Prioritize { job, priority }),
+        1 => (node.clone(), change).prop_map(|(node, change)| Step::ChangeNode { node, change }),
+        2 => (1u64..4, 1u32..4, prop::option::of(region))
+            .prop_map(|(job, frame, region)| Step::Rerender { job, frame, region }),
         3 => node.clone().prop_map(Step::Join),
         1 => node.clone().prop_map(Step::Rejoin),
         1 => node.clone().prop_map(Step::Leave),
@@ -235,6 +251,15 @@ impl Farm {
                     _ => Command::ResumeJob { request, job },
                 });
             }
+            Step::Prioritize { job, priority } => {
+                let (request, job, priority) = (0, JobId(*job), *priority);
+                self.handle(Command::PrioritizeJob { request, job, priority });
+            }
+            Step::Rerender { job, frame, region } => {
+                let frames = FrameRange { first: FRAME, last: FrameNumber(*frame) };
+                self.handle(Command::RerenderJob { request: 0, job: JobId(*job), frames, region: *region });
+            }
+            Step::ChangeNode { node, change } => self.change_node(NodeId(*node), *change),
             Step::Join(node) => {
                 self.leases.retain(|(holder, _), _| holder.0 != *node);
                 self.join(NodeId(*node));
@@ -358,6 +383,8 @@ fn any_history_leaves_the_books_balanced_and_can_be_finished() {
             farm.handle(Command::ResumeJob { request, job });
             farm.handle(Command::RetryJob { request, job });
         }
+        farm.change_node(A, NodeChange::Undrain);
+        farm.change_node(A, NodeChange::Forgive);
         farm.join(A);
         farm.finish_all(A, 1000);
         for job in 1..=farm.scheduler.state().jobs.len() as u64 {
