@@ -121,6 +121,9 @@ struct Program {
     bindings: wgpu::BindGroupLayout,
 }
 
+/// Kernels by what the scenes have that they are compiled for, and by how those lie.
+type CompiledKernels = HashMap<(Features, Option<Paging>), Arc<Kernels>>;
+
 /// A device and the kernels on it.
 #[derive(Debug)]
 pub(crate) struct Device {
@@ -137,7 +140,7 @@ pub(crate) struct Device {
     pub(crate) kind: wgpu::DeviceType,
     pub(crate) variant: Variant,
     /// The kernels that were compiled so far.
-    kernels: Mutex<HashMap<(Features, Option<Paging>), Arc<Kernels>>>,
+    kernels: Mutex<CompiledKernels>,
     cache: Option<Arc<DiskCache>>,
     info: wgpu::AdapterInfo,
     /// Vendor, device, driver, backend and variant, for the numeric class.

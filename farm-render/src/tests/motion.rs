@@ -5,6 +5,7 @@ use farm_scene::{AlphaMode, Anisotropy, Motion, Shape, Track};
 use glam::DVec3;
 
 use super::*;
+use crate::pack::to_f32;
 use crate::random::Random;
 
 fn unlit(value: f32) -> Material {
@@ -118,7 +119,7 @@ fn frozen(scene: &Scene, time: f64) -> Scene {
     let motion = &scene.motion;
     let place = time * f64::from(motion.parts);
     let part = (0..motion.parts as usize).rev().find(|&part| part as f64 <= place).expect("0 is");
-    let over = (place - part as f64) as f32;
+    let over = to_f32(place - part as f64);
     let mut still =
         Scene { motion: Motion::default(), meshes: Vec::new(), instances: Vec::new(), ..scene.clone() };
     for (index, instance) in scene.instances.iter().enumerate() {
@@ -283,9 +284,8 @@ fn a_camera_that_turns_keeps_its_field_of_view() {
     }
     let ball = (sphere(0, 48, false), Affine3A::from_translation(Vec3::NEG_Z * 3.0));
     let parts = 8_u8;
-    let turns: [(_, fn(f32) -> Affine3A); 2] =
-        [((band, Affine3A::IDENTITY), Affine3A::from_rotation_y), (ball, Affine3A::from_rotation_z)];
-    for (seen, turn) in turns {
+    for (seen, axis) in [((band, Affine3A::IDENTITY), Vec3::Y), (ball, Vec3::Z)] {
+        let turn = |angle: f32| Affine3A::from_axis_angle(axis, angle);
         let view = camera(Vec3::ZERO, Vec3::NEG_Z, perspective(60.0));
         let material = Material { double_sided: true, ..unlit(1.0) };
         let mut scene = scene_of(vec![seen], vec![material], Vec3::ZERO, view);

@@ -131,7 +131,7 @@ fn region_of_a_delivered_frame_is_rendered_again_and_the_rest_is_kept() {
     let kept: Vec<_> = farm.scheduler.kept(JOB, FRAME).iter().map(|rect| rect.0).collect();
     assert_eq!(kept, [0, 1, 2, 3, 5, 6, 7, 8]);
     let range = crate::tile::BlockRange::root(4);
-    let tile = TileId { job: JOB, frame: FRAME, rect: crate::tile::RectIndex(0), range };
+    let tile = TileId { job: JOB, frame: FRAME, rect: RectIndex(0), range };
     farm.report_tile(B, LeaseId(99), tile, 100);
     assert_eq!(farm.job().results, results, "what is kept is accepted already");
     farm.restart(2);
