@@ -33,6 +33,10 @@
 //! | half a turn at the base of a film, the wrong way | quarter-wave films |
 //! | node of a cut, found a second time by what is put in its place | closed sphere of emission and albedo |
 //! | what a coat keeps of emission: on surfaces, on lights | coat over a lamp, density of a triangle |
+//! | spread of the directions to a sphere, 2 % too large | their χ², and a lamp with a radius over, at and behind an edge |
+//! | exposure, applied twice | exposure as a factor |
+//! | two bounces, taken for direct light by the clamps | what took one bounce is direct |
+//! | shutter, closed after half of its time | an edge, a scene and a lamp that move |
 
 mod bsdf;
 mod lights;
