@@ -3,11 +3,12 @@
 //! The shading is the WGSL of the `shaders` crate; here is what surrounds it:
 //! `pack` turns a scene into the arrays that the kernels read (`bvh`, `texture`,
 //! `light`, `sky` and `tables` each have their part), `prepared` keeps that for the
-//! next time (on disk, in a `disk_cache`), `upload` puts it on an adapter,
-//! `dispatch` runs the kernels in slices there (those that `calibrate` found to be
-//! the faster), `cpu` their native version on threads, and `film` sums what comes
-//! back along the fixed tree; a `stage` calls single functions of them. The picture's bits depend on the scene, the task and
-//! the adapter's numeric class alone.
+//! next time (on disk, in a `disk_cache`), `upload` puts it on an adapter (in `pages`
+//! where it is large), `dispatch` runs the kernels in slices there (those that
+//! `calibrate` found to be the faster), `cpu` their native version on threads, and
+//! `film` sums what comes back along the fixed tree; a `stage` calls single functions
+//! of the kernels. The picture's bits depend on the scene, the task and the adapter's
+//! numeric class alone.
 //!
 //! Calls block the thread that makes them, for as long as the device works.
 
