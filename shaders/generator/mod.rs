@@ -324,6 +324,6 @@ fn safe_name(name: &str) -> String {
     const WORDS: &str = " abstract as async await become box break const continue crate do dyn else enum \
         extern false final fn for gen if impl in let loop macro match mod move mut override priv pub ref \
         return self static struct super trait true try type typeof unsafe unsized use virtual where while \
-        yield select gather scatter ";
+        yield select gather gather_row scatter ";
     if WORDS.contains(&format!(" {name} ")) { format!("{name}_") } else { name.to_owned() }
 }

@@ -1,5 +1,7 @@
 //! Types, their words in a buffer, and the structs' code.
 
+use std::collections::BTreeSet;
+
 use naga::{ArraySize, Handle, Module, Scalar, ScalarKind, Span, Type, TypeInner, VectorSize};
 
 use super::{Generator, Result, unsupported};
@@ -109,7 +111,7 @@ pub(super) fn load_uniform_scalar(scalar: Scalar, buffer: &str, at: u32, span: S
 impl Generator<'_> {
     /// The struct of lanes for a struct of the WGSL.
     pub(super) fn structure(&mut self, handle: Handle<Type>, ty: &Type) -> Result<()> {
-        let (TypeInner::Struct { members, .. }, Some(name_of_struct)) = (&ty.inner, &ty.name) else {
+        let (&TypeInner::Struct { ref members, span: bytes }, Some(name_of_struct)) = (&ty.inner, &ty.name) else {
             return Ok(());
         };
         let span = self.module.types.get_span(handle);
@@ -176,7 +178,7 @@ impl Generator<'_> {
         self.out.close("}");
         self.out.close("}");
 
-        self.memory(name_of_struct, &fields, span)
+        self.memory(name_of_struct, &fields, bytes / 16, span)
     }
 
     /// Reading and writing a struct, where all its members can lie in memory.
@@ -184,6 +186,7 @@ impl Generator<'_> {
         &mut self,
         name_of_struct: &str,
         fields: &[(String, String, &naga::StructMember)],
+        whole_rows: u32,
         span: Span,
     ) -> Result<()> {
         if !fields.iter().all(|(.., member)| can_lie_in_memory(self.module, member.ty)) {
@@ -193,11 +196,27 @@ impl Generator<'_> {
         self.out.line("/// Reads a value for the live lanes, whose first words are at `at`.");
         self.attributes(true);
         self.out.open("pub fn load(live: Mask, words: &[u32], at: U32) -> Self {");
-        self.out.open("Self {");
+        let mut rows = BTreeSet::new();
+        let mut values = Vec::new();
         for (field, _, member) in fields {
-            let at = format!("at + U32::splat({})", member.offset / 4);
-            let value = load(self.module, member.ty, "words", &at, span)?;
-            self.out.line(format!("{field}: {value},"));
+            let value = match self.of_row(member, whole_rows) {
+                Some((row, value)) => {
+                    rows.insert(row);
+                    value
+                }
+                None => {
+                    let at = format!("at + U32::splat({})", member.offset / 4);
+                    load(self.module, member.ty, "words", &at, span)?
+                }
+            };
+            values.push(format!("{field}: {value},"));
+        }
+        for row in rows {
+            self.out.line(format!("let row_{row} = gather_row(live, words, at + U32::splat({}));", 4 * row));
+        }
+        self.out.open("Self {");
+        for value in values {
+            self.out.line(value);
         }
         self.out.close("}");
         self.out.close("}");
@@ -213,6 +232,31 @@ impl Generator<'_> {
         }
         self.out.close("}");
         Ok(())
+    }
+}
+
+impl Generator<'_> {
+    /// A member that lies within one of the first `whole_rows` rows of four words
+    /// of its struct, which are read at once: the number of the row, and the value
+    /// in its terms.
+    fn of_row(&self, member: &naga::StructMember, whole_rows: u32) -> Option<(u32, String)> {
+        let (row, first) = (member.offset / 16, member.offset / 4 % 4);
+        let (count, scalar) = match self.module.types[member.ty].inner {
+            TypeInner::Scalar(scalar) => (1, scalar),
+            TypeInner::Vector { size, scalar } => (size_of(size), scalar),
+            _ => return None,
+        };
+        if row >= whole_rows || first + count > 4 {
+            return None;
+        }
+        let scalar = scalar_name(scalar, Span::UNDEFINED).ok()?;
+        let part = |word: u32| format!("{scalar}::from_word(row_{row}[{word}])");
+        let parts: Vec<String> = (first..first + count).map(part).collect();
+        let value = match count {
+            1 => parts.concat(),
+            _ => format!("Vec{count}::new({})", parts.join(", ")),
+        };
+        Some((row, value))
     }
 }
 

@@ -541,6 +541,21 @@ pub fn gather(live: Mask, words: &[u32], index: U32) -> U32 {
     U32(words[index.min(U32(last)).0 as usize])
 }
 
+/// The four words in a row from `index` on of each live lane; where not all of
+/// them are in reach, the last four that are.
+///
+/// Lanes that are not live read the first four. Of fewer than four words, each is
+/// read as by [`gather`].
+#[inline(always)]
+pub fn gather_row(live: Mask, words: &[u32], index: U32) -> [U32; 4] {
+    let reach = words_in_reach(words.len());
+    if reach < 4 {
+        return core::array::from_fn(|word| gather(live, words, index + U32::splat(word as u32)));
+    }
+    let first = if live.0 { index.0.min(reach - 4) as usize } else { 0 };
+    core::array::from_fn(|word| U32(words[first + word]))
+}
+
 /// Writes `value` at `index` from each live lane, in the order of the lanes.
 ///
 /// So the last of the lanes with the same index wins. Lanes whose index is out

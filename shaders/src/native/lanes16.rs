@@ -332,6 +332,39 @@ pub fn gather(live: Mask, words: &[u32], index: U32) -> U32 {
     })
 }
 
+/// As `lanes1::gather_row`, lane by lane.
+///
+/// Rows are loaded and transposed: that takes about a third of the time of four
+/// gathers on Zen 4, and less than they do on others.
+#[inline(always)]
+pub fn gather_row(live: Mask, words: &[u32], index: U32) -> [U32; 4] {
+    let reach = words_in_reach(words.len());
+    if reach < 4 {
+        return core::array::from_fn(|word| gather(live, words, index + U32::splat(word as u32)));
+    }
+    let first = select(live, index.min(U32::splat(reach - 4)), U32::splat(0)).to_array();
+    // SAFETY: the module's contract; from every first word on there are four.
+    unsafe {
+        let row = |lane: usize| _mm_loadu_si128(words.as_ptr().add(first[lane] as usize).cast());
+        // Every fourth lane's row.
+        let rows = |lane: usize| {
+            let rows = _mm512_castsi128_si512(row(lane));
+            let rows = _mm512_inserti32x4::<1>(rows, row(lane + 4));
+            let rows = _mm512_inserti32x4::<2>(rows, row(lane + 8));
+            _mm512_inserti32x4::<3>(rows, row(lane + 12))
+        };
+        let [a, b, c, d] = [rows(0), rows(1), rows(2), rows(3)];
+        let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        [
+            U32(_mm512_unpacklo_epi64(ab_low, cd_low)),
+            U32(_mm512_unpackhi_epi64(ab_low, cd_low)),
+            U32(_mm512_unpacklo_epi64(ab_high, cd_high)),
+            U32(_mm512_unpackhi_epi64(ab_high, cd_high)),
+        ]
+    }
+}
+
 /// As `lanes1::scatter`, lane by lane, in the order of the lanes.
 #[inline(always)]
 pub fn scatter(live: Mask, words: &mut [u32], index: U32, value: U32) {

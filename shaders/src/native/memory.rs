@@ -50,12 +50,36 @@ macro_rules! memory {
             fn store(self, live: Mask, words: &mut [u32], at: U32);
         }
 
+        /// What is one word.
+        trait Word: Words + Copy {
+            /// What a word is.
+            fn from_word(word: U32) -> Self;
+        }
+
         $crate::native::memory::scalar_words!(U32, |word| word, |value| value);
         $crate::native::memory::scalar_words!(I32, I32::from_u32, U32::from_i32);
         $crate::native::memory::scalar_words!(F32, F32::from_bits, F32::to_bits);
         $crate::native::memory::vector_words!(Vec2, 2, x 0, y 1);
         $crate::native::memory::vector_words!(Vec3, 3, x 0, y 1, z 2);
-        $crate::native::memory::vector_words!(Vec4, 4, x 0, y 1, z 2, w 3);
+
+        /// Four words in a row.
+        impl<T: Word> Words for Vec4<T> {
+            const COUNT: u32 = 4;
+
+            #[inline(always)]
+            fn load(live: Mask, words: &[u32], at: U32) -> Self {
+                let [x, y, z, w] = gather_row(live, words, at).map(T::from_word);
+                Self { x, y, z, w }
+            }
+
+            #[inline(always)]
+            fn store(self, live: Mask, words: &mut [u32], at: U32) {
+                self.x.store(live, words, at);
+                self.y.store(live, words, at + U32::splat(1));
+                self.z.store(live, words, at + U32::splat(2));
+                self.w.store(live, words, at + U32::splat(3));
+            }
+        }
     };
 }
 
@@ -73,6 +97,13 @@ macro_rules! scalar_words {
             #[inline(always)]
             fn store(self, live: Mask, words: &mut [u32], at: U32) {
                 scatter(live, words, at, $to_word(self));
+            }
+        }
+
+        impl Word for $scalar {
+            #[inline(always)]
+            fn from_word(word: U32) -> Self {
+                $from_word(word)
             }
         }
     };

@@ -349,6 +349,31 @@ macro_rules! at_width {
                 }
             }
 
+            /// `gather_row` against indexing, likewise.
+            $(#[target_feature(enable = $features)])?
+            pub(super) fn check_gather_row() {
+                let mut random = Xorshift(3);
+                for length in [1, 2, 3, 4, 5, 7, 64, 1000] {
+                    let words: Vec<u32> = (0..length).map(|_| random.next()).collect();
+                    for round in 0..200 {
+                        let index: [u32; WIDTH] = core::array::from_fn(|_| {
+                            if random.next() % 4 == 0 { random.next() } else { random.next() % (2 * length) }
+                        });
+                        let live = if round == 0 { 0 } else { random.next() };
+                        let found = gather_row(Mask::from_bits(live), &words, U32::from_array(index));
+                        for lane in (0..WIDTH).filter(|lane| live >> lane & 1 == 1) {
+                            let first = index[lane] as usize;
+                            let place = |word: usize| match words.len() {
+                                0..4 => first.wrapping_add(word) & 0xffff_ffff,
+                                length => first.min(length - 4) + word,
+                            };
+                            let expected = [0, 1, 2, 3].map(|word| words[place(word).min(words.len() - 1)]);
+                            assert_eq!(found.map(|row| row.lane(lane)), expected);
+                        }
+                    }
+                }
+            }
+
             /// `scatter` against writing in a loop, with many indices that collide.
             $(#[target_feature(enable = $features)])?
             pub(super) fn check_scatter() {
@@ -382,6 +407,7 @@ macro_rules! at_width {
                 check_single_lanes();
                 check_select_of_parts();
                 check_gather();
+                check_gather_row();
                 check_scatter();
                 let ones = core::iter::repeat_n("1", WIDTH).collect::<Vec<_>>().join(", ");
                 assert_eq!(format!("{:?}", U32::splat(1)), format!("U32([{ones}])"));

@@ -21,7 +21,7 @@ use std::arch::x86_64::*;
 
 use shaders::native::{HitBatch, RayBatch};
 
-use self::vectors::{bits, halves, words};
+use self::vectors::{bits, halves, load_entries, store_entries, words};
 use super::quad::{QuadNode, QuadTree};
 use super::tree::Child;
 use crate::layout::{Instance, NONE, Triangle};
@@ -305,8 +305,10 @@ impl Group {
                 _mm_prefetch::<_MM_HINT_T0>(pointer);
             }
             // Triangles may lie across two lines.
-            for pointer in pointers {
-                _mm_prefetch::<_MM_HINT_T0>(pointer.wrapping_add(size_of::<Triangle>() - 1));
+            if is_leaf != [0; 2] {
+                for pointer in pointers {
+                    _mm_prefetch::<_MM_HINT_T0>(pointer.wrapping_add(size_of::<Triangle>() - 1));
+                }
             }
         }
     }
@@ -322,10 +324,9 @@ impl Group {
         unsafe {
             let lanes = lanes | self.pending;
             self.height = _mm512_mask_sub_epi32(self.height, lanes, self.height, _mm512_set1_epi32(ENTRY));
-            let entries = self.stacks.as_ptr().cast::<i32>();
             let zero = _mm512_setzero_si512();
-            let keys = _mm512_mask_i32gather_epi32::<1>(zero, lanes, self.height, entries.add(1));
-            let children = _mm512_mask_i32gather_epi32::<1>(self.child, lanes, self.height, entries);
+            let [tops, keys] = load_entries(self.stacks.as_ptr().cast(), self.height);
+            let children = _mm512_mask_mov_epi32(self.child, lanes, tops);
             let limit = _mm512_max_epi32(bits(self.t), zero);
             self.pending = _mm512_mask_cmpgt_epi32_mask(lanes, keys, limit);
             self.child = _mm512_mask_mov_epi32(children, self.pending, words(Child::PENDING.word()));
@@ -335,12 +336,11 @@ impl Group {
     /// Pushes the same on the stacks of some lanes, as nearer than anything.
     #[inline(always)]
     unsafe fn push(&mut self, lanes: Lanes, children: Words) {
-        // SAFETY: the caller has AVX-512, and the stacks have room by `can_walk`.
+        // SAFETY: the caller has AVX-512, and the stacks have room by `can_walk`,
+        // also those of other lanes, where what is written means nothing.
         unsafe {
-            let entries = self.stacks.as_mut_ptr().cast::<i32>();
             let lowest = _mm512_set1_epi32(i32::MIN);
-            _mm512_mask_i32scatter_epi32::<1>(entries, lanes, self.height, children);
-            _mm512_mask_i32scatter_epi32::<1>(entries.add(1), lanes, self.height, lowest);
+            store_entries(self.stacks.as_mut_ptr().cast(), self.height, [children, lowest]);
             self.height = _mm512_mask_add_epi32(self.height, lanes, self.height, _mm512_set1_epi32(ENTRY));
         }
     }
@@ -375,15 +375,7 @@ impl Group {
         // SAFETY: the caller upholds it: rays are read from and hits written to
         // slots that there are, and no more slots are taken than are left.
         unsafe {
-            let (done, slots) = (lanes & self.live, self.slots);
-            let hits = &mut *queue.hits;
-            _mm512_mask_i32scatter_ps::<4>(hits.t.as_mut_ptr().cast(), done, slots, self.t);
-            _mm512_mask_i32scatter_ps::<4>(hits.b.as_mut_ptr().cast(), done, slots, self.b);
-            _mm512_mask_i32scatter_ps::<4>(hits.c.as_mut_ptr().cast(), done, slots, self.c);
-            let (instance, triangle) = (self.best.instance, self.best.triangle);
-            _mm512_mask_i32scatter_epi32::<4>(hits.instance.as_mut_ptr().cast(), done, slots, instance);
-            _mm512_mask_i32scatter_epi32::<4>(hits.triangle.as_mut_ptr().cast(), done, slots, triangle);
-            _mm512_mask_i32scatter_epi32::<4>(hits.flags.as_mut_ptr().cast(), done, slots, self.flags);
+            self.hand_in(lanes & self.live, queue.hits);
 
             let left = (queue.rays.wanted.len() - queue.next).min(LANES);
             // As many of the lowest of the lanes as rays are left.
@@ -396,25 +388,13 @@ impl Group {
             let (rays, next) = (queue.rays, queue.next);
             queue.next += new.count_ones() as usize;
             let wanted = rays.wanted[next..].as_ptr().cast();
-            let slots = _mm512_mask_expandloadu_epi32(slots, new, wanted);
+            let slots = _mm512_mask_expandloadu_epi32(self.slots, new, wanted);
             self.slots = slots;
-            let float = |old: Floats, from: &[f32]| {
-                _mm512_mask_i32gather_ps::<4>(old, new, slots, from.as_ptr().cast())
-            };
-            let word = |old: Words, from: &[u32]| {
-                _mm512_mask_i32gather_epi32::<4>(old, new, slots, from.as_ptr().cast())
-            };
-            for axis in 0..3 {
-                self.world_origin[axis] = float(self.world_origin[axis], &rays.origin[axis]);
-                self.world_direction[axis] = float(self.world_direction[axis], &rays.direction[axis]);
-            }
-            // Negative zeros would be the smallest of integers.
-            self.t_min = _mm512_add_ps(float(self.t_min, &rays.t_min), _mm512_setzero_ps());
-            self.t = float(self.t, &rays.t_max);
-            self.after.instance = word(self.after.instance, &rays.after_instance);
-            self.after.triangle = word(self.after.triangle, &rays.after_triangle);
+            self.take_up(new, rays);
             if scene.parts != 0 {
-                self.set_moment(new, word(_mm512_setzero_si512(), &rays.time), scene.parts);
+                let time = rays.time.as_ptr().cast();
+                let time = _mm512_mask_i32gather_epi32::<4>(_mm512_setzero_si512(), new, slots, time);
+                self.set_moment(new, time, scene.parts);
             }
             let any_opaque = _mm512_mask_cmpge_epu32_mask(new, slots, words(rays.any_opaque_from));
             self.any_opaque = (self.any_opaque & !new) | any_opaque;
@@ -435,4 +415,67 @@ impl Group {
             self.pending &= !new;
         }
     }
+
+    /// Writes the hits of some lanes, one by one: sixteen lanes of a scatter take
+    /// as long whether they are wanted or not, and few are.
+    #[inline(always)]
+    unsafe fn hand_in(&self, lanes: Lanes, hits: &mut HitBatch) {
+        // SAFETY: vectors of words are words.
+        let (slots, [instance, triangle, flags], [t, b, c]) = unsafe {
+            let words = [self.best.instance, self.best.triangle, self.flags];
+            (
+                std::mem::transmute::<Words, [u32; LANES]>(self.slots),
+                std::mem::transmute::<[Words; 3], [[u32; LANES]; 3]>(words),
+                std::mem::transmute::<[Floats; 3], [[f32; LANES]; 3]>([self.t, self.b, self.c]),
+            )
+        };
+        for lane in each(lanes) {
+            let slot = slots[lane] as usize;
+            hits.t[slot] = t[lane];
+            hits.b[slot] = b[lane];
+            hits.c[slot] = c[lane];
+            hits.instance[slot] = instance[lane];
+            hits.triangle[slot] = triangle[lane];
+            hits.flags[slot] = flags[lane];
+        }
+    }
+
+    /// Reads the rays of some lanes, by their slots, one by one too.
+    #[inline(always)]
+    unsafe fn take_up(&mut self, lanes: Lanes, rays: &RayBatch) {
+        // SAFETY: vectors of words are words.
+        let slots: [u32; LANES] = unsafe { std::mem::transmute(self.slots) };
+        let set = |floats: &mut Floats, lane: usize, float: f32| {
+            // SAFETY: a vector has sixteen of them.
+            unsafe { std::ptr::from_mut(floats).cast::<f32>().add(lane).write(float) };
+        };
+        let set_word = |words: &mut Words, lane: usize, word: u32| {
+            // SAFETY: likewise.
+            unsafe { std::ptr::from_mut(words).cast::<u32>().add(lane).write(word) };
+        };
+        for lane in each(lanes) {
+            let slot = slots[lane] as usize;
+            for axis in 0..3 {
+                set(&mut self.world_origin[axis], lane, rays.origin[axis][slot]);
+                set(&mut self.world_direction[axis], lane, rays.direction[axis][slot]);
+            }
+            // Negative zeros would be the smallest of integers.
+            set(&mut self.t_min, lane, rays.t_min[slot] + 0.0);
+            set(&mut self.t, lane, rays.t_max[slot]);
+            set_word(&mut self.after.instance, lane, rays.after_instance[slot]);
+            set_word(&mut self.after.triangle, lane, rays.after_triangle[slot]);
+        }
+    }
+}
+
+/// The numbers of some lanes.
+#[inline(always)]
+fn each(lanes: Lanes) -> impl Iterator<Item = usize> {
+    let mut left = lanes;
+    std::iter::from_fn(move || {
+        let lane = left.trailing_zeros() as usize;
+        let any = left != 0;
+        left &= left.wrapping_sub(1);
+        any.then_some(lane)
+    })
 }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use shaders::native::HitBatch;
 
-use super::vectors::{addresses, bits, edge, floats, load_rows, permuted, pointers, words};
+use super::vectors::{addresses, bits, edge, floats, load_rows, permuted, pointers, store_entries, words};
 use super::{ENTRY, Floats, Group, LANES, Lanes, Name, Scene, Words};
 use crate::cpu::tree::Child;
 use crate::layout::{NONE, Triangle, triangle_flags};
@@ -113,8 +113,8 @@ impl Group {
         if met[1] == 0 {
             return;
         }
-        // SAFETY: the caller has AVX-512. All lanes write two entries to where
-        // their stacks have room for them, by `can_walk`; what they push is kept.
+        // SAFETY: the caller has AVX-512. All lanes write three entries to
+        // where their stacks have room for them, by `can_walk`; what they push is kept.
         unsafe {
             let first = |of: [Words; 4]| {
                 _mm512_mask_mov_epi32(_mm512_mask_mov_epi32(of[1], met[2], of[2]), met[3], of[3])
@@ -140,9 +140,7 @@ impl Group {
                 _mm_storeu_si128(at(first + 12), _mm512_extracti32x4_epi32::<3>(pairs));
             }
             if met[3] != 0 {
-                let third = entries.add(16).cast::<i32>();
-                _mm512_mask_i32scatter_epi32::<1>(third, met[3], self.height, children[1]);
-                _mm512_mask_i32scatter_epi32::<1>(third.add(1), met[3], self.height, keys[1]);
+                store_entries(entries.add(16), self.height, [children[1], keys[1]]);
             }
             for pushed in [met[1], met[2], met[3]] {
                 let one = _mm512_set1_epi32(ENTRY);
