@@ -111,7 +111,8 @@ pub(super) fn load_uniform_scalar(scalar: Scalar, buffer: &str, at: u32, span: S
 impl Generator<'_> {
     /// The struct of lanes for a struct of the WGSL.
     pub(super) fn structure(&mut self, handle: Handle<Type>, ty: &Type) -> Result<()> {
-        let (&TypeInner::Struct { ref members, span: bytes }, Some(name_of_struct)) = (&ty.inner, &ty.name) else {
+        let (&TypeInner::Struct { ref members, span: bytes }, Some(name_of_struct)) = (&ty.inner, &ty.name)
+        else {
             return Ok(());
         };
         let span = self.module.types.get_span(handle);

@@ -51,6 +51,12 @@ macro_rules! single {
                 [self.0]
             }
 
+            /// The lanes in order, to be changed.
+            #[inline(always)]
+            pub const fn lanes_mut(&mut self) -> &mut [$single; WIDTH] {
+                core::array::from_mut(&mut self.0)
+            }
+
             /// The value of lane `index`; panics where there is no such lane.
             #[inline(always)]
             pub fn lane(self, index: usize) -> $single {
@@ -110,7 +116,7 @@ macro_rules! comparisons {
 
 select_by_mask!();
 single!(F32 of f32, U32 of u32, I32 of i32, Mask of bool);
-reach_lanes!(F32 of f32, U32 of u32, I32 of i32, Mask of bool);
+reach_lanes!(F32 of f32, U32 of u32, I32 of i32; Mask of bool);
 
 operators!(F32: Add add = Add::add, Sub sub = Sub::sub, Mul mul = Mul::mul, Div div = Div::div);
 operators!(U32: Add add = u32::wrapping_add, Sub sub = u32::wrapping_sub, Mul mul = u32::wrapping_mul);

@@ -33,7 +33,7 @@ wide::registers! {
 pub struct Mask(__mmask16);
 
 select_by_mask!();
-reach_lanes!(F32 of f32, U32 of u32, I32 of i32, Mask of bool);
+reach_lanes!(F32 of f32, U32 of u32, I32 of i32; Mask of bool);
 wide::compose!();
 
 /// `Select` for types of one register, by the blend of its type.

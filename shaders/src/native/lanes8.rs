@@ -33,7 +33,7 @@ wide::registers! {
 pub struct Mask(__m256i);
 
 select_by_mask!();
-reach_lanes!(F32 of f32, U32 of u32, I32 of i32, Mask of bool);
+reach_lanes!(F32 of f32, U32 of u32, I32 of i32; Mask of bool);
 wide::compose!();
 
 impl Select for F32 {
@@ -394,9 +394,8 @@ pub fn gather_row(live: Mask, words: &[u32], index: U32) -> [U32; 4] {
     unsafe {
         let row = |lane: usize| _mm_loadu_si128(words.as_ptr().add(first[lane] as usize).cast());
         // Every fourth lane's row.
-        let rows = |lane: usize| {
-            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(lane)), row(lane + 4))
-        };
+        let rows =
+            |lane: usize| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(lane)), row(lane + 4));
         let [a, b, c, d] = [rows(0), rows(1), rows(2), rows(3)];
         let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
         let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));

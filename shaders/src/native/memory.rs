@@ -17,9 +17,8 @@ macro_rules! memory {
             T: Lanes + Copy + Default,
         {
             let mut chosen = T::default();
-            for lane in 0..WIDTH {
-                let place = (index.lane(lane) as usize).min(N - 1);
-                chosen.put_lane(lane, array[place].lane_of(lane));
+            for (lane, place) in index.to_array().into_iter().enumerate() {
+                chosen.put_lane(lane, array[(place as usize).min(N - 1)].lane_of(lane));
             }
             chosen
         }
@@ -30,11 +29,12 @@ macro_rules! memory {
         where
             T: Lanes + Copy,
         {
-            for lane in 0..WIDTH {
-                if live.lane(lane) {
-                    let place = (index.lane(lane) as usize).min(N - 1);
-                    array[place].put_lane(lane, value.lane_of(lane));
-                }
+            let places = index.to_array();
+            let mut left = live.bits();
+            while left != 0 {
+                let lane = left.trailing_zeros() as usize;
+                array[(places[lane] as usize).min(N - 1)].put_lane(lane, value.lane_of(lane));
+                left &= left - 1;
             }
         }
 

@@ -17,16 +17,29 @@ pub(super) fn words_in_reach(length: usize) -> u32 {
 /// Reading and writing single lanes, zero, and `Debug`, for types that have
 /// `splat`, `lane`, `to_array` and [`Select`](super::lanes1::Select).
 macro_rules! reach_lanes {
-    ($($type:ident of $single:ty),+) => {$(
-        impl $type {
+    ($($number:ident of $single:ty),+; $mask:ident of bool) => {
+        $(
+            impl $number {
+                /// Replaces lane `index`; panics where there is no such lane.
+                #[inline(always)]
+                pub fn set_lane(&mut self, index: usize, single: $single) {
+                    self.lanes_mut()[index] = single;
+                }
+            }
+        )+
+
+        impl $mask {
             /// Replaces lane `index`; panics where there is no such lane.
             #[inline(always)]
-            pub fn set_lane(&mut self, index: usize, single: $single) {
+            pub fn set_lane(&mut self, index: usize, single: bool) {
                 assert!(index < WIDTH, "a lane beyond the width");
                 *self = select(Mask::from_bits(1 << index), Self::splat(single), *self);
             }
         }
 
+        reach_lanes!(each $($number of $single),+, $mask of bool);
+    };
+    (each $($type:ident of $single:ty),+) => {$(
         impl Lanes for $type {
             type Single = super::lanes1::$type;
 

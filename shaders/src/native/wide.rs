@@ -37,6 +37,13 @@ macro_rules! registers {
                 unsafe { core::mem::transmute::<$register, [$single; WIDTH]>(self.0) }
             }
 
+            /// The lanes in order, to be changed.
+            #[inline(always)]
+            pub const fn lanes_mut(&mut self) -> &mut [$single; WIDTH] {
+                // SAFETY: as above, and a register is aligned as its lanes are, or more.
+                unsafe { &mut *core::ptr::from_mut(&mut self.0).cast() }
+            }
+
             /// The value of lane `index`; panics where there is no such lane.
             #[inline(always)]
             pub fn lane(self, index: usize) -> $single {
