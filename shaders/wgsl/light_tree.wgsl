@@ -22,7 +22,7 @@ const TREE_HEIGHT: u32 = 32u;
 // Nodes that are split for the cut where walks begin, at most, and the part of all
 // light that may be doubtful in one that is not.
 const SPLIT_LIMIT: u32 = 32u;
-const DOUBT_ALLOWED: f32 = 0.005;
+const DOUBT_ALLOWED: f32 = 0.01;
 // No place among those that are yet to be looked at.
 const NOWHERE: u32 = 0xffffffffu;
 
