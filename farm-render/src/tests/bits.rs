@@ -45,17 +45,21 @@ fn a_scene_that_was_kept_has_the_same_bits() {
 
 #[test]
 fn bits_do_not_depend_on_tiles_ranges_or_slices() {
-    let scene = probe_scene();
-    let mut task = probe_task();
+    check_cuts("the probe", &probe_scene(), &probe_task());
+}
+
+/// Cuts a frame into tiles, into ranges and into slices.
+pub(super) fn check_cuts(name: &str, scene: &Scene, task: &RenderTask) {
+    let mut task = task.clone();
     // A range whose last block is short and whose tree is lopsided.
     task.settings.samples_per_pixel = 40;
     task.range = BlockRange::root(3);
-    let whole = render(&scene, &task);
+    let whole = render(scene, &task);
     assert_eq!(whole.samples, task.samples());
 
     let mut stitched = vec![[0; 4]; whole.pixels.len()];
     for tile in tiles(&task, 20) {
-        let image = render(&scene, &tile);
+        let image = render(scene, &tile);
         let rows = image.pixels.chunks(tile.rect.width as usize);
         for (y, row) in (tile.rect.y..).zip(rows) {
             for (x, pixel) in (tile.rect.x..).zip(row) {
@@ -63,20 +67,20 @@ fn bits_do_not_depend_on_tiles_ranges_or_slices() {
             }
         }
     }
-    assert!(stitched == bits(&whole), "tiles");
+    assert!(stitched == bits(&whole), "{name}: tiles");
 
     let [early, late] = task.range.halves().expect("the root of three blocks");
-    let part = |range| render(&scene, &RenderTask { range, ..task.clone() });
+    let part = |range| render(scene, &RenderTask { range, ..task.clone() });
     let merged = part(early).merge(&part(late)).expect("siblings").finish(40).expect("whole");
-    assert!(bits(&merged) == bits(&whole), "ranges");
-    assert_eq!(merged.rays, whole.rays);
+    assert!(bits(&merged) == bits(&whole), "{name}: ranges");
+    assert_eq!(merged.rays, whole.rays, "{name}");
 
-    let uploaded = renderer().load(&scene).expect("small");
+    let uploaded = renderer().load(scene).expect("small");
     for records in [1000, 4096] {
         let sliced = renderer()
             .render_sliced(&uploaded, &task, Slicing::Fixed(records), &mut |_| ControlFlow::Continue(()))
             .expect("rendered");
-        assert!(bits(&sliced) == bits(&whole), "slices of {records}");
+        assert!(bits(&sliced) == bits(&whole), "{name}: slices of {records}");
     }
 }
 

@@ -43,11 +43,12 @@ mod motion;
 #[path = "scene.rs"]
 mod scene;
 
-/// Our own scenes, and the probe.
+/// Our own scenes, those of the extensions among them, and the probe.
 fn scenes() -> Vec<(String, Scene)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member").join("scenes");
     let mut scenes = vec![("the probe".to_owned(), probe_scene())];
-    for entry in std::fs::read_dir(&folder).expect("the folder is there") {
+    let entries = |folder: &Path| std::fs::read_dir(folder).expect("the folder is there");
+    for entry in entries(&folder).chain(entries(&folder.join("extensions"))) {
         let path = entry.expect("it can be read").path();
         if path.extension().is_some_and(|extension| extension == "glb") {
             let options = LoadOptions { environment: Some(folder.join("sky.hdr")), ..LoadOptions::default() };
@@ -55,8 +56,15 @@ fn scenes() -> Vec<(String, Scene)> {
             scenes.push((path.display().to_string(), loaded.scene));
         }
     }
-    assert!(scenes.len() > 5, "the scenes are there");
+    assert!(scenes.len() >= 18, "the scenes are there");
     scenes
+}
+
+#[test]
+fn bits_of_every_scene_are_the_same_however_it_is_cut() {
+    for (name, scene) in scenes() {
+        bits::check_cuts(&name, &scene, &frame(33, 40, 8));
+    }
 }
 
 #[test]
