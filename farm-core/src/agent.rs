@@ -22,11 +22,12 @@ pub use command::{AgentCommand, AgentEffect, LaneIndex};
 use crate::id::{BlobDigest, LeaseId};
 use crate::limits::Limits;
 use crate::scheduler::{FailureKind, HeldLease, Lease};
+use crate::tile::TileId;
 use crate::time::Timestamp;
 use spec::Specs;
 
 /// The agent; see the module's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     limits: Limits,
     lanes: Vec<Option<Rendering>>,
@@ -144,6 +145,12 @@ impl Agent {
     pub fn holding(&self) -> Vec<HeldLease> {
         let leases = self.leases.values();
         leases.map(|held| HeldLease { lease: held.lease.id, tile: held.lease.tile }).collect()
+    }
+
+    /// The tile of a lease that the agent holds.
+    #[must_use]
+    pub fn tile_of(&self, lease: LeaseId) -> Option<TileId> {
+        self.leases.get(&lease).map(|held| held.lease.tile)
     }
 
     /// Blobs that queued or rendering work needs: the cache must not evict them.
@@ -277,7 +284,8 @@ impl Agent {
 
     /// Fetches what the leases in the queue need, in their order.
     fn fetch_blobs(&mut self) {
-        if !self.connected || self.drain != Drain::No {
+        // Most of the time nothing is missing, and the queue need not be walked.
+        if !self.connected || self.drain != Drain::No || !self.specs.lack_any() {
             return;
         }
         let mut seen = None;

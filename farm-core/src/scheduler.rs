@@ -76,6 +76,9 @@ impl Scheduler {
 
     /// Takes one command at the time `now`, which never goes back.
     pub fn handle(&mut self, now: Timestamp, command: Command) {
+        if let Command::JoinNode { node, .. } | Command::LeaveNode(node) = &command {
+            self.withhold_grants(*node);
+        }
         let decision = decide(&self.state, &self.floor, &self.limits, now, &command);
         for fact in &decision.facts {
             self.state.apply(fact);
@@ -88,6 +91,12 @@ impl Scheduler {
         self.follow_command(now, command, &decision);
         let mut round = Round { state: &self.state, floor: &mut self.floor, limits: &self.limits, now };
         round.grant(|effect| self.effects.push_back(effect));
+    }
+
+    /// Takes back the leases for a node that nobody has sent: they end with its
+    /// connection, and the next one must not get them.
+    fn withhold_grants(&mut self, id: NodeId) {
+        self.effects.retain(|effect| !matches!(effect, Effect::Grant { node, .. } if *node == id));
     }
 
     /// The next effect to perform, until `None`.

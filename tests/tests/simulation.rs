@@ -1,6 +1,7 @@
 //! The farm under the deterministic simulator; see `farm_tests::simulation`.
 
-use farm_tests::simulation::{Scenario, simulate};
+use clap::ValueEnum;
+use farm_tests::simulation::{Plant, Scenario, simulate, simulate_with};
 
 fn check(scenarios: impl IntoIterator<Item = Scenario>) {
     for scenario in scenarios {
@@ -22,6 +23,34 @@ fn nothing_is_rendered_in_vain_without_faults() {
         let report = simulate(&scenario).unwrap_or_else(|violation| panic!("seed {seed} fails: {violation}"));
         assert_eq!(report.samples_wasted, 0, "seed {seed}");
     }
+}
+
+#[test]
+fn every_planted_bug_is_caught_by_its_checker() {
+    let missed: Vec<_> = Plant::value_variants().iter().filter(|plant| !is_caught(**plant)).collect();
+    assert_eq!(missed, Vec::<&Plant>::new());
+}
+
+/// Whether one of the first seeds breaks a property that the plant should break.
+fn is_caught(plant: Plant) -> bool {
+    (0..500).any(|seed| {
+        let scenario = match plant {
+            Plant::PreferFirst => equal_jobs(seed),
+            _ => Scenario::of_seed(seed),
+        };
+        simulate_with(&scenario, Some(plant)).is_err_and(|found| plant.breaks().contains(&found.property))
+    })
+}
+
+/// Three equal jobs, and nodes enough that a node more or less is below 5 %.
+fn equal_jobs(seed: u64) -> Scenario {
+    let (nodes, tiles, equal_jobs) = (Some(60), Some(20_000), Some(3));
+    Scenario { nodes, tiles, equal_jobs, faults: false, ..Scenario::of_seed(seed) }
+}
+
+#[test]
+fn equal_jobs_get_equal_shares() {
+    check((0..2).map(equal_jobs));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::scheduler::{FailureKind, Lease};
 use crate::tile::{BlockRange, RenderTask, TileId};
 
 /// The jobs that an agent knows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Specs {
     jobs: BTreeMap<JobId, Known>,
     cached: BTreeSet<BlobDigest>,
@@ -18,7 +18,7 @@ pub(super) struct Specs {
     clock: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     /// The spec, or what is wrong with it.
     spec: Result<Box<JobSpec>, String>,
@@ -29,7 +29,7 @@ struct Known {
 }
 
 /// The blobs of a job that are not in the cache.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Missing {
     /// Those that every frame needs.
     shared: BTreeSet<BlobDigest>,
@@ -174,6 +174,12 @@ impl Specs {
                 known.missing.insert(spec, digest);
             }
         }
+    }
+
+    /// Whether some job with leases lacks a blob.
+    pub(super) fn lack_any(&self) -> bool {
+        let lacks = |missing: &Missing| !missing.shared.is_empty() || !missing.own.is_empty();
+        self.jobs.values().any(|known| !known.leases.is_empty() && lacks(&known.missing))
     }
 
     /// Whether a tile waits for a blob.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use farm_core::scheduler::{Fact, Lease};
-use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, NodeId, RectIndex, TileId, plan};
+use farm_core::{BlobDigest, FrameNumber, FrameRange, JobId, JobSpec, NodeId, Rect, RectIndex, TileId, plan};
 
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,12 +42,34 @@ pub(super) fn samples_of(spec: &JobSpec, tile: &TileId) -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) specs: BTreeMap<JobId, Box<JobSpec>>,
-    /// How often each base block of a rectangle was accepted.
+    /// How often each base block of a rectangle was accepted, since it was last
+    /// forgotten.
     blocks: BTreeMap<(JobId, FrameNumber, RectIndex), Vec<u8>>,
+    /// Tiles that were ever accepted.
     tiles: BTreeSet<TileId>,
-    accepted_samples: u64,
+    accepted_samples: BTreeMap<JobId, u64>,
     delivered: BTreeSet<(JobId, FrameNumber)>,
     cancelled: BTreeSet<JobId>,
+    held_back: HeldBack,
+}
+
+/// Nodes that people hold back, from the facts alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct HeldBack {
+    drained: BTreeSet<NodeId>,
+    banned: BTreeSet<NodeId>,
+}
+
+impl HeldBack {
+    fn record(&mut self, fact: &Fact) {
+        match fact {
+            Fact::NodeDrained { node } => drop(self.drained.insert(*node)),
+            Fact::NodeUndrained { node } => drop(self.drained.remove(node)),
+            Fact::NodeBanned { node } => drop(self.banned.insert(*node)),
+            Fact::NodeForgiven { node } => drop(self.banned.remove(node)),
+            _ => {}
+        }
+    }
 }
 
 impl Ledger {
@@ -59,7 +81,8 @@ impl Ledger {
                 ensure(!self.specs.contains_key(job), "job numbers are unique", || format!("{job} twice"))?;
                 self.specs.insert(*job, spec.clone());
             }
-            Fact::TileAccepted { tile, blob, .. } => return self.accept(tile, *blob),
+            Fact::TileAccepted { tile, node, blob, .. } => return self.accept(tile, *node, *blob),
+            Fact::TilesForgotten { job, frames, region } => self.forget(*job, *frames, *region),
             Fact::FrameDelivered { job, frame, .. } => {
                 ensure(self.is_covered(*job, *frame), "only complete frames are delivered", || {
                     format!("job {job}, frame {frame}")
@@ -73,19 +96,33 @@ impl Ledger {
             Fact::JobPaused { .. }
             | Fact::JobResumed { .. }
             | Fact::JobRetried { .. }
+            | Fact::JobPrioritized { .. }
             | Fact::TileFailed { .. } => {}
-            // No scenario asks for these.
-            Fact::JobPrioritized { .. }
-            | Fact::TilesForgotten { .. }
-            | Fact::NodeDrained { .. }
+            Fact::NodeDrained { .. }
             | Fact::NodeUndrained { .. }
             | Fact::NodeBanned { .. }
-            | Fact::NodeForgiven { .. } => {}
+            | Fact::NodeForgiven { .. } => self.held_back.record(fact),
         }
         Ok(())
     }
 
-    fn accept(&mut self, tile: &TileId, blob: BlobDigest) -> Checked {
+    /// What is forgotten may be accepted, and the frame delivered, once more.
+    fn forget(&mut self, job: JobId, frames: FrameRange, region: Option<Rect>) {
+        let Some(spec) = self.specs.get(&job) else { return };
+        let (width, height) = (spec.resolution.width, spec.resolution.height);
+        let region = region.unwrap_or(Rect { x: 0, y: 0, width, height });
+        let first = frames.first.max(spec.frames.first);
+        for frame in (FrameRange { first, last: frames.last.min(spec.frames.last) }).iter() {
+            self.delivered.remove(&(job, frame));
+            for rect in plan::rects_in(spec.resolution, spec.tile_size, region) {
+                self.blocks.remove(&(job, frame, rect));
+            }
+        }
+    }
+
+    fn accept(&mut self, tile: &TileId, node: NodeId, blob: BlobDigest) -> Checked {
+        let banned = self.held_back.banned.contains(&node);
+        ensure(!banned, "nothing is taken from banned nodes", || format!("{tile:?} of {node}"))?;
         let property = "each block is accepted at most once";
         let spec = self.specs.get(&tile.job);
         let spec = spec.ok_or_else(|| Violation { property, what: format!("{tile:?} of no job") })?;
@@ -98,7 +135,7 @@ impl Ledger {
             *count += 1;
             ensure(*count == 1, property, || format!("block {block} of {tile:?}"))?;
         }
-        self.accepted_samples += samples_of(spec, tile);
+        *self.accepted_samples.entry(tile.job).or_default() += samples_of(spec, tile);
         self.tiles.insert(*tile);
         Ok(())
     }
@@ -138,19 +175,38 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether every frame of a job is delivered.
+    pub(super) fn is_done(&self, job: JobId) -> bool {
+        let frames = self.specs.get(&job).into_iter().flat_map(|spec| spec.frames.iter());
+        frames.into_iter().all(|frame| self.delivered.contains(&(job, frame)))
+    }
+
     pub(super) fn is_cancelled(&self, job: JobId) -> bool {
         self.cancelled.contains(&job)
     }
 
+    /// Samples that were ever accepted.
     pub(super) fn accepted_samples(&self) -> u64 {
-        self.accepted_samples
+        self.accepted_samples.values().sum()
+    }
+
+    /// The same of each job.
+    pub(super) fn accepted_samples_by_job(&self) -> &BTreeMap<JobId, u64> {
+        &self.accepted_samples
+    }
+
+    pub(super) fn held_back(&self) -> &HeldBack {
+        &self.held_back
     }
 }
 
-/// Property: nothing is granted to a node that is gone or leaving.
+/// Property: nothing is granted to a node that is gone, leaving or held back.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     present: BTreeSet<NodeId>,
+    held_back: HeldBack,
+    /// Every node that ever was banned.
+    suspects: BTreeSet<NodeId>,
 }
 
 impl Presence {
@@ -162,11 +218,36 @@ impl Presence {
         self.present.remove(&node);
     }
 
-    pub(super) fn clear(&mut self) {
+    /// The master died; what was committed holds.
+    pub(super) fn restore(&mut self, held_back: &HeldBack) {
         self.present.clear();
+        self.held_back = held_back.clone();
+    }
+
+    /// The scheduler wants a fact recorded, which holds from then on.
+    pub(super) fn record(&mut self, fact: &Fact) {
+        self.held_back.record(fact);
+        if let Fact::NodeBanned { node } = fact {
+            self.suspects.insert(*node);
+        }
+    }
+
+    pub(super) fn held_back(&self) -> Vec<NodeId> {
+        self.held_back.drained.union(&self.held_back.banned).copied().collect()
+    }
+
+    pub(super) fn was_banned(&self, node: NodeId) -> bool {
+        self.suspects.contains(&node)
     }
 
     pub(super) fn check_grant(&self, node: NodeId, lease: &Lease) -> Checked {
+        let HeldBack { drained, banned } = &self.held_back;
+        ensure(!banned.contains(&node), "nothing is granted to banned nodes", || {
+            format!("{lease:?} to {node}")
+        })?;
+        ensure(!drained.contains(&node), "nothing is granted to drained nodes", || {
+            format!("{lease:?} to {node}")
+        })?;
         let present = self.present.contains(&node);
         ensure(present, "nothing is granted to departed nodes", || format!("{lease:?} to {node}"))
     }
@@ -188,9 +269,9 @@ impl Waste {
 
     /// A fault touched a lease.
     pub(super) fn excuse(&mut self, spec: &JobSpec, tile: &TileId) {
-        let rect =
-            plan::rect_at(spec.resolution, spec.tile_size, tile.rect).expect("the tile is in the plan");
-        self.excused += rect.area() * u64::from(spec.settings.samples_per_pixel);
+        // One that is not in the plan excuses nothing: nobody can render it.
+        let rect = plan::rect_at(spec.resolution, spec.tile_size, tile.rect);
+        self.excused += rect.map_or(0, |rect| rect.area()) * u64::from(spec.settings.samples_per_pixel);
     }
 
     pub(super) fn wasted(&self, accepted: u64) -> u64 {
@@ -203,4 +284,12 @@ impl Waste {
             format!("{wasted} samples wasted of {} rendered, {} excused", self.rendered, self.excused)
         })
     }
+}
+
+/// Property: equal jobs get equal shares, within 5 % of each other, until the first
+/// of them is over.
+pub(super) fn check_shares(shares: &BTreeMap<JobId, u64>) -> Checked {
+    let least = shares.values().min().copied().unwrap_or(0);
+    let most = shares.values().max().copied().unwrap_or(0);
+    ensure(most - least <= most / 20, "equal jobs get equal shares", || format!("{shares:?}"))
 }

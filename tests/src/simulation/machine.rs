@@ -5,8 +5,12 @@ use farm_core::scheduler::FailureKind;
 use farm_core::{BlobDigest, JobId, LeaseId, RectIndex, RenderTask, Timestamp};
 
 use super::check::{Checked, Violation, ensure, honest_blob};
-use super::node::{Kept, Run};
+use super::node::{Kept, Process, Run};
+use super::plant::Plant;
 use super::world::{ConnectionId, Event, ToMaster, ToNode, World};
+
+/// How long a disk keeps what it was given in memory alone.
+const UNSYNCED: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl World {
     pub(super) fn node_up(&mut self, node: usize) -> Checked {
@@ -23,11 +27,61 @@ impl World {
     pub(super) fn kill_node(&mut self, node: usize) {
         self.excuse_holdings(node);
         let Some(process) = self.nodes[node].process.take() else { return };
-        if let Some(connection) = process.connection {
-            self.connections[connection.0].alive = false;
-            self.schedule_within(3_000, Event::MasterSeesDown(connection));
-        }
+        self.lose_connection(process.connection);
         self.schedule_within(20_000, Event::NodeUp { node });
+    }
+
+    fn lose_connection(&mut self, connection: Option<ConnectionId>) {
+        let Some(connection) = connection else { return };
+        self.connections[connection.0].alive = false;
+        self.open_connections.remove(&connection);
+        self.schedule_within(3_000, Event::MasterSeesDown(connection));
+    }
+
+    /// Kills a node's machine: what its disk had not synchronised is gone, or not.
+    pub(super) fn lose_power(&mut self, node: usize) {
+        let unsynced = std::mem::take(&mut self.nodes[node].unsynced);
+        for (written_at, digest) in unsynced {
+            if self.now.since(written_at) < UNSYNCED && self.random.chance(500) {
+                self.nodes[node].cache.remove(&digest);
+            }
+        }
+        self.kill_node(node);
+    }
+
+    /// Something else uses the adapter for a while.
+    pub(super) fn slow_down(&mut self, node: usize) {
+        let slow_ms = self.random.between(1_000, 30_000);
+        self.nodes[node].slow_until = Timestamp(self.now.0 + slow_ms);
+    }
+
+    /// A node comes back as it was when it was last remembered: with leases and
+    /// tiles that are settled long since, and without what it got after that.
+    pub(super) fn come_back(&mut self, node: usize) -> Checked {
+        let Some(remembered) = self.nodes[node].remembered.take() else { return Ok(()) };
+        self.excuse_holdings(node);
+        if let Some(process) = self.nodes[node].process.take() {
+            self.lose_connection(process.connection);
+        }
+        let (process, cache) = *remembered;
+        let runs: Vec<_> =
+            (0..).zip(&process.lanes).filter_map(|(lane, run)| Some((lane, run.as_ref()?.run))).collect();
+        let fetching: Vec<_> = process.fetching.iter().copied().collect();
+        let simulated = &mut self.nodes[node];
+        simulated.life += 1;
+        simulated.cache = cache;
+        simulated.unsynced.clear();
+        simulated.process = Some(Process { connection: None, tick_at: None, ..process });
+        let life = simulated.life;
+        self.excuse_holdings(node);
+        for (lane, run) in runs {
+            self.schedule_slice(node, life, lane, run);
+        }
+        for digest in fetching {
+            self.schedule_within(2_000, Event::BlobDone { node, life, digest });
+        }
+        self.schedule(0, Event::Connect { node, life });
+        self.tell_agent(node, AgentCommand::Disconnect)
     }
 
     /// Someone asks a node to leave, some of them more than once.
@@ -91,7 +145,9 @@ impl World {
         while let Some(effect) =
             self.nodes[node].process.as_mut().and_then(|process| process.agent.poll_effect())
         {
-            self.do_for_agent(node, effect)?;
+            for effect in self.plant_in_agent_effect(node, effect) {
+                self.do_for_agent(node, effect)?;
+            }
         }
         self.nodes[node].check_bounds(&self.plan.limits)?;
         let life = self.nodes[node].life;
@@ -108,7 +164,11 @@ impl World {
         let life = self.nodes[node].life;
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         match effect {
+            AgentEffect::FetchBlob(digest) if self.plant == Some(Plant::StartBlind) => {
+                process.agent.handle(self.now, AgentCommand::StoreBlob(digest));
+            }
             AgentEffect::FetchBlob(digest) => {
+                process.fetching.insert(digest);
                 self.schedule_within(2_000, Event::BlobDone { node, life, digest })
             }
             AgentEffect::StartRender { lane, lease, job, task } => {
@@ -175,7 +235,7 @@ impl World {
 
     /// Half a second of rendering, or what is left of the lease.
     fn schedule_slice(&mut self, node: usize, life: u32, lane: u32, run: u64) {
-        let speed = self.nodes[node].plan.speed;
+        let speed = self.nodes[node].speed(self.now);
         let Some(process) = &self.nodes[node].process else { return };
         let Some(current) = &process.lanes[lane as usize] else { return };
         let samples = (current.samples - current.done).min(speed / 2);
@@ -257,12 +317,18 @@ impl World {
         if self.nodes[node].life != life || self.nodes[node].process.is_none() {
             return Ok(());
         }
+        if let Some(process) = &mut self.nodes[node].process {
+            process.fetching.remove(&digest);
+        }
         if !self.is_healed() && self.random.chance(self.plan.faults.miss_blob_per_mille) {
             let kind = [FailureKind::BlobUnavailable, FailureKind::DiskFull][self.random.index(2)];
             let message = "a simulated lack".into();
             return self.tell_agent(node, AgentCommand::MissBlob { digest, kind, message });
         }
         self.nodes[node].cache.insert(digest);
+        let now = self.now;
+        self.nodes[node].unsynced.retain(|(at, _)| now.since(*at) < UNSYNCED);
+        self.nodes[node].unsynced.push((now, digest));
         self.tell_agent(node, AgentCommand::StoreBlob(digest))
     }
 

@@ -7,6 +7,7 @@ use farm_core::scheduler::{Answer, Command, Effect, Fact, Verdict};
 use farm_core::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId, Scheduler, TileId, Timestamp};
 
 use super::check::{Checked, ensure, honest_blob};
+use super::plant::Plant;
 use super::world::{ConnectionId, Event, ToMaster, ToNode, World};
 
 /// What survives the master's death.
@@ -22,14 +23,14 @@ pub(super) struct Master {
     pub(super) scheduler: Scheduler,
     life: u32,
     /// Effects that wait for the next commit, in order.
-    pending: VecDeque<Effect>,
+    pub(super) pending: VecDeque<Effect>,
     commit_scheduled: bool,
     tick_at: Option<Timestamp>,
     /// The connection of each node that joined.
     connections: BTreeMap<NodeId, ConnectionId>,
     specs_sent: BTreeSet<(ConnectionId, JobId)>,
-    /// Tiles that were delivered and not settled.
-    delivered: BTreeMap<(NodeId, LeaseId), TileId>,
+    /// Tiles that were delivered and not settled, in order.
+    delivered: BTreeMap<(NodeId, LeaseId), VecDeque<TileId>>,
     /// The plan's job of each submission.
     requests: BTreeMap<u64, usize>,
 }
@@ -42,7 +43,9 @@ impl World {
         self.safe.lives += 1;
         let journal = self.safe.journal.iter().cloned();
         let scheduler = Scheduler::restore(journal, self.plan.limits.clone(), self.safe.lives);
-        self.presence.clear();
+        self.presence.restore(self.ledger.held_back());
+        self.leases.clear();
+        self.stuck_until = self.now;
         self.master = Some(Master {
             scheduler,
             life: self.safe.lives,
@@ -60,30 +63,70 @@ impl World {
     /// Gives the scheduler a command and keeps what it wants done for the next
     /// commit.
     pub(super) fn command(&mut self, command: Command) -> Checked {
-        let Some(master) = &mut self.master else { return Ok(()) };
+        if self.master.is_none() {
+            return Ok(());
+        }
         match &command {
-            Command::JoinNode { node, .. } => self.presence.join(*node),
-            Command::LeaveNode(node) | Command::DrainNode(node) => self.presence.leave(*node),
+            Command::JoinNode { node, .. } => {
+                self.presence.join(*node);
+                self.withhold_grants(*node);
+            }
+            Command::LeaveNode(node) => {
+                self.presence.leave(*node);
+                self.withhold_grants(*node);
+            }
+            Command::DrainNode(node) => self.presence.leave(*node),
             _ => {}
         }
+        self.leases.hear(self.now, &command, self.plan.limits.lease_timeout);
         self.commands += 1;
-        master.scheduler.handle(self.now, command);
+        if self.trace {
+            self.note(&command);
+        }
+        let command = self.plant_in_command(command);
+        if let (Some(master), Some(command)) = (&mut self.master, command) {
+            master.scheduler.handle(self.now, command);
+        }
         self.collect_effects()?;
         // An audit walks everything, so a large farm is audited at its end.
         let is_small = self.nodes.len() < 100 && self.safe.journal.len() < 10_000;
         if is_small && self.commands.is_multiple_of(16) { self.check_books() } else { Ok(()) }
     }
 
+    /// The scheduler takes back the leases of a lost connection that nobody has sent.
+    /// Here they were taken from it at once, for the checkers.
+    fn withhold_grants(&mut self, id: NodeId) {
+        let Some(master) = &mut self.master else { return };
+        master.pending.retain(|effect| !matches!(effect, Effect::Grant { node, .. } if *node == id));
+    }
+
     fn collect_effects(&mut self) -> Checked {
-        let Some(master) = &mut self.master else { return Ok(()) };
-        while let Some(effect) = master.scheduler.poll_effect() {
-            if let Effect::Grant { node, lease } = &effect {
-                self.presence.check_grant(*node, lease)?;
+        while let Some(effect) = self.master.as_mut().and_then(|master| master.scheduler.poll_effect()) {
+            match &effect {
+                Effect::Grant { node, lease } => self.presence.check_grant(*node, lease)?,
+                Effect::Record(fact) => self.presence.record(fact),
+                _ => {}
             }
-            master.pending.push_back(effect);
+            if self.trace {
+                self.note(&effect);
+            }
+            self.leases.see(self.now, &effect, self.plan.limits.lease_timeout);
+            for effect in self.plant_in_effect(effect) {
+                if self.is_hasty(&effect) {
+                    self.perform(effect)?;
+                } else if let Some(master) = &mut self.master {
+                    master.pending.push_back(effect);
+                }
+            }
         }
+        let Some(master) = &mut self.master else { return Ok(()) };
         let life = master.life;
-        let due = master.scheduler.poll_timeout().filter(|at| master.tick_at.is_none_or(|tick| *at < tick));
+        let ignores_time = self.plant == Some(Plant::IgnoreTime);
+        let due = master
+            .scheduler
+            .poll_timeout()
+            .filter(|_| !ignores_time)
+            .filter(|at| master.tick_at.is_none_or(|tick| *at < tick));
         let commits = !master.pending.is_empty() && !std::mem::replace(&mut master.commit_scheduled, true);
         if let Some(at) = due {
             master.tick_at = Some(at);
@@ -104,14 +147,15 @@ impl World {
         master.tick_at = None;
         let pending = master.pending.len();
         self.command(Command::Tick)?;
+        self.leases.check(Timestamp(self.now.0 + 1))?;
         let revoked = self.master.iter().flat_map(|master| master.pending.iter().skip(pending));
         let expired = revoked.filter_map(|effect| match effect {
             Effect::Revoke { node, lease } => Some((*node, *lease)),
             _ => None,
         });
         for (node, lease) in expired.collect::<Vec<_>>() {
-            if let Some(simulated) = self.nodes.iter().find(|simulated| simulated.id == node) {
-                simulated.check_expiry(lease)?;
+            if let Some(place) = self.places.get(&node) {
+                self.nodes[*place].check_expiry(lease)?;
             }
             self.excuse_granted(node, lease);
         }
@@ -120,6 +164,13 @@ impl World {
 
     pub(super) fn commit(&mut self, life: u32) -> Checked {
         let Some(master) = self.master.as_mut().filter(|master| master.life == life) else { return Ok(()) };
+        let records = master.pending.iter().any(|effect| matches!(effect, Effect::Record(_)));
+        if records && self.disk_full_until > self.now {
+            // Nothing else happens to the master until it is tried again.
+            self.stuck_until = self.disk_full_until;
+            self.schedule_at(self.stuck_until, Event::Commit { life });
+            return Ok(());
+        }
         master.commit_scheduled = false;
         let pending = std::mem::take(&mut master.pending);
         let effects = self.commit_records(pending)?;
@@ -135,6 +186,15 @@ impl World {
         for effect in pending {
             if let Effect::Record(fact) = effect {
                 self.ledger.commit(&fact)?;
+                match &fact {
+                    Fact::NodeBanned { node } => self.excuse_all_granted(*node),
+                    Fact::FrameDelivered { job, .. }
+                        if self.shares.is_empty() && self.ledger.is_done(*job) =>
+                    {
+                        self.shares.clone_from(self.ledger.accepted_samples_by_job());
+                    }
+                    _ => {}
+                }
                 self.safe.journal.push(fact);
             } else {
                 effects.push(effect);
@@ -153,7 +213,8 @@ impl World {
                 }
             }
             Effect::Settle { node, lease, verdict } => {
-                let tile = master.delivered.remove(&(node, lease));
+                let delivered = master.delivered.get_mut(&(node, lease));
+                let tile = delivered.and_then(VecDeque::pop_front);
                 if let (Verdict::Accepted, Some(tile)) = (&verdict, tile) {
                     self.ledger.check_settled(&tile)?;
                 }
@@ -174,9 +235,11 @@ impl World {
             }
             Effect::Revoke { node, lease } => {
                 let tile = self.granted.get(&(node, lease));
-                if tile.is_some_and(|tile| self.ledger.is_cancelled(tile.job)) {
+                let cancelled = tile.is_some_and(|tile| self.ledger.is_cancelled(tile.job));
+                if cancelled || self.presence.was_banned(node) {
                     self.excuse_granted(node, lease);
                 }
+                self.granted.remove(&(node, lease));
                 self.send_current(node, ToNode::Revoked(lease));
             }
             Effect::Assemble { job, frame } => {
@@ -189,12 +252,23 @@ impl World {
 
     /// What is rendered under a lease may be rendered in vain.
     fn excuse_granted(&mut self, node: NodeId, lease: LeaseId) {
-        let tile = self.granted.get(&(node, lease));
-        if let Some(tile) = tile
-            && let Some(spec) = self.ledger.specs.get(&tile.job)
-        {
-            self.waste.excuse(spec, tile);
+        if let Some(tile) = self.granted.get(&(node, lease)).copied() {
+            self.excuse_tile(&tile);
         }
+    }
+
+    /// The same of all leases of a node.
+    fn excuse_all_granted(&mut self, node: NodeId) {
+        let leases = self.granted.range((node, LeaseId(0))..=(node, LeaseId(u64::MAX)));
+        for tile in leases.map(|(_, tile)| *tile).collect::<Vec<_>>() {
+            self.excuse_tile(&tile);
+        }
+    }
+
+    /// The master's disk takes nothing for a while.
+    pub(super) fn fill_disk(&mut self) {
+        let full_ms = self.random.between(100, 15_000);
+        self.disk_full_until = Timestamp(self.now.0 + full_ms);
     }
 
     fn send_current(&mut self, node: NodeId, message: ToNode) {
@@ -206,8 +280,12 @@ impl World {
 
     pub(super) fn master_receives(&mut self, id: ConnectionId, message: ToMaster) -> Checked {
         let connection = &self.connections[id.0];
+        let (place, node) = (connection.node, self.nodes[connection.node].id);
+        if matches!(message, ToMaster::Hello { .. }) && self.nodes[place].invents_leases {
+            self.excuse_all_granted(node);
+        }
+        let connection = &self.connections[id.0];
         let Some(master) = self.master.as_mut().filter(|_| connection.alive) else { return Ok(()) };
-        let node = self.nodes[connection.node].id;
         let command = match message {
             ToMaster::Hello { lanes, holding } => {
                 master.connections.insert(node, id);
@@ -220,7 +298,7 @@ impl World {
             ToMaster::Draining => Command::DrainNode(node),
             ToMaster::Tile { lease, kept } => {
                 let (tile, blob, render_us) = (kept.tile, kept.blob, kept.render_us);
-                master.delivered.insert((node, lease), tile);
+                master.delivered.entry((node, lease)).or_default().push_back(tile);
                 if blob == honest_blob(&tile) {
                     Command::ReportTile { node, lease, tile, blob, rays: 0, render_us }
                 } else {
@@ -284,7 +362,7 @@ impl World {
         for node in 0..self.nodes.len() {
             self.excuse_holdings(node);
         }
-        for id in (0..self.connections.len()).map(ConnectionId) {
+        for id in self.open_connections.clone() {
             self.cut(id);
         }
         self.schedule_within(10_000, Event::MasterUp);

@@ -22,10 +22,21 @@ pub(super) struct SimulatedNode {
     pub(super) life: u32,
     pub(super) process: Option<Process>,
     pub(super) stalled_until: Timestamp,
+    /// No packet passes until then.
+    pub(super) cut_off_until: Timestamp,
+    /// It renders at an eighth of its speed until then.
+    pub(super) slow_until: Timestamp,
+    /// Blobs that were written lately, and when.
+    pub(super) unsynced: Vec<(Timestamp, BlobDigest)>,
+    /// Its process and its disk as they were once: a machine that is restored from
+    /// a backup comes back with them.
+    pub(super) remembered: Option<Box<(Process, BTreeSet<BlobDigest>)>>,
+    /// Whether it ever said that it holds what it was not given.
+    pub(super) invents_leases: bool,
 }
 
 /// What dies with the process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Process {
     pub(super) agent: Agent,
     pub(super) connection: Option<ConnectionId>,
@@ -37,12 +48,16 @@ pub(super) struct Process {
     pub(super) kept: BTreeMap<LeaseId, Kept>,
     pub(super) specs: BTreeMap<JobId, Box<JobSpec>>,
     pub(super) tick_at: Option<Timestamp>,
+    /// Blobs that it waits for.
+    pub(super) fetching: BTreeSet<BlobDigest>,
     /// Whether a lane hung in this process.
     pub(super) hung: bool,
     /// Whether it was told to leave.
     pub(super) drained: bool,
     /// Whether it was told to leave twice.
     pub(super) hurried: bool,
+    /// Tiles that a plant has seen sent.
+    pub(super) sent: BTreeSet<LeaseId>,
 }
 
 /// A lane at work.
@@ -72,6 +87,11 @@ impl SimulatedNode {
             life: 0,
             process: None,
             stalled_until: Timestamp(0),
+            cut_off_until: Timestamp(0),
+            slow_until: Timestamp(0),
+            unsynced: Vec::new(),
+            remembered: None,
+            invents_leases: false,
         }
     }
 
@@ -86,10 +106,23 @@ impl SimulatedNode {
             kept: BTreeMap::new(),
             specs: BTreeMap::new(),
             tick_at: None,
+            fetching: BTreeSet::new(),
             hung: false,
             drained: false,
             hurried: false,
+            sent: BTreeSet::new(),
         });
+    }
+
+    /// Keeps a copy of process and disk.
+    pub(super) fn remember(&mut self) {
+        let process = self.process.clone();
+        self.remembered = process.map(|process| Box::new((process, self.cache.clone())));
+    }
+
+    /// Samples per second of a lane at a time.
+    pub(super) fn speed(&self, now: Timestamp) -> u64 {
+        if self.slow_until > now { self.plan.speed / 8 } else { self.plan.speed }
     }
 
     /// Property: a lane is given one task at a time, of a lease that was
@@ -129,7 +162,9 @@ impl SimulatedNode {
     /// a live node, progress comes long before the deadline.
     pub(super) fn check_expiry(&self, lease: LeaseId) -> Checked {
         let hung = self.process.as_ref().is_some_and(|process| process.hung);
-        ensure(hung, "only leases of hung lanes expire", || format!("lease {lease} of node {}", self.id))
+        ensure(hung || self.invents_leases, "only leases of hung lanes expire", || {
+            format!("lease {lease} of node {}", self.id)
+        })
     }
 
     /// Property: what a node holds is bounded.

@@ -18,8 +18,12 @@ pub struct Scenario {
     pub nodes: Option<u32>,
     /// Base blocks in all, roughly; `None`: a few hundred, as the seed has it.
     pub tiles: Option<u32>,
+    /// That many equal large jobs at once on nodes of one speed; `None`: one.
+    pub equal_jobs: Option<u32>,
     /// Whether faults are injected.
     pub faults: bool,
+    /// Whether to tell on stderr what happens.
+    pub trace: bool,
 }
 
 /// How often things go wrong, per thousand opportunities, until they heal.
@@ -38,6 +42,12 @@ pub(super) struct Faults {
     pub(super) out_of_memory_per_mille: u64,
     pub(super) miss_blob_per_mille: u64,
     pub(super) fail_assembly_per_mille: u64,
+    /// Of messages: lost and sent again.
+    pub(super) drop_per_mille: u64,
+    /// Of messages: said twice.
+    pub(super) duplicate_per_mille: u64,
+    /// Of nodes.
+    pub(super) liars_per_mille: u64,
     /// Whether one rectangle of each job fails on every node.
     pub(super) poison: bool,
     /// When all this ends.
@@ -55,6 +65,8 @@ pub(super) struct Plan {
     pub(super) delay_ms: u64,
     /// Longest time that a commit takes, in milliseconds.
     pub(super) commit_ms: u64,
+    /// When the last job is submitted at the latest, in milliseconds.
+    pub(super) submit_within_ms: u64,
 }
 
 /// A node's machine.
@@ -65,30 +77,38 @@ pub(super) struct NodePlan {
     pub(super) speed: u64,
     /// Jobs too large for its memory; never to be given to it again.
     pub(super) too_large: BTreeSet<JobId>,
+    /// Whether it says what is not so.
+    pub(super) lies: bool,
 }
 
 impl Scenario {
     /// The scenario of a seed, with faults.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
-        Self { seed, nodes: None, tiles: None, faults: true }
+        Self { seed, nodes: None, tiles: None, equal_jobs: None, faults: true, trace: false }
     }
 
     pub(super) fn plan(&self, random: &mut Random) -> Plan {
         let node_count = self.nodes.map_or_else(|| random.between(1, 8), u64::from);
         let faults = if self.faults { Faults::random(random) } else { Faults::none() };
         let nodes = (0..node_count).map(|node| NodePlan {
-            lanes: u32::try_from(random.between(1, 3)).expect("a few"),
-            speed: 1 << random.between(13, 19),
+            lanes: if self.equal_jobs.is_some() {
+                1
+            } else {
+                u32::try_from(random.between(1, 3)).expect("a few")
+            },
+            speed: 1 << if self.equal_jobs.is_some() { 16 } else { random.between(13, 19) },
             // The first node has memory for all.
             too_large: (1..5)
                 .map(JobId)
                 .filter(|_| random.chance(faults.out_of_memory_per_mille) && node > 0)
                 .collect(),
+            // The first node is honest.
+            lies: random.chance(faults.liars_per_mille) && node > 0,
         });
         let nodes = nodes.collect();
         let jobs = match self.tiles {
-            Some(tiles) => vec![large_job(tiles)],
+            Some(tiles) => vec![large_job(tiles); self.equal_jobs.map_or(1, |jobs| jobs as usize)],
             None => (0..random.between(1, 4)).map(|_| small_job(random)).collect(),
         };
         Plan {
@@ -98,6 +118,7 @@ impl Scenario {
             faults,
             delay_ms: [1, 20, 200][random.index(3)],
             commit_ms: [0, 5, 50][random.index(3)],
+            submit_within_ms: if self.equal_jobs.is_some() { 0 } else { 20_000 },
         }
     }
 }
@@ -115,6 +136,9 @@ impl Faults {
             out_of_memory_per_mille: rare(300),
             miss_blob_per_mille: rare(200),
             fail_assembly_per_mille: rare(700),
+            drop_per_mille: rare(100),
+            duplicate_per_mille: rare(50),
+            liars_per_mille: rare(300),
             poison: false,
             heal_at_ms: 0,
         };
@@ -135,6 +159,9 @@ impl Faults {
             out_of_memory_per_mille: 0,
             miss_blob_per_mille: 0,
             fail_assembly_per_mille: 0,
+            drop_per_mille: 0,
+            duplicate_per_mille: 0,
+            liars_per_mille: 0,
             poison: false,
             heal_at_ms: 0,
         }

@@ -2,15 +2,17 @@
 //! network and the blows of fate.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use farm_core::agent::AgentCommand;
-use farm_core::scheduler::{Command, HeldLease, JobStatus, Lease};
+use farm_core::scheduler::{HeldLease, Lease};
 use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, LeaseId, NodeId, TileId, Timestamp};
 
-use super::check::{Checked, Ledger, Presence, Violation, Waste, ensure};
+use super::check::{Checked, Ledger, Presence, Violation, Waste, check_shares, ensure};
+use super::leases::Leases;
 use super::master::{Master, Safe};
+use super::network::Connection;
 use super::node::{Kept, SimulatedNode};
+use super::plant::Plant;
 use super::random::Random;
 use super::scenario::{Plan, Scenario};
 
@@ -18,19 +20,8 @@ use super::scenario::{Plan, Scenario};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ConnectionId(pub(super) usize);
 
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) node: usize,
-    pub(super) alive: bool,
-    /// When the greeting arrives.
-    greeting_at: Timestamp,
-    /// When the last message of each control stream arrives.
-    to_master_at: Timestamp,
-    to_node_at: Timestamp,
-}
-
 /// From a node to the master.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum ToMaster {
     Hello { lanes: u32, holding: Vec<HeldLease> },
     Progress { lease: LeaseId, samples: u64 },
@@ -40,7 +31,7 @@ pub(super) enum ToMaster {
 }
 
 /// From the master to a node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum ToNode {
     Job { job: JobId, spec: Box<JobSpec> },
     Granted(Lease),
@@ -68,6 +59,7 @@ pub(super) enum Event {
     Submit(usize),
     Cut(ConnectionId),
     Blow,
+    Lie { node: usize },
     Nurse,
 }
 
@@ -120,6 +112,8 @@ pub struct Report {
     pub samples_wasted: u64,
     /// Lives of the master.
     pub master_lives: u32,
+    /// Samples accepted of each job by the time that the first of them was over.
+    pub shares: BTreeMap<JobId, u64>,
 }
 
 /// Runs a scenario to its end.
@@ -127,7 +121,16 @@ pub struct Report {
 /// # Errors
 /// Names the property that did not hold and what was seen.
 pub fn simulate(scenario: &Scenario) -> Result<Report, Violation> {
+    simulate_with(scenario, None)
+}
+
+/// Runs a scenario with a bug planted.
+///
+/// # Errors
+/// Names the property that did not hold and what was seen: the bug was caught.
+pub fn simulate_with(scenario: &Scenario, plant: Option<Plant>) -> Result<Report, Violation> {
     let mut world = World::new(scenario);
+    world.plant = plant;
     world.run()?;
     world.check_end()?;
     Ok(world.report())
@@ -143,6 +146,8 @@ pub(super) struct World {
     events: u64,
     pub(super) commands: u64,
     pub(super) connections: Vec<Connection>,
+    /// Those of them that are alive.
+    pub(super) open_connections: BTreeSet<ConnectionId>,
     pub(super) nodes: Vec<SimulatedNode>,
     pub(super) master: Option<Master>,
     pub(super) safe: Safe,
@@ -151,8 +156,20 @@ pub(super) struct World {
     pub(super) granted: BTreeMap<(NodeId, LeaseId), TileId>,
     pub(super) ledger: Ledger,
     pub(super) presence: Presence,
+    pub(super) leases: Leases,
     pub(super) waste: Waste,
+    pub(super) plant: Option<Plant>,
+    pub(super) trace: bool,
+    /// Whether the jobs are equal, and so must be their shares.
+    is_fair: bool,
+    /// The place of each node by its number.
+    pub(super) places: BTreeMap<NodeId, usize>,
+    /// The master's disk takes nothing until then.
+    pub(super) disk_full_until: Timestamp,
+    /// The master waits for its disk until then.
+    pub(super) stuck_until: Timestamp,
     finished_at: Option<Timestamp>,
+    pub(super) shares: BTreeMap<JobId, u64>,
 }
 
 impl World {
@@ -172,20 +189,33 @@ impl World {
             events: 0,
             commands: 0,
             connections: Vec::new(),
+            open_connections: BTreeSet::new(),
             master: None,
             safe: Safe::default(),
             granted: BTreeMap::new(),
             ledger: Ledger::default(),
             presence: Presence::default(),
+            leases: Leases::default(),
             waste: Waste::default(),
+            plant: None,
+            trace: scenario.trace,
+            is_fair: scenario.equal_jobs.is_some() && !scenario.faults,
+            places: BTreeMap::new(),
+            disk_full_until: Timestamp(0),
+            stuck_until: Timestamp(0),
             finished_at: None,
+            shares: BTreeMap::new(),
         };
+        world.places = world.nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
         world.schedule(0, Event::MasterUp);
         for node in 0..world.nodes.len() {
             world.schedule_within(5_000, Event::NodeUp { node });
+            if world.nodes[node].plan.lies {
+                world.schedule_within(10_000, Event::Lie { node });
+            }
         }
         for job in 0..world.plan.jobs.len() {
-            world.schedule_within(20_000, Event::Submit(job));
+            world.schedule_within(world.plan.submit_within_ms, Event::Submit(job));
         }
         if world.plan.faults.blow_interval_ms > 0 {
             world.schedule(1_000, Event::Blow);
@@ -253,6 +283,13 @@ impl World {
             self.schedule_at(self.nodes[node].stalled_until, event);
             return Ok(());
         }
+        if let Some(held_up_until) = self.held_up_until(&event) {
+            self.schedule_at(held_up_until, event);
+            return Ok(());
+        }
+        if self.trace && !matches!(event, Event::Slice { .. }) {
+            self.note(&event);
+        }
         match event {
             Event::ToMaster(connection, message) => self.master_receives(connection, message),
             Event::ToNode(connection, message) => self.node_receives(connection, message),
@@ -273,8 +310,46 @@ impl World {
                 Ok(())
             }
             Event::Blow => self.blow(),
+            Event::Lie { node } => {
+                self.lie(node);
+                self.schedule_within(10_000, Event::Lie { node });
+                Ok(())
+            }
             Event::Nurse => self.nurse(),
         }
+    }
+
+    /// Tells what happens, for whoever replays a seed.
+    #[expect(clippy::print_stderr, reason = "asked for by `--trace`")]
+    pub(super) fn note(&self, what: &impl std::fmt::Debug) {
+        eprintln!("{:>9} ms  {what:?}", self.now.0);
+    }
+
+    /// Until when a message waits for a way through the network, or anything for a
+    /// master that waits for its disk.
+    fn held_up_until(&self, event: &Event) -> Option<Timestamp> {
+        let link = |id: &ConnectionId| self.nodes[self.connections[id.0].node].cut_off_until;
+        let until = match event {
+            Event::ToMaster(id, _) => link(id).max(self.stuck_until),
+            Event::ToNode(id, _) => link(id),
+            Event::MasterSeesDown(_)
+            | Event::MasterTick { .. }
+            | Event::AssemblyDone { .. }
+            | Event::Submit(_)
+            | Event::Nurse => self.stuck_until,
+            Event::NodeSeesDown(_)
+            | Event::Connect { .. }
+            | Event::NodeUp { .. }
+            | Event::NodeTick { .. }
+            | Event::Slice { .. }
+            | Event::BlobDone { .. }
+            | Event::MasterUp
+            | Event::Commit { .. }
+            | Event::Cut(_)
+            | Event::Blow
+            | Event::Lie { .. } => return None,
+        };
+        (until > self.now).then_some(until)
     }
 
     /// The node whose process an event needs.
@@ -297,83 +372,23 @@ impl World {
             | Event::Submit(_)
             | Event::Cut(_)
             | Event::Blow
+            | Event::Lie { .. }
             | Event::Nurse => None,
         }
-    }
-
-    /// Establishes a connection if there is a master to connect to.
-    fn connect(&mut self, node: usize, life: u32) -> Checked {
-        let simulated = &self.nodes[node];
-        let waits = simulated.life == life
-            && simulated.process.as_ref().is_some_and(|process| process.connection.is_none());
-        if !waits {
-            return Ok(());
-        }
-        if self.master.is_none() {
-            self.schedule(1_000, Event::Connect { node, life });
-            return Ok(());
-        }
-        let id = ConnectionId(self.connections.len());
-        self.connections.push(Connection {
-            node,
-            alive: true,
-            greeting_at: self.now,
-            to_master_at: self.now,
-            to_node_at: self.now,
-        });
-        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
-        process.connection = Some(id);
-        let hello = ToMaster::Hello {
-            lanes: u32::try_from(process.lanes.len()).expect("a few"),
-            holding: process.agent.holding(),
-        };
-        self.send_to_master(id, hello);
-        self.tell_agent(node, AgentCommand::Connect)
-    }
-
-    /// Control messages arrive in order. A tile has a stream of its own, which
-    /// the master's driver reads only once the greeting has come.
-    pub(super) fn send_to_master(&mut self, id: ConnectionId, message: ToMaster) {
-        let delayed = Timestamp(self.now.0 + self.random.between(0, self.plan.delay_ms));
-        let connection = &mut self.connections[id.0];
-        let at = match &message {
-            ToMaster::Tile { .. } => delayed.max(connection.greeting_at),
-            _ => delayed.max(connection.to_master_at),
-        };
-        match &message {
-            ToMaster::Tile { .. } => {}
-            ToMaster::Hello { .. } => (connection.greeting_at, connection.to_master_at) = (at, at),
-            _ => connection.to_master_at = at,
-        }
-        self.schedule_at(at, Event::ToMaster(id, message));
-    }
-
-    pub(super) fn send_to_node(&mut self, id: ConnectionId, message: ToNode) {
-        let delay = self.random.between(0, self.plan.delay_ms);
-        let connection = &mut self.connections[id.0];
-        connection.to_node_at = connection.to_node_at.max(Timestamp(self.now.0 + delay));
-        let at = connection.to_node_at;
-        self.schedule_at(at, Event::ToNode(id, message));
-    }
-
-    /// Breaks a connection; what is under way is lost, and each end notices in
-    /// its own time.
-    pub(super) fn cut(&mut self, id: ConnectionId) {
-        if !std::mem::replace(&mut self.connections[id.0].alive, false) {
-            return;
-        }
-        self.excuse_holdings(self.connections[id.0].node);
-        self.schedule_within(3_000, Event::NodeSeesDown(id));
-        self.schedule_within(3_000, Event::MasterSeesDown(id));
     }
 
     /// What a node holds may be rendered twice from here on, or in vain.
     pub(super) fn excuse_holdings(&mut self, node: usize) {
         let Some(process) = &self.nodes[node].process else { return };
         for held in process.agent.holding() {
-            if let Some(spec) = self.ledger.specs.get(&held.tile.job) {
-                self.waste.excuse(spec, &held.tile);
-            }
+            self.excuse_tile(&held.tile);
+        }
+    }
+
+    /// Some of a tile's samples may be rendered twice, or in vain.
+    pub(super) fn excuse_tile(&mut self, tile: &TileId) {
+        if let Some(spec) = self.ledger.specs.get(&tile.job) {
+            self.waste.excuse(spec, tile);
         }
     }
 
@@ -386,7 +401,7 @@ impl World {
             return self.kill_master();
         }
         let node = self.random.index(self.nodes.len());
-        match self.random.between(0, 4) {
+        match self.random.between(0, 11) {
             0 => self.kill_node(node),
             1 => {
                 let connection = self.nodes[node].process.as_ref().and_then(|process| process.connection);
@@ -396,70 +411,29 @@ impl World {
             }
             2 => self.stall(node),
             3 => return self.drain(node),
+            4 => self.partition(),
+            5 => self.fill_disk(),
+            6 => self.slow_down(node),
+            7 => self.nodes[node].remember(),
+            8 => return self.come_back(node),
+            9 => self.lose_power(node),
             _ => return self.person(),
         }
         Ok(())
     }
 
-    /// A node does nothing for a while; beyond the connection's idle timeout
-    /// its connection breaks.
-    fn stall(&mut self, node: usize) {
-        let stall_ms = self.random.between(100, 10_000);
-        self.nodes[node].stalled_until = Timestamp(self.now.0 + stall_ms);
-        let connection = self.nodes[node].process.as_ref().and_then(|process| process.connection);
-        if let Some(connection) = connection.filter(|_| stall_ms > 3_000) {
-            self.schedule(3_000, Event::Cut(connection));
-        }
-    }
-
-    /// A person changes their mind about some job.
-    fn person(&mut self) -> Checked {
-        let Some(master) = &self.master else { return Ok(()) };
-        let jobs = master.scheduler.jobs().count();
-        if jobs == 0 {
-            return Ok(());
-        }
-        let (request, job) = (u64::MAX, JobId(self.random.index(jobs) as u64 + 1));
-        let command = match self.random.between(0, 15) {
-            0..6 => Command::PauseJob { request, job },
-            6..12 => Command::ResumeJob { request, job },
-            12..15 => Command::RetryJob { request, job },
-            _ => Command::CancelJob { request, job },
-        };
-        self.command(command)
-    }
-
-    /// After the faults: people resume and retry what stopped, until all is over.
-    fn nurse(&mut self) -> Checked {
-        self.schedule(5_000, Event::Nurse);
-        let Some(master) = &self.master else { return Ok(()) };
-        let open = master
-            .scheduler
-            .jobs()
-            .filter(|job| !matches!(job.status, JobStatus::Done | JobStatus::Cancelled));
-        let open: Vec<_> = open.map(|job| (job.job, job.status)).collect();
-        if open.is_empty() && self.submitted.iter().all(|answered| *answered) && self.finished_at.is_none() {
-            self.finished_at = Some(self.now);
-        }
-        let request = u64::MAX;
-        for (job, status) in open {
-            match status {
-                JobStatus::Paused => self.command(Command::ResumeJob { request, job })?,
-                JobStatus::Failed => self.command(Command::RetryJob { request, job })?,
-                JobStatus::Waiting
-                | JobStatus::Running
-                | JobStatus::Stranded
-                | JobStatus::Done
-                | JobStatus::Cancelled => {}
-            }
-        }
-        Ok(())
+    /// Notes that all jobs are over, once.
+    pub(super) fn note_finished(&mut self) {
+        self.finished_at.get_or_insert(self.now);
     }
 
     fn check_end(&self) -> Checked {
         ensure(self.finished_at.is_some(), "every job ends in time", || self.describe_jobs())?;
         self.ledger.check_end()?;
         self.waste.check_end(self.ledger.accepted_samples())?;
+        if self.is_fair {
+            check_shares(&self.shares)?;
+        }
         self.check_restored()?;
         self.check_books()?;
         for node in &self.nodes {
@@ -489,6 +463,7 @@ impl World {
             samples_rendered: accepted + samples_wasted,
             samples_wasted,
             master_lives: self.safe.lives,
+            shares: self.shares.clone(),
         }
     }
 }

@@ -19,6 +19,25 @@ fn lost_node_returns_its_tiles() {
 }
 
 #[test]
+fn leases_that_were_not_sent_are_not_sent_on_the_next_connection() {
+    for rejoins in [false, true] {
+        let mut farm = Farm::new(small_limits());
+        farm.submit(spec(2, 16));
+        farm.join(B);
+        // As where the driver waits for its disk: nothing is polled in between.
+        let join = |holding| Command::JoinNode { node: A, lanes: 1, holding };
+        farm.scheduler.handle(farm.now, join(Vec::new()));
+        if !rejoins {
+            farm.scheduler.handle(farm.now, Command::LeaveNode(A));
+        }
+        farm.handle(join(Vec::new()));
+        let sent = farm.leases_of(A).len();
+        let held = farm.scheduler.nodes().find(|view| view.node == A).map(|view| view.leases as usize);
+        assert_eq!(Some(sent), held, "rejoins: {rejoins}");
+    }
+}
+
+#[test]
 fn drained_node_is_granted_nothing_but_may_finish() {
     let mut farm = Farm::new(small_limits());
     farm.submit(spec(2, 16));
