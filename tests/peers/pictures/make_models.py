@@ -6,6 +6,8 @@ texture-transform.glb   four squares with one texture, moved, scaled, turned, an
                         three (KHR_texture_transform)
 gpu-instancing.glb      twelve boxes of one node, each with a place, a turn and a size
                         of its own (EXT_mesh_gpu_instancing)
+lamp-radius.glb         boxes on a floor under two lamps that are spheres (`extras.radius`
+                        of lights of KHR_lights_punctual)
 """
 
 import struct
@@ -128,9 +130,8 @@ def write_texture_transform(path: Path) -> None:
     buffer.write(path, content)
 
 
-def write_gpu_instancing(path: Path) -> None:
-    """Boxes of one mesh under a node that is moved and turned itself."""
-    buffer, random = Buffer(), np.random.default_rng(3)
+def box(buffer: Buffer) -> dict:
+    """A box of two units a side as a primitive of the first material."""
     positions, normals, triangles = [], [], []
     for axis in range(3):
         for side in (-1.0, 1.0):
@@ -142,6 +143,16 @@ def write_gpu_instancing(path: Path) -> None:
                 positions.append(normal + u * first + v * second)
                 normals.append(normal)
             triangles += [base, base + 1, base + 2, base, base + 2, base + 3]
+    return {
+        "attributes": {"POSITION": buffer.array(positions), "NORMAL": buffer.array(normals)},
+        "indices": buffer.array(triangles, "<u2"),
+        "material": 0,
+    }
+
+
+def write_gpu_instancing(path: Path) -> None:
+    """Boxes of one mesh under a node that is moved and turned itself."""
+    buffer, random = Buffer(), np.random.default_rng(3)
     turns = random.normal(size=(12, 4))
     turns /= np.linalg.norm(turns, axis=1, keepdims=True)
     places = [[2.4 * (place % 4), 2.4 * (place // 4), float(random.uniform(-1, 1))] for place in range(12)]
@@ -149,11 +160,6 @@ def write_gpu_instancing(path: Path) -> None:
         "TRANSLATION": buffer.array(places),
         "ROTATION": buffer.array(turns),
         "SCALE": buffer.array(random.uniform(0.4, 1.0, (12, 3))),
-    }
-    box = {
-        "attributes": {"POSITION": buffer.array(positions), "NORMAL": buffer.array(normals)},
-        "indices": buffer.array(triangles, "<u2"),
-        "material": 0,
     }
     surface = {"baseColorFactor": [0.7, 0.4, 0.2, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.7}
     node = {
@@ -166,13 +172,45 @@ def write_gpu_instancing(path: Path) -> None:
         "extensionsUsed": ["EXT_mesh_gpu_instancing"],
         "scenes": [{"nodes": [0]}],
         "nodes": [node],
-        "meshes": [{"primitives": [box]}],
+        "meshes": [{"primitives": [box(buffer)]}],
         "materials": [{"name": "box", "pbrMetallicRoughness": surface}],
     }
     buffer.write(path, content)
 
 
-MADE = {"gpu-instancing.glb": write_gpu_instancing, "texture-transform.glb": write_texture_transform}
+def write_lamp_radius(path: Path) -> None:
+    """Two lamps of which shadows have a penumbra, near what they light; the camera sees neither."""
+    buffer = Buffer()
+    surface = {"baseColorFactor": [0.7, 0.7, 0.7, 1.0], "metallicFactor": 0.0, "roughnessFactor": 1.0}
+    lamps = [
+        {"name": "near", "type": "point", "intensity": 3.0, "extras": {"radius": 0.3}},
+        {"name": "far", "type": "point", "color": [1.0, 0.6, 0.3], "intensity": 20.0, "extras": {"radius": 0.8}},
+    ]
+    nodes = [
+        {"mesh": 0, "translation": [0.0, -1.0, 0.0], "scale": [8.0, 1.0, 8.0]},
+        {"mesh": 0, "translation": [-0.9, 0.5, 0.0], "scale": [0.25, 0.5, 0.25]},
+        {"mesh": 0, "translation": [0.8, 0.3, 0.4], "scale": [0.3, 0.3, 0.3]},
+        {"translation": [0.0, 1.6, -0.6], "extensions": {"KHR_lights_punctual": {"light": 0}}},
+        {"translation": [3.5, 3.5, 2.0], "extensions": {"KHR_lights_punctual": {"light": 1}}},
+        {"camera": 0, "translation": [0.0, 2.2, 4.5], "rotation": [-0.27, 0.0, 0.0, 0.963]},
+    ]
+    content = {
+        "extensionsUsed": ["KHR_lights_punctual"],
+        "extensions": {"KHR_lights_punctual": {"lights": lamps}},
+        "scenes": [{"nodes": list(range(len(nodes)))}],
+        "nodes": nodes,
+        "cameras": [{"type": "perspective", "perspective": {"yfov": 0.6, "znear": 0.1}}],
+        "meshes": [{"primitives": [box(buffer)]}],
+        "materials": [{"name": "box", "pbrMetallicRoughness": surface}],
+    }
+    buffer.write(path, content)
+
+
+MADE = {
+    "gpu-instancing.glb": write_gpu_instancing,
+    "lamp-radius.glb": write_lamp_radius,
+    "texture-transform.glb": write_texture_transform,
+}
 
 
 def write_models(folder: Path) -> list[Path]:

@@ -307,8 +307,11 @@ class Made(unittest.TestCase):
 
     def test_models_have_what_they_are_made_for(self):
         with tempfile.TemporaryDirectory() as folder:
-            used = [Gltf(path, any_extension=True).json["extensionsUsed"] for path in write_models(Path(folder))]
-        self.assertEqual(used, [["EXT_mesh_gpu_instancing"], ["KHR_texture_transform"]])
+            models = [Gltf(path, any_extension=True) for path in write_models(Path(folder))]
+        used = [model.json["extensionsUsed"][0] for model in models]
+        self.assertEqual(used, ["EXT_mesh_gpu_instancing", "KHR_lights_punctual", "KHR_texture_transform"])
+        self.assertEqual(models[1].light_radii(), {"near": 0.3, "far": 0.8})
+        self.assertEqual([light.radius for light in models[1].placed_lights()], [0.3, 0.8])
 
 
 class Report(unittest.TestCase):

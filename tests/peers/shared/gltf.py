@@ -97,6 +97,13 @@ class PunctualLight:
     """4 × 4."""
     intensity: np.ndarray
     """Linear RGB, candela or lux."""
+    radius: float
+    """In metres; 0 is a point."""
+
+
+def radius_of(light: dict) -> float:
+    """Tessera's radius of a light of KHR_lights_punctual (docs/lights.md)."""
+    return light.get("extras", {}).get("radius", 0.0)
 
 
 class Gltf:
@@ -193,8 +200,14 @@ class Gltf:
             if light["type"] == "spot" or "range" in light:
                 raise Unsupported("a spot light, or one with a range")
             colour = np.array(light.get("color", [1.0, 1.0, 1.0]))
-            lights.append(PunctualLight(light["type"], matrix, colour * light.get("intensity", 1.0)))
+            intensity = colour * light.get("intensity", 1.0)
+            lights.append(PunctualLight(light["type"], matrix, intensity, radius_of(light)))
         return lights
+
+    def light_radii(self) -> dict[str, float]:
+        """The radii of the lights, by their names."""
+        lights = self.json.get("extensions", {}).get("KHR_lights_punctual", {}).get("lights", [])
+        return {light["name"]: radius_of(light) for light in lights if "name" in light}
 
     def placed_meshes(self) -> list[PlacedMesh]:
         """All triangles of the scene, one mesh for each primitive and node."""

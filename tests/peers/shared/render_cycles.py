@@ -60,8 +60,9 @@ def load(request: Request, as_gltf: bool) -> None:
         for material in bpy.data.materials:
             cull_back_faces(material)
         decode_texels()
+    radii = gltf.light_radii()
     for light in bpy.data.lights:
-        make_punctual(light)
+        make_punctual(light, radii.get(light.name, 0.0))
     set_sky(scene, request)
 
 
@@ -211,12 +212,14 @@ def take_input(
         to.default_value = taken.default_value
 
 
-def make_punctual(light: bpy.types.Light) -> None:
-    """Takes the extent from a light: glTF's are points and parallel beams."""
+def make_punctual(light: bpy.types.Light, radius: float) -> None:
+    """Gives a light the extent that it has in the file: parallel beams, points, or spheres."""
     if light.type == "SUN":
         light.angle = 0.0
     else:
-        light.shadow_soft_size = 0.0
+        light.shadow_soft_size = radius
+        # Else what is near a sphere is lit as if by a disc.
+        light.use_soft_falloff = False
 
 
 def set_sky(scene: bpy.types.Scene, request: Request) -> None:

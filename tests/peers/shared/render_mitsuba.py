@@ -302,11 +302,15 @@ def sensor(camera: Camera, request: Request) -> dict:
 
 
 def punctual(light: PunctualLight) -> dict:
-    """A light without extent."""
+    """A light without extent, or a sphere."""
     if light.kind == "directional":
         direction = [float(x) for x in -light.to_world[:3, 2]]
         return {"type": "directional", "direction": direction, "irradiance": rgb(light.intensity)}
     position = [float(x) for x in light.to_world[:3, 3]]
+    if light.radius > 0.0:
+        radiance = rgb(light.intensity / (np.pi * light.radius**2))
+        emitter = {"type": "area", "radiance": radiance}
+        return {"type": "sphere", "center": position, "radius": light.radius, "emitter": emitter}
     return {"type": "point", "position": position, "intensity": rgb(light.intensity)}
 
 
