@@ -33,6 +33,8 @@ fn spec() -> JobSpec {
             film: Default::default(),
         },
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     }
 }
 
@@ -51,7 +53,12 @@ impl Farm {
         for node in 1..=nodes {
             // Odd factor: the identities are spread over all 64 bits.
             let node = NodeId(node.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            farm.handle(Command::JoinNode { node, lanes: 1, holding: Vec::new() });
+            farm.handle(Command::JoinNode {
+                node,
+                lanes: 1,
+                equipment: Default::default(),
+                holding: Vec::new(),
+            });
         }
         farm
     }

@@ -183,6 +183,80 @@ pub struct JobSpec {
     pub settings: RenderSettings,
     /// Higher goes first; 0 is usual.
     pub priority: i32,
+    /// Its share of the farm beside jobs of the same priority; 1 is usual, and
+    /// then it is not written, so that specs read as they ever did.
+    #[serde(default = "usual_weight", skip_serializing_if = "is_usual_weight")]
+    pub weight: u32,
+    /// What a node must have to take it.
+    #[serde(default, skip_serializing_if = "Needs::is_nothing")]
+    pub needs: Needs,
+}
+
+/// What a node must have to take a job, and what it will fetch. By default
+/// nothing; then it is not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Needs {
+    /// Tags that the node must announce, all of them; sorted, without repetition.
+    pub tags: Vec<String>,
+    /// Bytes of memory that each of its lanes must have; 0 where it is not known.
+    pub memory_bytes: u64,
+    /// Bytes that a node which has nothing of the scene fetches before its first
+    /// tile; 0 where it is not known.
+    pub download_bytes: u64,
+}
+
+impl Needs {
+    /// Whether any node will do.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn validate(&self, limits: &Limits) -> Result<(), JobSpecError> {
+        let refused = |field, value: String, allowed: String| Err(JobSpecError { field, value, allowed });
+        if self.tags.len() > limits.tags_per_job {
+            let allowed = format!("0 to {}", limits.tags_per_job);
+            return refused("the number of tags", self.tags.len().to_string(), allowed);
+        }
+        if let Some(tag) = self.tags.iter().find(|tag| !is_tag(tag, limits)) {
+            let allowed = format!("1 to {} letters, digits, `-`, `_` or `.`", limits.tag_bytes);
+            return refused("a tag", format!("`{}`", tag.escape_debug()), allowed);
+        }
+        if !self.tags.is_sorted_by(|a, b| a < b) {
+            let allowed = "sorted, without repetition".to_owned();
+            return refused("the list of tags", "unsorted or repeating".to_owned(), allowed);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text can be a tag: a word that nobody has to quote.
+#[must_use]
+pub fn is_tag(text: &str, limits: &Limits) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=limits.tag_bytes).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+fn usual_weight() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_usual_weight(weight: &u32) -> bool {
+    *weight == usual_weight()
+}
+
+/// Checks a job's weight.
+///
+/// # Errors
+/// It is 0 or beyond the limit.
+pub fn validate_weight(weight: u32, limits: &Limits) -> Result<(), JobSpecError> {
+    if (1..=limits.job_weight).contains(&weight) {
+        return Ok(());
+    }
+    let allowed = format!("1 to {}", limits.job_weight);
+    Err(JobSpecError { field: "the weight", value: weight.to_string(), allowed })
 }
 
 /// A job that asks for something impossible or beyond a limit.
@@ -268,6 +342,8 @@ impl JobSpec {
         within("the maximum depth", self.settings.max_depth.into(), 1, limits.max_depth.into())?;
         within("the number of frames", self.frames.count(), 1, limits.frames_per_job)?;
         self.settings.film.validate(limits)?;
+        validate_weight(self.weight, limits)?;
+        self.needs.validate(limits)?;
         let lists = std::iter::once(&self.blobs).chain(self.frame_scenes.iter().map(|own| &own.blobs));
         if lists.into_iter().any(|blobs| !blobs.is_sorted_by(|a, b| a < b)) {
             return Err(JobSpecError {
@@ -333,6 +409,8 @@ mod tests {
                 film: Default::default(),
             },
             priority: 0,
+            weight: 1,
+            needs: Default::default(),
         }
     }
 

@@ -19,7 +19,8 @@ pub use agent::Agent;
 pub use film::{TileImage, TileImageError};
 pub use id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId};
 pub use job::{
-    FilmSettings, FrameRange, FrameScene, JobSpec, JobSpecError, PixelFilter, RenderSettings, Resolution,
+    FilmSettings, FrameRange, FrameScene, JobSpec, JobSpecError, Needs, PixelFilter, RenderSettings,
+    Resolution,
 };
 pub use limits::Limits;
 pub use scheduler::Scheduler;

@@ -31,6 +31,49 @@ pub struct Limits {
     pub frames_per_job: u64,
     /// Jobs that are neither delivered nor cancelled.
     pub open_jobs: u64,
+    /// Largest weight of a job. Between 1 and 1000 lie "what is left over" and
+    /// "nearly all"; the weights of `open_jobs` jobs together are below 2^24.
+    pub job_weight: u32,
+    /// How far a job may be served ahead of another one before a node changes
+    /// from the one to the other, in time of the farm: 10 s. Twice that is 5 % of
+    /// 400 s, so over any 7 minutes every job has its share within 5 %; and a
+    /// node loads another scene no oftener than every few leases.
+    pub share_slack: Duration,
+    /// How much of its share a job that could not be served (no node fits it) is
+    /// owed at most when it can: a minute of it.
+    pub share_memory: Duration,
+    /// How long a job waits, with no node on it, until it counts as one priority
+    /// higher: 30 minutes, so that one of priority -5 beside endless work of
+    /// priority 0 has its share of the farm after 2.5 hours, and one of -100
+    /// after two days.
+    pub ageing_step: Duration,
+    /// Tags that a job may require, and that a node may announce.
+    pub tags_per_job: usize,
+    /// As `tags_per_job`, of a node: 64 of 64 bytes are 4 KiB of a greeting.
+    pub tags_per_node: usize,
+    /// Longest tag, in bytes.
+    pub tag_bytes: usize,
+    /// Distinct tags that open jobs require, all together: at most 64, one bit of
+    /// a word for each.
+    pub required_tags: usize,
+    /// Scenes that a node may say it holds, and that are remembered of it: 64
+    /// digests of 32 bytes are 2 KiB.
+    pub scenes_per_node: usize,
+    /// Jobs that are looked at for one whose scene a node holds, when it changes
+    /// jobs: a few, so that the choice stays one of microseconds.
+    pub affinity_choices: usize,
+    /// The part of a job's samples that may be granted a second time, as backup
+    /// copies of leases that are late, in thousandths: 5 %.
+    pub backup_per_mille: u64,
+    /// How often a job that has nothing free any more is surveyed for late
+    /// leases: a fraction of `lease_target`, and so seldom that a survey of 10^5
+    /// leases, some 10 ms, is a few percent of the time.
+    pub backup_interval: Duration,
+    /// Backup copies that one survey grants at most.
+    pub backups_per_survey: usize,
+    /// Idle nodes that one survey looks at: the fastest of 4096 is nearly always
+    /// among the fastest per mille of all, and a look takes some 100 ns.
+    pub backup_candidates: usize,
     /// Lanes of one node: more adapters than a board has slots.
     pub lanes_per_node: u32,
     /// Nodes that are remembered as drained or banned: more than a farm has, and
@@ -97,6 +140,20 @@ impl Default for Limits {
             exposure_milli_ev: 32_000,
             frames_per_job: 100_000,
             open_jobs: 10_000,
+            job_weight: 1000,
+            share_slack: Duration::from_secs(10),
+            share_memory: Duration::from_secs(60),
+            ageing_step: Duration::from_secs(30 * 60),
+            tags_per_job: 16,
+            tags_per_node: 64,
+            tag_bytes: 64,
+            required_tags: 64,
+            scenes_per_node: 64,
+            affinity_choices: 8,
+            backup_per_mille: 50,
+            backup_interval: Duration::from_millis(250),
+            backups_per_survey: 256,
+            backup_candidates: 4096,
             lanes_per_node: 64,
             nodes_held_back: 65_536,
             leases_per_lane: 3,

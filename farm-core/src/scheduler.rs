@@ -6,30 +6,36 @@
 //! performs any effect that follows it: persist, then send.
 
 mod audit;
+mod backup;
 mod command;
+mod cost;
 mod decide;
 mod desk;
 mod effect;
 mod fact;
+mod fit;
 mod floor;
 mod follow;
 mod grant;
 mod node;
 mod pool;
+mod share;
+mod stakes;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unfit;
 mod view;
 
 use std::collections::VecDeque;
 
-pub use command::{Command, FailureKind, HeldLease, NodeChange};
+pub use command::{Command, Equipment, FailureKind, HeldLease, NodeChange};
 pub use effect::{Answer, Effect, Lease, RefusedReason, Verdict};
 pub use fact::Fact;
 pub use state::{
     Entry, HoldPart, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, State, StrikePart, TilePart,
 };
-pub use view::{AcceptedTile, JobStatus, JobView, NodeStanding, NodeView};
+pub use view::{AcceptedTile, JobShare, JobStatus, JobView, NodeStanding, NodeView};
 
 use crate::id::{FrameNumber, JobId, NodeId};
 use crate::job::JobSpec;
@@ -68,7 +74,7 @@ impl Scheduler {
     /// with the same limits.
     #[must_use]
     pub fn resume(state: State, limits: Limits, epoch: u32) -> Self {
-        let floor = Floor::new(epoch);
+        let floor = Floor::new(epoch, &limits);
         let mut scheduler = Self { limits, state, floor, effects: VecDeque::new() };
         scheduler.open_restored_jobs();
         scheduler
@@ -76,6 +82,7 @@ impl Scheduler {
 
     /// Takes one command at the time `now`, which never goes back.
     pub fn handle(&mut self, now: Timestamp, command: Command) {
+        self.floor.begin_time(now);
         if let Command::JoinNode { node, .. } | Command::LeaveNode(node) = &command {
             self.withhold_grants(*node);
         }
@@ -131,6 +138,13 @@ impl Scheduler {
     #[must_use]
     pub fn spec(&self, job: JobId) -> Option<&JobSpec> {
         self.state.jobs.get(&job).map(|record| &*record.spec)
+    }
+
+    /// Samples of a job that were granted a second time, as copies of late leases
+    /// that are not holders by now; for simulators, as [`JobView::backup_samples`].
+    #[must_use]
+    pub fn copied_samples(&self, job: JobId) -> u64 {
+        self.floor.jobs.get(&job).map_or(0, |desk| desk.backup_samples)
     }
 
     /// Every connected node, by number.

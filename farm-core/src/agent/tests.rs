@@ -32,6 +32,8 @@ fn spec(blobs: &[u8]) -> Box<JobSpec> {
             film: Default::default(),
         },
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     })
 }
 

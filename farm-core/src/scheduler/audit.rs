@@ -4,6 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::Scheduler;
+use super::backup;
+use super::desk::Desk;
+use super::fit::Crew;
+use super::node::Node;
 use super::pool::Pool;
 use super::state::JobRecord;
 use crate::id::{FrameNumber, JobId};
@@ -18,7 +22,7 @@ impl Scheduler {
     /// # Errors
     /// Says in words what does not agree.
     pub fn audit(&self) -> Result<(), String> {
-        let mut lent = 0;
+        let (mut lent, mut copies) = (0, 0);
         for (job, floor) in &self.floor.jobs {
             let record = self.state.jobs.get(job).ok_or(format!("job {job} has books but no record"))?;
             let mut leases = 0;
@@ -31,6 +35,7 @@ impl Scheduler {
                 }
                 leases += self.audit_lent(*job, *frame, pool)?;
             }
+            copies += backup::audit(&self.floor, *job, floor)?;
             if leases != floor.leases as usize {
                 return Err(format!("job {job} has {leases} leases but counts {}", floor.leases));
             }
@@ -40,8 +45,8 @@ impl Scheduler {
             lent += leases;
         }
         let held: usize = self.floor.nodes.values().map(|node| node.leases.len()).sum();
-        if held != lent {
-            return Err(format!("nodes hold {held} leases but {lent} are lent"));
+        if held != lent + copies {
+            return Err(format!("nodes hold {held} leases but {lent} are lent, {copies} of them twice"));
         }
         self.audit_orders()?;
         self.audit_nodes()
@@ -50,16 +55,30 @@ impl Scheduler {
     /// Checks that the orders of ready and of busy jobs name each with its priority.
     fn audit_orders(&self) -> Result<(), String> {
         let desks = || self.floor.jobs.iter();
-        let priority = |job| Reverse(self.state.jobs.get(job).map_or(0, |record| record.spec.priority));
+        let priority =
+            |job: &JobId| Reverse(self.state.jobs.get(job).map_or(0, |record| record.spec.priority));
         let busy = desks().filter(|(_, desk)| desk.busy_nodes > 0).map(|(job, _)| (priority(job), *job));
         if busy.collect::<BTreeSet<_>>() != self.floor.busy {
             return Err("the order of busy jobs is wrong".into());
         }
-        let ready: BTreeSet<_> = desks().filter_map(|(_, desk)| desk.ready).collect();
-        if ready != self.floor.ready || ready.iter().any(|(first, _, job)| *first != priority(job)) {
+        let key = |(job, desk): (&JobId, &Desk)| {
+            desk.ready.is_none_or(|key| key == desk.stake.key(*job)).then_some((desk.profile, desk.ready))
+        };
+        let ready = desks().map(key).collect::<Option<BTreeSet<_>>>();
+        let ready: Option<BTreeSet<_>> =
+            ready.map(|ready| ready.into_iter().filter_map(|(profile, key)| Some((profile, key?))).collect());
+        if ready != Some(self.floor.ready.iter().collect()) {
             return Err("the order of ready jobs is wrong".into());
         }
-        Ok(())
+        let level = |(job, desk): (&JobId, &Desk)| {
+            i64::from(priority(job).0) + i64::from(desk.stake.risen) == i64::from(desk.stake.level)
+        };
+        if !desks().all(level) {
+            return Err("a job's level is not its priority and what it rose".into());
+        }
+        let stakes = desks().map(|(_, desk)| (desk.stake, desk.ready.is_some()));
+        let stakes = stakes.map(|(stake, ready)| (stake.level, ready.then_some(stake.weight)));
+        self.floor.classes.audit(stakes)
     }
 
     /// Checks that every lent range is in its node's book; their number.
@@ -81,20 +100,33 @@ impl Scheduler {
         if active.clone().count() != self.floor.active_nodes as usize {
             return Err("the number of active nodes is wrong".into());
         }
-        if active.map(|node| u64::from(node.lanes)).sum::<u64>() != self.floor.active_lanes {
+        if active.clone().map(|node| u64::from(node.lanes)).sum::<u64>() != self.floor.active_lanes {
             return Err("the number of active lanes is wrong".into());
+        }
+        if active.clone().map(Node::total_power).sum::<u64>() != self.floor.active_power {
+            return Err("the power of active nodes is wrong".into());
+        }
+        let mut crew = Crew::default();
+        active.for_each(|node| crew.add(node.fit));
+        if crew != self.floor.crew {
+            return Err("the fits of active nodes are counted wrongly".into());
         }
         for (id, node) in &self.floor.nodes {
             let queued: u64 = node.leases.values().map(|held| held.predicted_us).sum();
             if queued != node.queued_us {
                 return Err(format!("node {id} has {queued} µs queued but counts {}", node.queued_us));
             }
-            if node.hunger.is_some_and(|load| !self.floor.hungry.contains(&(load, *id))) {
+            if node.hunger.is_some_and(|load| !self.floor.hungry.contains(node.fit, load, *id)) {
                 return Err(format!("node {id} is hungry but not listed"));
             }
         }
         for (job, floor) in &self.floor.jobs {
-            let assigned = self.floor.nodes.values().filter(|node| node.job == Some(*job)).count();
+            let assigned = || self.floor.nodes.values().filter(|node| node.job == Some(*job));
+            let power: u64 = assigned().filter(|node| node.is_active()).map(Node::total_power).sum();
+            if power != floor.power {
+                return Err(format!("job {job} counts the power of its nodes wrongly"));
+            }
+            let assigned = assigned().count();
             let busy =
                 self.floor.nodes.values().filter(|node| node.held_jobs.iter().any(|(held, _)| held == job));
             if assigned != floor.assigned as usize || busy.count() != floor.busy_nodes as usize {

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId};
-use crate::job::{FrameRange, JobSpec};
+use crate::job::{FrameRange, JobSpec, is_tag};
+use crate::limits::Limits;
 use crate::tile::{Rect, TileId};
 
 /// What the world asks of the scheduler or tells it.
@@ -58,6 +59,15 @@ pub enum Command {
         /// Higher goes first.
         priority: i32,
     },
+    /// Give a job another weight. Leases in flight may finish.
+    WeighJob {
+        /// Chosen by the driver to match the answer to the request.
+        request: u64,
+        /// The job.
+        job: JobId,
+        /// Its share beside jobs of the same priority.
+        weight: u32,
+    },
     /// Forget the accepted tiles that touch a region of some frames, and render
     /// them again; frames that were delivered are assembled anew. A job that is
     /// done is opened again.
@@ -88,6 +98,8 @@ pub enum Command {
         node: NodeId,
         /// Its lanes, one for each adapter.
         lanes: u32,
+        /// What it says that it has.
+        equipment: Equipment,
         /// What it is still working on.
         holding: Vec<HeldLease>,
     },
@@ -180,6 +192,30 @@ pub enum NodeChange {
     Ban,
     /// Let a banned node work again.
     Forgive,
+}
+
+/// What a node says of itself when it joins: claims, which cost it work and
+/// nobody else anything when they are wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Equipment {
+    /// Its tags, as whoever runs it chose them.
+    pub tags: Vec<String>,
+    /// The memory of its smallest lane; `None` where it is not known, which is
+    /// taken to be enough.
+    pub memory_bytes: Option<u64>,
+    /// Manifests of scenes of which it holds every blob, latest used last.
+    pub scenes: Vec<BlobDigest>,
+}
+
+impl Equipment {
+    /// What the limits allow of it: the first tags, the latest scenes.
+    pub(super) fn bounded(mut self, limits: &Limits) -> Self {
+        self.tags.retain(|tag| is_tag(tag, limits));
+        self.tags.truncate(limits.tags_per_node);
+        let too_many = self.scenes.len().saturating_sub(limits.scenes_per_node);
+        self.scenes.drain(..too_many);
+        self
+    }
 }
 
 /// A lease that a node says it holds when it joins.

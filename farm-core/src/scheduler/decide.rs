@@ -9,7 +9,7 @@ use super::fact::Fact;
 use super::floor::Floor;
 use super::state::{Hold, JobRecord, State};
 use crate::id::{JobId, LeaseId, NodeId};
-use crate::job::{FrameRange, JobSpec};
+use crate::job::{FrameRange, JobSpec, validate_weight};
 use crate::limits::Limits;
 use crate::tile::{Rect, TileId};
 use crate::time::Timestamp;
@@ -53,7 +53,7 @@ pub(super) fn decide(
     command: &Command,
 ) -> Decision {
     match command {
-        Command::SubmitJob { request, spec } => answer(*request, submit(state, limits, now, spec)),
+        Command::SubmitJob { request, spec } => answer(*request, submit(state, floor, limits, now, spec)),
         Command::PauseJob { request, job } => {
             let fact = |record: &JobRecord| (!record.paused).then_some(Fact::JobPaused { job: *job });
             answer(*request, change_open(state, *job, fact))
@@ -73,6 +73,7 @@ pub(super) fn decide(
             let fact = |record: &JobRecord| (record.spec.priority != *priority).then_some(fact);
             answer(*request, change_open(state, *job, fact))
         }
+        Command::WeighJob { request, job, weight } => answer(*request, weigh(state, limits, *job, *weight)),
         Command::RerenderJob { request, job, frames, region } => {
             answer(*request, rerender(state, limits, *job, *frames, *region))
         }
@@ -140,14 +141,23 @@ fn answer(request: u64, outcome: Outcome) -> Decision {
     Decision { facts, reply: Some(Reply::Answer(request, answer)) }
 }
 
-fn submit(state: &State, limits: &Limits, now: Timestamp, spec: &JobSpec) -> Outcome {
+fn submit(state: &State, floor: &Floor, limits: &Limits, now: Timestamp, spec: &JobSpec) -> Outcome {
     spec.validate(limits)?;
+    if !floor.tags.has_room_for(&spec.needs.tags, limits) {
+        return Err(RefusedReason::TooManyTags(limits.required_tags));
+    }
     if state.open_jobs >= limits.open_jobs {
         return Err(RefusedReason::TooManyJobs(state.open_jobs));
     }
     let job = state.next_job();
     let fact = Fact::JobSubmitted { job, at: now, spec: Box::new(spec.clone()) };
     Ok((vec![fact], Answer::Submitted(job)))
+}
+
+fn weigh(state: &State, limits: &Limits, job: JobId, weight: u32) -> Outcome {
+    validate_weight(weight, limits)?;
+    let fact = Fact::JobWeighted { job, weight };
+    change_open(state, job, |record| (record.spec.weight != weight).then_some(fact))
 }
 
 fn change_open(state: &State, job: JobId, fact: impl FnOnce(&JobRecord) -> Option<Fact>) -> Outcome {

@@ -2,23 +2,41 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::floor::ReadyKey;
-use super::pool::Pool;
+use super::backup::Place;
+use super::cost::FrameCosts;
+use super::fit::Profile;
+use super::pool::{Lent, Pool};
+use super::share::{ReadyKey, Stake};
 use super::state::JobRecord;
 use crate::id::{FrameNumber, NodeId};
 use crate::tile::BlockRange;
+use crate::time::Timestamp;
 
 /// The volatile half of a job that is not over.
 #[derive(Debug)]
 pub(super) struct Desk {
     /// Its key in `Floor::ready`.
     pub(super) ready: Option<ReadyKey>,
-    /// Nodes that work on it, for the fair share.
+    /// Its part in the fair share.
+    pub(super) stake: Stake,
+    /// What it needs of a node.
+    pub(super) profile: Profile,
+    /// Nodes that work on it.
     pub(super) assigned: u32,
+    /// What the lanes of those of them that may work have of power.
+    pub(super) power: u64,
     /// Nodes that hold leases of it.
     pub(super) busy_nodes: u32,
     pub(super) leases: u32,
     pub(super) leased_samples: u64,
+    /// Copies of lent ranges, which no other count has.
+    pub(super) backups: BTreeMap<Place, Lent>,
+    /// What the rectangles of begun frames cost.
+    pub(super) costs: BTreeMap<FrameNumber, FrameCosts>,
+    /// Samples that were granted as copies.
+    pub(super) backup_samples: u64,
+    /// Its entry in the timers.
+    pub(super) survey_timer: Option<Timestamp>,
     /// Frames that were begun and are not complete.
     pub(super) pools: BTreeMap<FrameNumber, Pool>,
     /// Those of them in which something is free.
@@ -42,13 +60,20 @@ pub(super) struct Assembling {
 }
 
 impl Desk {
-    pub(super) fn new(record: &JobRecord) -> Self {
+    pub(super) fn new(record: &JobRecord, profile: Profile) -> Self {
         Self {
             ready: None,
+            stake: Stake::new(record.spec.priority, record.spec.weight),
+            profile,
             assigned: 0,
+            power: 0,
             busy_nodes: 0,
             leases: 0,
             leased_samples: 0,
+            backups: BTreeMap::new(),
+            costs: BTreeMap::new(),
+            backup_samples: 0,
+            survey_timer: None,
             pools: BTreeMap::new(),
             free_frames: BTreeSet::new(),
             next_frame: record.spec.frames.first.0.into(),
@@ -100,6 +125,7 @@ impl Desk {
     /// Makes free again what was forgotten of a frame.
     pub(super) fn reopen_frame(&mut self, record: &JobRecord, frame: FrameNumber) {
         self.assembling.remove(&frame);
+        self.costs.remove(&frame);
         self.next_frame = self.next_frame.min(frame.0.into());
         let Some(pool) = self.pools.get_mut(&frame) else { return };
         let mut fresh = unaccepted(record, frame);

@@ -81,6 +81,12 @@ pub enum RefusedReason {
     /// The farm is full.
     #[error("the farm already has {0} open jobs, its limit; cancel one or wait until one is done")]
     TooManyJobs(u64),
+    /// Somebody invents tags.
+    #[error(
+        "open jobs already require {0} distinct tags, the most that there may be; use one of theirs, \
+         or wait until some of them are done"
+    )]
+    TooManyTags(usize),
     /// No job has this number.
     #[error("there is no job {0}")]
     UnknownJob(JobId),

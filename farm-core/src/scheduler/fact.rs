@@ -51,6 +51,13 @@ pub enum Fact {
         /// Higher goes first.
         priority: i32,
     },
+    /// A job was given another weight.
+    JobWeighted {
+        /// The job.
+        job: JobId,
+        /// Its share beside jobs of the same priority.
+        weight: u32,
+    },
     /// The tiles of some frames that touch a region were forgotten, to be rendered
     /// again. Of a frame that was delivered, the rectangles outside of the region
     /// are kept in its file.

@@ -8,9 +8,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::backup::{self, place_of};
+use super::command::Equipment;
 use super::desk::Desk;
+use super::fit::{Crew, Hungry, Ready, TagBook};
 use super::node::{Held, Node};
 use super::pool::{Lent, Pool};
+use super::share::{Classes, Powers, millis};
 use super::state::State;
 use crate::id::{FrameNumber, JobId, LeaseId, NodeId};
 use crate::job::FrameRange;
@@ -25,24 +29,34 @@ pub(super) struct Floor {
     /// The jobs that are not over.
     pub(super) jobs: BTreeMap<JobId, Desk>,
     /// Jobs with something to grant, in the order in which a node asks them.
-    pub(super) ready: BTreeSet<ReadyKey>,
+    pub(super) ready: Ready,
+    pub(super) classes: Classes,
+    pub(super) ageing_step_ms: u64,
+    /// Never where it is 0.
+    pub(super) backup_interval_ms: u64,
+    pub(super) tags: TagBook,
     /// Jobs that nodes hold leases of, by priority.
     pub(super) busy: BTreeSet<(Reverse<i32>, JobId)>,
-    /// Nodes with room for a lease, those with the fewest per lane first.
-    pub(super) hungry: BTreeSet<(u32, NodeId)>,
+    /// Nodes with room for a lease.
+    pub(super) hungry: Hungry,
     /// Nodes that may be granted leases, and their lanes.
     pub(super) active_nodes: u32,
     pub(super) active_lanes: u64,
-    timers: BTreeSet<(Timestamp, Timer)>,
+    pub(super) crew: Crew,
+    /// What their lanes have of power, where it is known.
+    pub(super) active_power: u64,
+    pub(super) powers: Powers,
+    /// The latest cost of a job's samples that is known.
+    pub(super) usual_cost: Option<u64>,
+    /// The time of the command that is being followed; none before the first.
+    pub(super) now: Option<Timestamp>,
+    pub(super) timers: BTreeSet<(Timestamp, Timer)>,
     /// Whether something became free that a hungry node may want.
     pub(super) offer: bool,
     /// Nodes whose room for leases this command changed.
     pub(super) touched: Vec<NodeId>,
     pub(super) next_lease: u64,
 }
-
-/// Higher priority first, then fewer nodes on it, then older.
-pub(super) type ReadyKey = (Reverse<i32>, u32, JobId);
 
 /// Something to be done at a certain time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +67,10 @@ pub(super) enum Timer {
     Wake(NodeId),
     /// Try again to assemble a frame.
     Assemble(JobId, FrameNumber),
+    /// A job that waits may rise.
+    Rise(JobId),
+    /// Look for late leases of a job of which nothing is free.
+    Survey(JobId),
 }
 
 /// A lease past its deadline.
@@ -64,15 +82,24 @@ pub(super) struct Expired {
 }
 
 impl Floor {
-    pub(super) fn new(epoch: u32) -> Self {
+    pub(super) fn new(epoch: u32, limits: &Limits) -> Self {
         Self {
+            ageing_step_ms: millis(limits.ageing_step).max(1),
+            backup_interval_ms: backup::interval_ms(limits),
             nodes: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            ready: BTreeSet::new(),
+            ready: Ready::default(),
+            classes: Classes::default(),
+            tags: TagBook::default(),
             busy: BTreeSet::new(),
-            hungry: BTreeSet::new(),
+            hungry: Hungry::default(),
             active_nodes: 0,
             active_lanes: 0,
+            crew: Crew::default(),
+            active_power: 0,
+            powers: Powers::default(),
+            usual_cost: None,
+            now: None,
             timers: BTreeSet::new(),
             offer: false,
             touched: Vec::new(),
@@ -90,7 +117,13 @@ impl Floor {
     /// Opens a job's books.
     pub(super) fn open_job(&mut self, state: &State, job: JobId) {
         let Some(record) = state.jobs.get(&job) else { return };
-        self.jobs.insert(job, Desk::new(record));
+        let profile = self.profile_of(record);
+        let mut desk = Desk::new(record, profile);
+        if record.results == 0 {
+            desk.stake.waiting_since = Some(record.submitted_at);
+        }
+        self.classes.enter(&mut desk.stake, record.spec.priority, 0);
+        self.jobs.insert(job, desk);
         self.refresh(state, job);
         self.offer = true;
     }
@@ -99,47 +132,20 @@ impl Floor {
     /// out, for the driver to revoke.
     pub(super) fn close_job(&mut self, state: &State, job: JobId) -> Vec<Lent> {
         let Some(floor) = self.jobs.get(&job) else { return Vec::new() };
-        let lent: Vec<_> = floor.pools.values().flat_map(Pool::lent).map(|(_, lent)| lent).collect();
+        let lent = floor.pools.values().flat_map(Pool::lent).map(|(_, lent)| lent);
+        let lent: Vec<_> = lent.chain(floor.backups.values().copied()).collect();
         for lent in &lent {
             self.drop_lease(lent.node, lent.lease);
         }
         let Some(floor) = self.jobs.remove(&job) else { return lent };
         self.busy.remove(&(state.priority(job), job));
-        if let Some(key) = floor.ready {
-            self.ready.remove(&key);
-        }
+        self.leave_share(state, job, &floor);
         for node in &floor.excluded {
             if let Some(node) = self.nodes.get_mut(node) {
                 node.excluded.remove(&job);
             }
         }
         lent
-    }
-
-    /// Brings a job's place among the ready ones up to date.
-    pub(super) fn refresh(&mut self, state: &State, job: JobId) {
-        let Some(record) = state.jobs.get(&job) else { return };
-        let Some(floor) = self.jobs.get_mut(&job) else { return };
-        floor.pass_begun_frames(record);
-        let has_free = !floor.free_frames.is_empty() || floor.next_frame <= record.spec.frames.last.0.into();
-        let ready = record.is_grantable() && has_free;
-        let key = ready.then_some((Reverse(record.spec.priority), floor.assigned, job));
-        if key != floor.ready {
-            if let Some(old) = std::mem::replace(&mut floor.ready, key) {
-                self.ready.remove(&old);
-            }
-            self.ready.extend(key);
-        }
-    }
-
-    /// Brings every order that a job is in up to date after its priority changed.
-    pub(super) fn reprioritize(&mut self, state: &State, job: JobId) {
-        if self.jobs.get(&job).is_some_and(|desk| desk.busy_nodes > 0) {
-            self.busy.retain(|(_, busy)| *busy != job);
-            self.busy.insert((state.priority(job), job));
-        }
-        self.refresh(state, job);
-        self.offer = true;
     }
 
     /// Makes free again what was forgotten of some frames; opens the books of a
@@ -151,9 +157,12 @@ impl Floor {
             None => {
                 self.open_job(state, job);
                 // Nodes without other work since are still with it.
-                let assigned = self.nodes.values().filter(|node| node.job == Some(job)).count();
+                let assigned = || self.nodes.values().filter(|node| node.job == Some(job));
+                let (count, active) = (assigned().count(), assigned().filter(|node| node.is_active()));
+                let power = active.map(Node::total_power).sum();
                 if let Some(desk) = self.jobs.get_mut(&job) {
-                    desk.assigned = u32::try_from(assigned).unwrap_or(u32::MAX);
+                    desk.assigned = u32::try_from(count).unwrap_or(u32::MAX);
+                    desk.power = power;
                 }
             }
         }
@@ -162,11 +171,19 @@ impl Floor {
     }
 
     /// Adds a node that holds nothing yet.
-    pub(super) fn add_node(&mut self, state: &State, id: NodeId, lanes: u32, limits: &Limits) {
-        let node = Node::new(lanes.min(limits.lanes_per_node), state.hold_of(id));
+    pub(super) fn add_node(
+        &mut self,
+        state: &State,
+        id: NodeId,
+        lanes: u32,
+        equipment: Equipment,
+        limits: &Limits,
+    ) {
+        let equipment = equipment.bounded(limits);
+        let fit = self.fit_of(&equipment);
+        let node = Node::new(lanes.min(limits.lanes_per_node), equipment, fit, state.hold_of(id));
         if node.is_active() {
-            self.active_nodes += 1;
-            self.active_lanes += u64::from(node.lanes);
+            self.count_in(&node);
         }
         self.nodes.insert(id, node);
         self.touched.push(id);
@@ -181,11 +198,10 @@ impl Floor {
         }
         let Some(node) = self.nodes.remove(&id) else { return };
         if node.is_active() {
-            self.active_nodes -= 1;
-            self.active_lanes -= u64::from(node.lanes);
+            self.count_out(&node);
         }
         if let Some(load) = node.hunger {
-            self.hungry.remove(&(load, id));
+            self.hungry.remove(node.fit, load, id);
         }
         if let Some(at) = node.deadline_timer {
             self.timers.remove(&(at, Timer::Deadline(id)));
@@ -198,8 +214,8 @@ impl Floor {
                 floor.excluded.remove(&id);
             }
         }
-        if let Some(job) = node.job {
-            self.assign_away(state, job);
+        if let Some(desk) = node.job.and_then(|job| self.jobs.get_mut(&job)) {
+            desk.assigned -= 1;
         }
         // Who is left may now be the only one for a tile that it failed.
         self.offer = true;
@@ -216,19 +232,18 @@ impl Floor {
     }
 
     fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(mut node) = self.nodes.remove(&id) else { return };
         let was_active = node.is_active();
-        change(node);
+        change(&mut node);
         match (was_active, node.is_active()) {
-            (true, false) => {
-                self.active_nodes -= 1;
-                self.active_lanes -= u64::from(node.lanes);
-            }
-            (false, true) => {
-                self.active_nodes += 1;
-                self.active_lanes += u64::from(node.lanes);
-            }
-            (true, true) | (false, false) => return,
+            (true, false) => self.count_out(&node),
+            (false, true) => self.count_in(&node),
+            (true, true) | (false, false) => {}
+        }
+        let changed = was_active != node.is_active();
+        self.nodes.insert(id, node);
+        if !changed {
+            return;
         }
         self.touched.push(id);
         // Who is left may now be the only one for a tile that it failed.
@@ -255,25 +270,22 @@ impl Floor {
     }
 
     /// Moves a node from the job that it worked on to another.
-    pub(super) fn assign(&mut self, state: &State, id: NodeId, job: JobId) {
+    pub(super) fn assign(&mut self, id: NodeId, job: JobId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         if node.job == Some(job) {
             return;
         }
-        if let Some(old) = node.job.replace(job) {
-            self.assign_away(state, old);
+        let power = if node.is_active() { node.total_power() } else { 0 };
+        if let Some(old) = node.job.replace(job)
+            && let Some(old) = self.jobs.get_mut(&old)
+        {
+            old.assigned -= 1;
+            old.power -= power;
         }
         if let Some(floor) = self.jobs.get_mut(&job) {
             floor.assigned += 1;
+            floor.power += power;
         }
-        self.refresh(state, job);
-    }
-
-    fn assign_away(&mut self, state: &State, job: JobId) {
-        if let Some(floor) = self.jobs.get_mut(&job) {
-            floor.assigned -= 1;
-        }
-        self.refresh(state, job);
     }
 
     /// Writes a lease, whose range is not free any more, into every book.
@@ -281,16 +293,23 @@ impl Floor {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let tile = held.tile;
         let Some(floor) = self.jobs.get_mut(&tile.job) else { return };
-        if let Some(pool) = floor.pools.get_mut(&tile.frame) {
-            pool.lend(tile.rect, Lent { range: tile.range, node: id, lease });
+        let lent = Lent { range: tile.range, node: id, lease };
+        if held.is_backup {
+            floor.backups.insert(place_of(&tile), lent);
+            floor.backup_samples += held.samples;
+        } else if let Some(pool) = floor.pools.get_mut(&tile.frame) {
+            pool.lend(tile.rect, lent);
             if pool.is_exhausted() {
                 floor.free_frames.remove(&tile.frame);
             }
         }
         node.leases.insert(lease, held);
         node.queued_us += held.predicted_us;
-        floor.leases += 1;
-        floor.leased_samples += held.samples;
+        if !held.is_backup {
+            floor.leases += 1;
+            floor.leased_samples += held.samples;
+        }
+        floor.stake.charge(held.charge);
         if node.count_lease(tile.job) {
             floor.busy_nodes += 1;
             if floor.busy_nodes == 1 {
@@ -309,7 +328,9 @@ impl Floor {
         let held = self.drop_lease(id, lease)?;
         let tile = held.tile;
         let floor = self.jobs.get_mut(&tile.job)?;
-        if let Some(pool) = floor.pools.get_mut(&tile.frame) {
+        if held.is_backup {
+            floor.backups.remove(&place_of(&tile));
+        } else if let Some(pool) = floor.pools.get_mut(&tile.frame) {
             pool.take_home(tile.rect, tile.range);
         }
         if floor.busy_nodes == 0 {
@@ -318,10 +339,14 @@ impl Floor {
         Some(held)
     }
 
-    /// Ends a lease; its range is free again.
+    /// Ends a lease; its range is free again, unless another node holds it too.
     pub(super) fn release(&mut self, state: &State, id: NodeId, lease: LeaseId) -> Option<Held> {
         let held = self.finish(state, id, lease)?;
         let tile = held.tile;
+        if held.is_backup || self.promote_backup(&tile) {
+            self.refresh(state, tile.job);
+            return Some(held);
+        }
         if let Some(floor) = self.jobs.get_mut(&tile.job)
             && let Some(pool) = floor.pools.get_mut(&tile.frame)
         {
@@ -338,12 +363,18 @@ impl Floor {
         let node = self.nodes.get_mut(&id)?;
         let held = node.leases.remove(&lease)?;
         node.queued_us -= held.predicted_us;
+        node.freed_at = self.now.unwrap_or_default();
         let last = node.discount_lease(held.tile.job);
         self.touched.push(id);
         if let Some(floor) = self.jobs.get_mut(&held.tile.job) {
-            floor.leases -= 1;
-            floor.leased_samples -= held.samples;
+            if !held.is_backup {
+                floor.leases -= 1;
+                floor.leased_samples -= held.samples;
+            }
+            floor.stake.refund(held.charge);
             floor.busy_nodes -= u32::from(last);
+            // Whoever left it to faster nodes may take what these do not.
+            self.offer |= floor.leases == 0 && floor.ready.is_some();
         }
         Some(held)
     }
@@ -367,6 +398,7 @@ impl Floor {
         let Some(floor) = self.jobs.get_mut(&job) else { return };
         floor.pools.remove(&frame);
         floor.free_frames.remove(&frame);
+        floor.costs.remove(&frame);
         self.refresh(state, job);
     }
 
@@ -391,6 +423,10 @@ impl Floor {
         for (other, held) in node.leases.range_mut(lease..) {
             if *other == lease {
                 held.started |= samples > 0;
+                if samples > 0 {
+                    let first = held.progress.map_or((now, samples), |[first, _]| first);
+                    held.progress = Some([first, (now, samples)]);
+                }
                 held.deadline = deadline;
             } else if !held.started {
                 held.deadline = deadline;
@@ -403,7 +439,7 @@ impl Floor {
         let due = self.timers.iter().take_while(move |(at, _)| *at <= now);
         let nodes = due.filter_map(|(_, timer)| match timer {
             Timer::Deadline(node) => Some(*node),
-            Timer::Wake(_) | Timer::Assemble(..) => None,
+            Timer::Wake(_) | Timer::Assemble(..) | Timer::Rise(_) | Timer::Survey(_) => None,
         });
         nodes.flat_map(move |id| {
             let leases = self.nodes.get(&id).into_iter().flat_map(|node| &node.leases);
@@ -463,7 +499,7 @@ pub(super) fn backoff(failures: u32, limits: &Limits) -> std::time::Duration {
 }
 
 impl State {
-    fn priority(&self, job: JobId) -> Reverse<i32> {
+    pub(super) fn priority(&self, job: JobId) -> Reverse<i32> {
         Reverse(self.jobs.get(&job).map_or(0, |record| record.spec.priority))
     }
 }

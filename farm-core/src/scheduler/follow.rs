@@ -1,12 +1,13 @@
 //! What follows from facts and commands on the floor: leases that end, nodes
 //! that come and go, timers; no choice is made here, and nothing is recorded.
 
-use super::command::{Command, FailureKind, HeldLease};
+use super::command::{Command, Equipment, FailureKind, HeldLease};
 use super::decide::{Decision, Reply, cut};
 use super::desk::Assembling;
 use super::effect::{Effect, Verdict};
 use super::fact::Fact;
 use super::floor::{Timer, backoff};
+use super::node::Held;
 use super::{Round, Scheduler};
 use crate::id::{FrameNumber, JobId, LeaseId, NodeId};
 use crate::tile::TileId;
@@ -39,6 +40,7 @@ impl Scheduler {
             }
             Fact::JobCancelled { job } => self.close_job(*job),
             Fact::JobPrioritized { job, .. } => self.floor.reprioritize(&self.state, *job),
+            Fact::JobWeighted { job, .. } => self.floor.reweigh(&self.state, *job),
             Fact::TilesForgotten { job, frames, .. } => {
                 self.floor.reopen_frames(&self.state, *job, *frames);
             }
@@ -71,11 +73,14 @@ impl Scheduler {
             | Command::ResumeJob { .. }
             | Command::CancelJob { .. }
             | Command::PrioritizeJob { .. }
+            | Command::WeighJob { .. }
             | Command::RerenderJob { .. }
             | Command::ChangeNode { .. }
             | Command::ReportFrame { .. } => {}
             Command::RetryJob { job, .. } => self.floor.readmit(job),
-            Command::JoinNode { node, lanes, holding } => self.join_node(now, node, lanes, &holding),
+            Command::JoinNode { node, lanes, equipment, holding } => {
+                self.join_node(now, node, lanes, equipment, &holding);
+            }
             Command::LeaveNode(node) => self.floor.remove_node(&self.state, node),
             Command::DrainNode(node) => self.floor.drain_node(node),
             Command::ReportProgress { node, lease, samples } => {
@@ -121,9 +126,16 @@ impl Scheduler {
         }
     }
 
-    fn join_node(&mut self, now: Timestamp, node: NodeId, lanes: u32, holding: &[HeldLease]) {
+    fn join_node(
+        &mut self,
+        now: Timestamp,
+        node: NodeId,
+        lanes: u32,
+        equipment: Equipment,
+        holding: &[HeldLease],
+    ) {
         self.floor.remove_node(&self.state, node);
-        self.floor.add_node(&self.state, node, lanes, &self.limits);
+        self.floor.add_node(&self.state, node, lanes, equipment, &self.limits);
         for held in holding {
             if !self.adopt(now, node, held) {
                 self.effects.push_back(Effect::Revoke { node, lease: held.lease });
@@ -149,7 +161,7 @@ impl Scheduler {
         let round = Round { state: &self.state, floor: &mut self.floor, limits: &self.limits, now };
         let entry = round.hold(id, record, tile);
         self.floor.lend(&self.state, id, held.lease, entry);
-        self.floor.assign(&self.state, id, tile.job);
+        self.floor.assign(id, tile.job);
         true
     }
 
@@ -157,19 +169,38 @@ impl Scheduler {
     /// samples with it; what they had beyond it is free again.
     fn follow_accepted(&mut self, id: NodeId, lease: LeaseId, tile: &TileId, render_us: u64) {
         let samples = self.state.jobs.get(&tile.job).map_or(0, |record| record.samples_of(tile));
-        if self.floor.finish(&self.state, id, lease).is_none() {
-            for lent in self.floor.lent_overlapping(tile) {
-                self.floor.release(&self.state, lent.node, lent.lease);
-                self.effects.push_back(Effect::Revoke { node: lent.node, lease: lent.lease });
+        match self.floor.finish(&self.state, id, lease) {
+            Some(held) => self.end_twin(&held),
+            None => {
+                for lent in self.floor.lent_overlapping(tile) {
+                    let backup = self.floor.drop_backup(&self.state, &TileId { range: lent.range, ..*tile });
+                    self.floor.release(&self.state, lent.node, lent.lease);
+                    for lent in std::iter::once(lent).chain(backup) {
+                        self.effects.push_back(Effect::Revoke { node: lent.node, lease: lent.lease });
+                    }
+                }
+                self.floor.carve(&self.state, tile);
             }
-            self.floor.carve(&self.state, tile);
         }
         if let Some(node) = self.floor.nodes.get_mut(&id) {
             node.measure(tile.job, samples, render_us, &self.limits);
             node.tiles += 1;
             node.setbacks = 0;
         }
+        self.floor.settle(&self.state, id, tile, samples, render_us);
         self.assemble_if_complete(tile.job, tile.frame);
+    }
+
+    /// Of two leases of a range, one was accepted: the other ends.
+    fn end_twin(&mut self, held: &Held) {
+        let holder = held.is_backup.then(|| self.floor.lent_overlapping(&held.tile));
+        let twin = match holder {
+            Some(holder) => holder.first().copied(),
+            None => self.floor.drop_backup(&self.state, &held.tile),
+        };
+        let Some(twin) = twin else { return };
+        self.floor.finish(&self.state, twin.node, twin.lease);
+        self.effects.push_back(Effect::Revoke { node: twin.node, lease: twin.lease });
     }
 
     /// A lease failed: its range is free again, and the node is treated as the
@@ -245,6 +276,8 @@ impl Scheduler {
             match timer {
                 Timer::Deadline(node) => self.floor.rearm_deadline(node),
                 Timer::Wake(node) => self.floor.touched.push(node),
+                Timer::Rise(job) => self.floor.rise(&self.state, now, job),
+                Timer::Survey(job) => self.survey(now, job),
                 Timer::Assemble(job, frame) => {
                     let floor = self.floor.jobs.get_mut(&job);
                     if let Some(assembling) = floor.and_then(|floor| floor.assembling.get_mut(&frame)) {

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::command::Equipment;
+use super::fit::Fit;
+use super::share::{self, Estimate};
 use super::state::Hold;
-use crate::id::{JobId, LeaseId};
+use crate::id::{BlobDigest, JobId, LeaseId};
 use crate::limits::Limits;
 use crate::tile::TileId;
 use crate::time::Timestamp;
@@ -12,6 +15,11 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) lanes: u32,
+    pub(super) equipment: Equipment,
+    /// What it has of what open jobs need.
+    pub(super) fit: Fit,
+    /// The power of each of its lanes.
+    pub(super) power: Estimate,
     /// Whether it said itself that it takes nothing more.
     pub(super) draining: bool,
     /// How people hold it back, as recorded.
@@ -20,11 +28,13 @@ pub(super) struct Node {
     /// Failures in a row.
     pub(super) setbacks: u32,
     pub(super) leases: BTreeMap<LeaseId, Held>,
+    /// When a lease of it last ended.
+    pub(super) freed_at: Timestamp,
     /// How many of them are of which job.
     pub(super) held_jobs: Vec<(JobId, u32)>,
     /// The predicted time of all its leases, in microseconds of one lane.
     pub(super) queued_us: u64,
-    /// The job that it works on, for the fair share.
+    /// The job that it works on.
     pub(super) job: Option<JobId>,
     /// Samples per second of one lane, by job; the latest last, a few.
     pub(super) speeds: Vec<(JobId, u64)>,
@@ -44,20 +54,31 @@ pub(super) struct Held {
     pub(super) tile: TileId,
     pub(super) samples: u64,
     pub(super) predicted_us: u64,
+    /// The work that its job was charged for.
+    pub(super) charge: u64,
     pub(super) deadline: Timestamp,
     /// Whether rendering began.
     pub(super) started: bool,
+    pub(super) granted_at: Timestamp,
+    /// The first and the latest report of progress: when, and samples done.
+    pub(super) progress: Option<[(Timestamp, u64); 2]>,
+    /// Whether another node holds the range, and this is a copy.
+    pub(super) is_backup: bool,
 }
 
 impl Node {
-    pub(super) fn new(lanes: u32, hold: Hold) -> Self {
+    pub(super) fn new(lanes: u32, equipment: Equipment, fit: Fit, hold: Hold) -> Self {
         Self {
             lanes,
+            equipment,
+            fit,
+            power: Estimate::default(),
             draining: false,
             hold,
             paused_until: None,
             setbacks: 0,
             leases: BTreeMap::new(),
+            freed_at: Timestamp(0),
             held_jobs: Vec::new(),
             queued_us: 0,
             job: None,
@@ -73,6 +94,29 @@ impl Node {
     /// Whether it may be granted leases at all.
     pub(super) fn is_active(&self) -> bool {
         !self.draining && self.hold == Hold::default()
+    }
+
+    /// What its lanes have of power together, if that is known.
+    pub(super) fn total_power(&self) -> u64 {
+        self.power.known().unwrap_or(0).saturating_mul(self.lanes.into())
+    }
+
+    /// Whether it said, or was seen, to hold a scene.
+    pub(super) fn holds(&self, scene: &BlobDigest) -> bool {
+        self.equipment.scenes.contains(scene)
+    }
+
+    /// Notes that it holds a scene, latest last.
+    pub(super) fn note_scene(&mut self, scene: BlobDigest, limits: &Limits) {
+        let scenes = &mut self.equipment.scenes;
+        if scenes.last() == Some(&scene) {
+            return;
+        }
+        scenes.retain(|held| *held != scene);
+        if scenes.len() >= limits.scenes_per_node.max(1) {
+            scenes.remove(0);
+        }
+        scenes.push(scene);
     }
 
     /// Counts a lease of a job; whether it is the only one.
@@ -99,6 +143,13 @@ impl Node {
     /// Samples per second of one lane on a job, if measured.
     pub(super) fn speed(&self, job: JobId) -> Option<u64> {
         self.speeds.iter().rev().find(|(measured, _)| *measured == job).map(|(_, speed)| *speed)
+    }
+
+    /// Samples per second of one lane on a job: measured, or as its power and
+    /// the cost of the job's samples foretell it.
+    pub(super) fn speed_on(&self, job: JobId, cost: Option<u64>) -> Option<u64> {
+        let foretold = || Some(share::speed_of(self.power.known()?, cost?));
+        self.speed(job).or_else(foretold)
     }
 
     /// Takes a measurement into the job's speed: an exponential average of

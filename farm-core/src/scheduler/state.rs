@@ -135,6 +135,9 @@ impl State {
             Fact::JobPrioritized { job, priority } => {
                 self.change(*job, |record| record.spec.priority = *priority);
             }
+            Fact::JobWeighted { job, weight } => {
+                self.change(*job, |record| record.spec.weight = *weight);
+            }
             Fact::TilesForgotten { job, frames, region } => {
                 self.change(*job, |record| record.forget_tiles(*frames, *region));
             }
@@ -276,6 +279,12 @@ impl JobRecord {
             && tile.range.level < 32
             && BlockRange::root(self.blocks).contains(&tile.range)
             && !tile.range.is_empty(self.blocks)
+    }
+
+    /// Accepted or kept base blocks of a tile's rectangle.
+    pub(super) fn blocks_done(&self, tile: &TileId) -> u32 {
+        let frame = self.frames.get(&tile.frame);
+        frame.and_then(|frame| frame.blocks_done.get(tile.rect.0 as usize)).copied().unwrap_or(0)
     }
 
     /// Whether some samples of a tile are accepted.

@@ -4,6 +4,10 @@ mod commands;
 mod faults;
 mod history;
 mod order;
+mod pools;
+mod shares;
+mod tail;
+mod works;
 
 use std::collections::BTreeMap;
 
@@ -73,7 +77,7 @@ impl Farm {
     }
 
     fn join(&mut self, node: NodeId) {
-        self.handle(Command::JoinNode { node, lanes: 1, holding: Vec::new() });
+        self.handle(Command::JoinNode { node, lanes: 1, equipment: Default::default(), holding: Vec::new() });
     }
 
     fn leave(&mut self, node: NodeId) {
@@ -160,6 +164,8 @@ fn spec(rects: u32, samples_per_pixel: u32) -> JobSpec {
             film: Default::default(),
         },
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     }
 }
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::desk::Desk;
 use super::floor::Floor;
 use super::node::Node;
+use super::share::UNIT;
 use super::state::{Accepted, Hold, JobRecord, State};
+use super::unfit;
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
 use crate::plan;
 use crate::tile::{Rect, RectIndex, TileId};
@@ -34,7 +36,8 @@ pub enum JobStatus {
     Waiting,
     /// Tiles are leased or accepted.
     Running,
-    /// Every connected node has said that it cannot take it: out of memory, say.
+    /// No connected node can take it: each has said so (out of memory, say), or
+    /// lacks a tag or the memory that it needs.
     /// Another node may come.
     Stranded,
     /// Paused by a person.
@@ -60,6 +63,9 @@ pub struct JobView {
     pub explanation: String,
     /// Its priority.
     pub priority: i32,
+    /// Its part in the farm.
+    #[serde(default)]
+    pub share: JobShare,
     /// When it was submitted.
     pub submitted_at: Timestamp,
     /// Frames delivered.
@@ -81,10 +87,34 @@ pub struct JobView {
     pub render_us: u64,
     /// Results accepted (a rectangle may take several).
     pub results: u64,
+    /// How long the nodes that work on it now will take, in milliseconds, foretold
+    /// from what its rectangles cost so far.
+    #[serde(default)]
+    pub left_ms: Option<u64>,
+    /// Samples that were granted a second time, as copies of late leases, in this
+    /// life of the master.
+    #[serde(default)]
+    pub backup_samples: u64,
     /// The pixel digest of each delivered frame.
     pub delivered: Vec<(FrameNumber, BlobDigest)>,
     /// Messages of the nodes on which tiles failed, latest last, a few.
     pub failures: Vec<String>,
+}
+
+/// A job's part in the farm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobShare {
+    /// Its weight beside jobs of the same level.
+    pub weight: u32,
+    /// Its priority and what it rose by waiting: the highest goes first.
+    pub level: i32,
+    /// What its weight gives it of the nodes that are left to its level, in
+    /// thousandths; 0 where it has nothing to grant.
+    pub per_mille: u32,
+    /// Work accepted since the master started, in seconds of a lane of the node
+    /// that was measured first.
+    pub delivered_s: f64,
 }
 
 /// Whether a node may work.
@@ -140,6 +170,12 @@ pub struct NodeView {
     pub tiles: u64,
     /// Failures since it joined.
     pub failures: u64,
+    /// The tags that it announces.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The memory of its smallest lane, where it is known.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
 }
 
 /// The view of a job, from counters alone.
@@ -151,6 +187,7 @@ pub(super) fn job_view(floor: &Floor, job: JobId, record: &JobRecord) -> JobView
         status: status(floor, job, record),
         explanation: explain(floor, job, record),
         priority: record.spec.priority,
+        share: share_of(floor, job, record),
         submitted_at: record.submitted_at,
         frames_done: record.delivered.len() as u64,
         frames,
@@ -161,9 +198,24 @@ pub(super) fn job_view(floor: &Floor, job: JobId, record: &JobRecord) -> JobView
         rays: record.rays,
         render_us: record.render_us,
         results: record.results,
+        left_ms: floor.jobs.get(&job).and_then(|desk| desk.time_left_ms(record)),
+        backup_samples: floor.jobs.get(&job).map_or(0, |desk| desk.backup_samples),
         delivered: record.delivered.iter().map(|(frame, digest)| (*frame, *digest)).collect(),
         failures: record.failures.iter().cloned().collect(),
     }
+}
+
+fn share_of(floor: &Floor, job: JobId, record: &JobRecord) -> JobShare {
+    let weight = record.spec.weight;
+    let Some(desk) = floor.jobs.get(&job) else {
+        return JobShare { weight, level: record.spec.priority, ..JobShare::default() };
+    };
+    let all = floor.classes.ready_weight(desk.stake.level).max(1);
+    let per_mille = if desk.ready.is_some() { u64::from(weight) * 1000 / all } else { 0 };
+    #[expect(clippy::cast_precision_loss, reason = "work is for people to read")]
+    let delivered_s = desk.stake.delivered as f64 / UNIT as f64;
+    let per_mille = u32::try_from(per_mille).unwrap_or(u32::MAX);
+    JobShare { weight, level: desk.stake.level, per_mille, delivered_s }
 }
 
 /// The view of a node.
@@ -179,6 +231,8 @@ pub(super) fn node_view(id: NodeId, node: &Node) -> NodeView {
         samples_per_second,
         tiles: node.tiles,
         failures: node.failures,
+        tags: node.equipment.tags.clone(),
+        memory_bytes: node.equipment.memory_bytes,
     }
 }
 
@@ -224,11 +278,14 @@ fn status(floor: &Floor, job: JobId, record: &JobRecord) -> JobStatus {
     }
 }
 
-/// Whether every connected node has refused a job of which there is work left.
+/// Whether no connected node can take a job of which there is work left: it has
+/// refused, or lacks what the job needs.
 fn is_stranded(floor: &Floor, desk: &Desk) -> bool {
     let has_work = desk.assembling.is_empty() || desk.ready.is_some();
-    let active = desk.excluded.iter().filter(|id| floor.nodes.get(id).is_some_and(Node::is_active));
-    has_work && desk.leases == 0 && floor.active_nodes > 0 && active.count() >= floor.active_nodes as usize
+    let suits = |node: &Node| node.is_active() && node.fit.suits(&desk.profile);
+    let refused = desk.excluded.iter().filter(|id| floor.nodes.get(id).is_some_and(suits)).count();
+    let suiting = floor.crew.suiting(&desk.profile) as usize;
+    has_work && desk.leases == 0 && floor.active_nodes > 0 && refused >= suiting
 }
 
 /// Why a job stands where it does.
@@ -278,20 +335,29 @@ fn explain_waiting(floor: &Floor, job_floor: &Desk, job: JobId, record: &JobReco
     if floor.active_nodes == 0 {
         return explain_inactive(floor);
     }
+    if floor.crew.suiting(&job_floor.profile) == 0 {
+        return unfit::explain(floor, &record.spec.needs);
+    }
     if is_stranded(floor, job_floor) {
         let why = trouble.unwrap_or("it ran out of memory");
         return format!("waiting: no connected node can take it: {why}");
     }
     let other = floor.busy.iter().find(|(_, busy)| *busy != job);
-    if let Some((priority, other)) = other {
-        let nodes = floor.jobs.get(other).map_or(0, |floor| floor.busy_nodes);
+    if let Some((other, desk)) = other.and_then(|(_, other)| Some((other, floor.jobs.get(other)?))) {
+        let nodes = desk.busy_nodes;
         let verb = if nodes == 1 { "is" } else { "are" };
-        let why = match priority.0.cmp(&record.spec.priority) {
+        let why = match desk.stake.level.cmp(&job_floor.stake.level) {
+            Ordering::Greater if desk.stake.risen > 0 => "which rose above it by waiting",
             Ordering::Greater => "which has a higher priority",
-            Ordering::Equal if *other < job => "which was submitted earlier",
-            Ordering::Equal | Ordering::Less => "which they took up before",
+            Ordering::Equal => "which has the same priority; its turn comes when it is behind with its share",
+            Ordering::Less => "which they took up before",
         };
-        return format!("waiting: {} {verb} busy with job {other}, {why}", count(nodes.into(), "node"));
+        let risen = match job_floor.stake.risen {
+            0 => String::new(),
+            _ => format!("; by waiting it rose to priority {}", job_floor.stake.level),
+        };
+        let nodes = count(nodes.into(), "node");
+        return format!("waiting: {nodes} {verb} busy with job {other}, {why}{risen}");
     }
     match trouble.or(record.failures.back().map(String::as_str)) {
         Some(trouble) => format!("waiting: the free nodes pause after a failure: {trouble}"),

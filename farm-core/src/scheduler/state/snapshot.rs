@@ -21,7 +21,8 @@ use crate::time::Timestamp;
 /// The version of the form of [`SnapshotPart`]. Any addition to it, even a field
 /// with a default, has a new number: a program that does not know it must not
 /// go on without. Earlier forms are read as well, so what is added has a default.
-pub const SNAPSHOT_VERSION: u32 = 1;
+/// Version 2 knows of weights and needs of jobs.
+pub const SNAPSHOT_VERSION: u32 = 2;
 
 /// Entries of one part: 4096 tiles of about 100 bytes are 400 KiB, written in a
 /// few milliseconds.

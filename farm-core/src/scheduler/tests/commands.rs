@@ -12,7 +12,7 @@ fn job_of_new_priority_goes_before_or_behind_the_others_at_once() {
     let prioritize = |job, priority| Command::PrioritizeJob { request: 2, job: JobId(job), priority };
     let next = |farm: &mut Farm| {
         let lease = farm.first_lease(A);
-        farm.report(A, &lease, 10_000_000);
+        farm.report(A, &lease, 1_000_000);
         farm.first_lease(A).tile.job.0
     };
     assert_eq!(next(&mut farm), 1, "the older of two");
@@ -61,7 +61,7 @@ fn banned_node_loses_its_leases_and_its_results_are_refused() {
     assert_eq!((farm.job().results, farm.job().failures), (0, Vec::new()), "nor is the job blamed");
     let holding = vec![HeldLease { lease: lease.id, tile: lease.tile }];
     farm.leave(B);
-    farm.handle(Command::JoinNode { node: A, lanes: 1, holding });
+    farm.handle(Command::JoinNode { node: A, lanes: 1, equipment: Default::default(), holding });
     assert!(farm.effects().contains(&Effect::Revoke { node: A, lease: lease.id }));
     assert_eq!(farm.leases_of(A), []);
     farm.change_node(A, NodeChange::Forgive);

@@ -44,7 +44,7 @@ impl Farm {
     fn rejoin(&mut self, node: NodeId) {
         let leases = self.leases_of(node);
         let holding = leases.iter().map(|lease| HeldLease { lease: lease.id, tile: lease.tile }).collect();
-        self.handle(Command::JoinNode { node, lanes: 1, holding });
+        self.handle(Command::JoinNode { node, lanes: 1, equipment: Default::default(), holding });
     }
 }
 
@@ -75,12 +75,22 @@ fn leases_that_nobody_wants_any_more_are_revoked_on_joining() {
     let held = HeldLease { lease: lease.id, tile: lease.tile };
     let foreign = HeldLease { lease: LeaseId(1), tile: TileId { job: JobId(7), ..lease.tile } };
     farm.effects();
-    farm.handle(Command::JoinNode { node: B, lanes: 1, holding: vec![held, foreign] });
+    farm.handle(Command::JoinNode {
+        node: B,
+        lanes: 1,
+        equipment: Default::default(),
+        holding: vec![held, foreign],
+    });
     let revoke = |lease| Effect::Revoke { node: B, lease };
     assert_eq!(farm.effects(), [revoke(lease.id), revoke(LeaseId(1))], "lent elsewhere, and unknown");
     farm.report(A, &lease, 100);
     farm.effects();
-    farm.handle(Command::JoinNode { node: A, lanes: 1, holding: vec![held, held] });
+    farm.handle(Command::JoinNode {
+        node: A,
+        lanes: 1,
+        equipment: Default::default(),
+        holding: vec![held, held],
+    });
     let revoke = |lease| Effect::Revoke { node: A, lease };
     assert_eq!(farm.effects(), [revoke(lease.id), revoke(lease.id)], "accepted already");
 }

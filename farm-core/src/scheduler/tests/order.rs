@@ -116,7 +116,7 @@ fn higher_priority_goes_first_and_equal_jobs_share_the_nodes() {
 impl Farm {
     fn finish_one(&mut self, node: NodeId) {
         let lease = self.first_lease(node);
-        self.report(node, &lease, 10_000_000);
+        self.report(node, &lease, 500_000);
     }
 }
 
