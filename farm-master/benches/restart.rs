@@ -47,6 +47,8 @@ fn job(frames: u32) -> Fact {
             film: Default::default(),
         },
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     };
     Fact::JobSubmitted { job: JobId(1), at: Timestamp(0), spec: Box::new(spec) }
 }

@@ -273,7 +273,7 @@ impl<J: Journal> Driver<J> {
     }
 
     fn join(&mut self, joining: Joining) {
-        let Joining { node, lanes, shader_digest, holding, connection, outbox } = joining;
+        let Joining { node, lanes, shader_digest, equipment, holding, connection, outbox } = joining;
         let welcome = ToNode::Welcome { version: env!("CARGO_PKG_VERSION").to_owned(), node };
         if outbox.try_send(welcome).is_err() {
             return; // The connection ended before it was greeted.
@@ -285,7 +285,7 @@ impl<J: Journal> Driver<J> {
         for job in holding.iter().map(|held| held.tile.job).collect::<BTreeSet<_>>() {
             self.describe(node, job);
         }
-        self.tell(Command::JoinNode { node, lanes, holding });
+        self.tell(Command::JoinNode { node, lanes, equipment, holding });
     }
 
     fn leave(&mut self, node: NodeId, connection: u64) {

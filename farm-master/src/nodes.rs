@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use farm_core::scheduler::{Command, HeldLease};
+use farm_core::scheduler::{Command, Equipment, HeldLease};
 use farm_core::{BlobDigest, JobId, JobSpec, NodeId};
 use farm_wire::client::{RecvStream, SendStream};
 use farm_wire::message::{FromNode, LaneDescription, ToNode};
@@ -20,6 +20,9 @@ use crate::tiles;
 const LANES: usize = 64;
 /// Leases that a node may say it holds: 64 for each lane, and unsent tiles.
 const HOLDING: usize = 8192;
+/// Tags of a node, and scenes that it names: as many as the scheduler keeps.
+const TAGS: usize = 64;
+const SCENES: usize = 64;
 /// Job specs that are kept for each connection: more than leases can be out of.
 const SPECS: usize = 1024;
 /// Longest text of a node that is kept or logged, in bytes.
@@ -63,6 +66,7 @@ struct Greeting {
     shader_digest: BlobDigest,
     lanes: Vec<LaneDescription>,
     holding: Vec<HeldLease>,
+    equipment: Equipment,
 }
 
 /// Serves a node until its connection ends.
@@ -79,13 +83,13 @@ pub(crate) async fn serve(farm: &Arc<Farm>, peer: &Peer) -> Result<(), WireError
         RosterEntry {
             connection,
             name: peer.identity().name.clone(),
-            version: greeting.version,
-            lanes: greeting.lanes,
+            version: greeting.version.clone(),
+            lanes: greeting.lanes.clone(),
             address: peer.address().to_string(),
         },
     );
-    let (shader_digest, holding) = (greeting.shader_digest, greeting.holding);
-    farm.driver.join(Joining { node, lanes, shader_digest, holding, connection, outbox }).await;
+    let Greeting { shader_digest, holding, equipment, .. } = greeting;
+    farm.driver.join(Joining { node, lanes, shader_digest, equipment, holding, connection, outbox }).await;
 
     let described = Arc::new(Described::default());
     let outcome = tokio::select! {
@@ -103,7 +107,7 @@ pub(crate) async fn serve(farm: &Arc<Farm>, peer: &Peer) -> Result<(), WireError
 async fn receive_greeting(receive: &mut RecvStream) -> Result<Greeting, WireError> {
     let wrong = |what: &str| Err(WireError::Protocol(what.to_owned()));
     let first = peers::receive_step::<FromNode>(receive).await?;
-    let Some(FromNode::Hello { version, shader_digest, lanes, holding }) = first else {
+    let Some(FromNode::Hello { version, shader_digest, lanes, holding, tags, scenes }) = first else {
         return wrong("a node must say hello first");
     };
     if lanes.is_empty() || lanes.len() > LANES {
@@ -112,11 +116,17 @@ async fn receive_greeting(receive: &mut RecvStream) -> Result<Greeting, WireErro
     if holding.len() > HOLDING {
         return wrong("a node holds at most 8192 leases");
     }
+    if tags.len() > TAGS || scenes.len() > SCENES {
+        return wrong("a node has at most 64 tags, and names at most 64 scenes");
+    }
     let texts = lanes.iter().flat_map(|lane| [&lane.adapter, &lane.backend]);
-    if texts.chain([&version]).any(|text| text.len() > TEXT_BYTES) {
+    if texts.chain([&version]).chain(&tags).any(|text| text.len() > TEXT_BYTES) {
         return wrong("a text of the greeting is longer than 1024 bytes");
     }
-    Ok(Greeting { version, shader_digest, lanes, holding })
+    // Whatever goes to any lane must fit the smallest.
+    let memory_bytes = lanes.iter().filter_map(|lane| lane.memory_bytes).min();
+    let equipment = Equipment { tags, memory_bytes, scenes };
+    Ok(Greeting { version, shader_digest, lanes, holding, equipment })
 }
 
 /// Passes on what the node says until it ends its control stream.

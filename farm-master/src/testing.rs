@@ -35,6 +35,8 @@ pub(crate) fn spec(width: u32, height: u32, tile_size: u32, samples_per_pixel: u
             film: Default::default(),
         },
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     }
 }
 

@@ -80,6 +80,8 @@ fn spec() -> JobSpec {
             film: Default::default(),
         },
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     }
 }
 
@@ -136,8 +138,9 @@ impl Node {
         let client = Client::connect(credentials).await.expect("the master is there");
         let (mut send, mut receive) = client.open_stream().await.expect("it is connected");
         let (version, adapter, backend) = ("0".into(), "none".into(), "test".into());
-        let lanes = vec![LaneDescription { adapter, backend, numeric_class: SHADERS }];
-        let hello = FromNode::Hello { version, shader_digest: SHADERS, lanes, holding: Vec::new() };
+        let lanes = vec![LaneDescription { adapter, backend, numeric_class: SHADERS, memory_bytes: None }];
+        let (holding, tags, scenes) = (Vec::new(), Vec::new(), Vec::new());
+        let hello = FromNode::Hello { version, shader_digest: SHADERS, lanes, holding, tags, scenes };
         send.send(&hello).await.expect("it is connected");
         let welcome = receive.receive().await.expect("it is greeted");
         let Some(ToNode::Welcome { node, .. }) = welcome else { panic!("{welcome:?}") };

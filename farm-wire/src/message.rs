@@ -24,6 +24,9 @@ pub struct LaneDescription {
     pub backend: String,
     /// Hash of all that decides its rounding.
     pub numeric_class: BlobDigest,
+    /// Bytes of memory that it may use for a scene, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// From a node to the master, on the control stream.
@@ -40,6 +43,12 @@ pub enum FromNode {
         lanes: Vec<LaneDescription>,
         /// What it still holds from an earlier connection.
         holding: Vec<HeldLease>,
+        /// Its tags, as whoever runs it chose them: jobs may require some.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tags: Vec<String>,
+        /// Manifests of scenes that it has on its disk, latest used last.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        scenes: Vec<BlobDigest>,
     },
     /// A lease got this far.
     Progress {
@@ -219,6 +228,11 @@ pub enum JobChange {
     Prioritize {
         /// Higher goes first.
         priority: i32,
+    },
+    /// Give it another weight.
+    Weigh {
+        /// Its share beside jobs of the same priority.
+        weight: u32,
     },
 }
 

@@ -1,6 +1,6 @@
 //! The way to the driver for everyone else.
 
-use farm_core::scheduler::{Answer, Command, HeldLease, NodeChange, RefusedReason};
+use farm_core::scheduler::{Answer, Command, Equipment, HeldLease, NodeChange, RefusedReason};
 use farm_core::{BlobDigest, JobId, JobSpec, NodeId, Scheduler};
 use farm_wire::message::{JobChange, ToNode};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -67,6 +67,7 @@ impl Ask {
             Self::Change(job, JobChange::Prioritize { priority }) => {
                 Command::PrioritizeJob { request, job, priority }
             }
+            Self::Change(job, JobChange::Weigh { weight }) => Command::WeighJob { request, job, weight },
         }
     }
 }
@@ -77,6 +78,7 @@ pub(crate) struct Joining {
     pub(crate) node: NodeId,
     pub(crate) lanes: u32,
     pub(crate) shader_digest: BlobDigest,
+    pub(crate) equipment: Equipment,
     pub(crate) holding: Vec<HeldLease>,
     /// Tells this connection from others of the same node.
     pub(crate) connection: u64,

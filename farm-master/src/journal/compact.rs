@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::mpsc;
 
 use super::JournalError;
-use super::record::{COMPACTED, PART_VERSION, checksum, part_checksum};
+use super::record::{COMPACTED, checksum, part_checksum, part_version};
 
 /// Parts encoded before the disk takes them: 8 of about 400 KiB.
 const PARTS_AHEAD: usize = 8;
@@ -43,7 +43,7 @@ pub(super) async fn compact(
     }
     let (sender, payloads) = mpsc::channel(PARTS_AHEAD);
     let encoding = tokio::task::spawn_blocking(move || {
-        let payloads = state.snapshot().map(|part| farm_wire::codec::encode(&part));
+        let payloads = state.snapshot().map(|part| (part_version(&part), farm_wire::codec::encode(&part)));
         // Nobody receives any more once the disk refused.
         for payload in payloads {
             if sender.blocking_send(payload).is_err() {
@@ -72,7 +72,7 @@ pub(super) async fn compact(
 async fn write_parts(
     connection: &mut SqliteConnection,
     position: i64,
-    mut payloads: mpsc::Receiver<Vec<u8>>,
+    mut payloads: mpsc::Receiver<(i64, Vec<u8>)>,
 ) -> Result<i64, sqlx::Error> {
     let mut part = 0;
     loop {
@@ -80,18 +80,18 @@ async fn write_parts(
         while bytes < BYTES_PER_TRANSACTION
             && let Some(payload) = payloads.recv().await
         {
-            bytes += payload.len();
+            bytes += payload.1.len();
             batch.push(payload);
         }
         if batch.is_empty() {
             return Ok(part);
         }
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        for payload in batch {
+        for (version, payload) in batch {
             let insert = "INSERT INTO snapshot_parts (position, part, version, checksum, payload) \
                           VALUES ($1, $2, $3, $4, $5)";
-            let checksum = part_checksum(position, part, PART_VERSION, &payload);
-            let insert = sqlx::query(insert).bind(position).bind(part).bind(PART_VERSION).bind(checksum);
+            let checksum = part_checksum(position, part, version, &payload);
+            let insert = sqlx::query(insert).bind(position).bind(part).bind(version).bind(checksum);
             insert.bind(payload).execute(&mut *transaction).await?;
             part += 1;
         }

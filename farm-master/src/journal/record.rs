@@ -1,6 +1,7 @@
 //! Records: what stands in a row of the journal's tables, and how it is read
 //! again or refused.
 
+use farm_core::JobSpec;
 use farm_core::scheduler::{Fact, SNAPSHOT_VERSION, SnapshotPart};
 use farm_wire::codec;
 use sqlx::Row;
@@ -21,12 +22,22 @@ pub(super) const COMPACTED: i64 = 2;
 /// to what was rendered.
 const FACTS_OF_CHANGES: i64 = 3;
 
-/// The latest version of records of facts.
-pub(super) const FACT_VERSION: i64 = FACTS_OF_CHANGES;
+/// The version of the facts that know of shares and pools: jobs of another
+/// weight than the usual, or that need something of a node.
+const FACTS_OF_SHARES: i64 = 4;
 
-/// The version that parts of snapshots carry: a [`SnapshotPart`] in MessagePack
+/// The latest version of records of facts.
+pub(super) const FACT_VERSION: i64 = FACTS_OF_SHARES;
+
+/// The latest version of parts of snapshots: a [`SnapshotPart`] in MessagePack
 /// with named fields. Those before it are read too.
 pub(super) const PART_VERSION: i64 = SNAPSHOT_VERSION as i64;
+
+/// The first version of parts of snapshots.
+const FIRST_PARTS: i64 = 1;
+
+/// The version of the parts that know of shares and pools.
+const PARTS_OF_SHARES: i64 = 2;
 
 /// Longest record. A job of 65,536 blobs, 34 bytes each, is a little over 2 MiB.
 const RECORD_BYTES: usize = 16 << 20;
@@ -36,6 +47,8 @@ const RECORD_BYTES: usize = 16 << 20;
 /// kind that is not here yet gets a number of its own, after [`COMPACTED`].
 pub(super) fn fact_version(fact: &Fact) -> i64 {
     match fact {
+        Fact::JobSubmitted { spec, .. } if knows_shares(spec) => FACTS_OF_SHARES,
+        Fact::JobWeighted { .. } => FACTS_OF_SHARES,
         Fact::JobSubmitted { .. }
         | Fact::JobPaused { .. }
         | Fact::JobResumed { .. }
@@ -53,6 +66,25 @@ pub(super) fn fact_version(fact: &Fact) -> i64 {
     }
 }
 
+/// The version that a part of a snapshot carries: the first that knows all that
+/// is in it.
+pub(super) fn part_version(part: &SnapshotPart) -> i64 {
+    match part {
+        SnapshotPart::Job(part) if knows_shares(&part.spec) => PARTS_OF_SHARES,
+        SnapshotPart::Job(_)
+        | SnapshotPart::Delivered { .. }
+        | SnapshotPart::Kept { .. }
+        | SnapshotPart::Tiles { .. }
+        | SnapshotPart::Strikes { .. }
+        | SnapshotPart::Holds { .. } => FIRST_PARTS,
+    }
+}
+
+/// Whether a job says what those before shares and pools could not.
+fn knows_shares(spec: &JobSpec) -> bool {
+    spec.weight != 1 || !spec.needs.is_nothing()
+}
+
 /// One record of a fact, which must be number `expected`, undamaged and of a
 /// known version.
 pub(super) fn read_fact(row: &SqliteRow, expected: i64) -> Result<Fact, JournalError> {
@@ -64,7 +96,7 @@ pub(super) fn read_fact(row: &SqliteRow, expected: i64) -> Result<Fact, JournalE
     let (version, payload) = read(row, |version, payload| checksum(sequence, version, payload));
     let payload = payload.map_err(damaged)?;
     match version {
-        FIRST_FACTS | FACTS_OF_CHANGES => {
+        FIRST_FACTS | FACTS_OF_CHANGES | FACTS_OF_SHARES => {
             codec::decode(payload, RECORD_BYTES).map_err(|error| damaged(error.to_string()))
         }
         // It stood for a snapshot, which is not there any more.

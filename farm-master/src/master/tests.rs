@@ -129,12 +129,15 @@ impl FakeNode {
             adapter: "none".to_owned(),
             backend: "test".to_owned(),
             numeric_class: BlobDigest([0; 32]),
+            memory_bytes: None,
         };
         let hello = FromNode::Hello {
             version: "0".to_owned(),
             shader_digest: job().shader_digest,
             lanes: vec![lane],
             holding,
+            tags: Vec::new(),
+            scenes: Vec::new(),
         };
         send.send(&hello).await.expect("it is connected");
         let welcome = receive.receive().await.expect("it is greeted");

@@ -102,7 +102,10 @@ fn settings() -> impl Strategy<Value = RenderSettings> {
 }
 
 fn spec() -> impl Strategy<Value = Box<JobSpec>> {
-    let shape = (any::<[u32; 3]>(), frame(), frame(), any::<i32>());
+    let needs = (vec(text(), 0..3), any::<[u64; 2]>())
+        .prop_map(|(tags, [memory_bytes, download_bytes])| Needs { tags, memory_bytes, download_bytes });
+    let share = (any::<i32>(), any::<u32>(), needs);
+    let shape = (any::<[u32; 3]>(), frame(), frame(), share);
     let frame_scene = (digest(), vec(digest(), 0..3)).prop_map(|(scene, blobs)| FrameScene { scene, blobs });
     let frame_scenes = vec(frame_scene, 0..3);
     (text(), digest(), vec(digest(), 0..5), frame_scenes, digest(), shape, settings()).prop_map(
@@ -112,7 +115,7 @@ fn spec() -> impl Strategy<Value = Box<JobSpec>> {
             blobs,
             frame_scenes,
             shader_digest,
-            ([width, height, tile_size], first, last, priority),
+            ([width, height, tile_size], first, last, (priority, weight, needs)),
             settings,
         )| {
             Box::new(JobSpec {
@@ -126,17 +129,22 @@ fn spec() -> impl Strategy<Value = Box<JobSpec>> {
                 tile_size,
                 settings,
                 priority,
+                weight,
+                needs,
             })
         },
     )
 }
 
 fn lane() -> impl Strategy<Value = LaneDescription> {
-    (text(), text(), digest()).prop_map(|(adapter, backend, numeric_class)| LaneDescription {
-        adapter,
-        backend,
-        numeric_class,
-    })
+    (text(), text(), digest(), option::of(any::<u64>())).prop_map(
+        |(adapter, backend, numeric_class, memory_bytes)| LaneDescription {
+            adapter,
+            backend,
+            numeric_class,
+            memory_bytes,
+        },
+    )
 }
 
 fn job_view() -> impl Strategy<Value = JobView> {
@@ -157,6 +165,7 @@ fn job_view() -> impl Strategy<Value = JobView> {
             status,
             explanation,
             priority,
+            share: JobShare { weight: 3, level: priority, per_mille: 250, delivered_s: 1.5 },
             submitted_at: Timestamp(counts[0]),
             frames_done: counts[1],
             frames: counts[2],
@@ -167,6 +176,8 @@ fn job_view() -> impl Strategy<Value = JobView> {
             rays: counts[7],
             render_us: counts[8],
             results: counts[9],
+            left_ms: Some(counts[9]).filter(|left| left.is_multiple_of(2)),
+            backup_samples: counts[8],
             delivered,
             failures,
         },
@@ -214,6 +225,8 @@ fn listing() -> impl Strategy<Value = NodeListing> {
             samples_per_second,
             tiles,
             failures,
+            tags: vec!["gpu".into()],
+            memory_bytes: Some(tiles),
         },
     );
     (text(), view, vec(lane(), 0..3), text(), text())
@@ -223,14 +236,15 @@ fn listing() -> impl Strategy<Value = NodeListing> {
 fn from_node() -> impl Strategy<Value = FromNode> {
     let held = (lease_id(), tile()).prop_map(|(lease, tile)| HeldLease { lease, tile });
     prop_oneof![
-        (text(), digest(), vec(lane(), 0..3), vec(held, 0..3)).prop_map(
-            |(version, shader_digest, lanes, holding)| FromNode::Hello {
+        (text(), digest(), vec(lane(), 0..3), vec(held, 0..3), vec(text(), 0..3), vec(digest(), 0..3))
+            .prop_map(|(version, shader_digest, lanes, holding, tags, scenes)| FromNode::Hello {
                 version,
                 shader_digest,
                 lanes,
-                holding
-            }
-        ),
+                holding,
+                tags,
+                scenes
+            }),
         (lease_id(), any::<u64>()).prop_map(|(lease, samples)| FromNode::Progress { lease, samples }),
         (lease_id(), kind(), text()).prop_map(|(lease, kind, message)| FromNode::Failed {
             lease,
@@ -263,6 +277,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(JobChange::Cancel),
         Just(JobChange::Retry),
         any::<i32>().prop_map(|priority| JobChange::Prioritize { priority }),
+        any::<u32>().prop_map(|weight| JobChange::Weigh { weight }),
         (frames(), region()).prop_map(|(frames, region)| JobChange::Rerender { frames, region }),
     ];
     let file = prop_oneof![Just(FrameFile::Exr), Just(FrameFile::Png)];
@@ -332,6 +347,7 @@ fn fact() -> impl Strategy<Value = Fact> {
         job().prop_map(|job| Fact::JobCancelled { job }),
         job().prop_map(|job| Fact::JobRetried { job }),
         (job(), any::<i32>()).prop_map(|(job, priority)| Fact::JobPrioritized { job, priority }),
+        (job(), any::<u32>()).prop_map(|(job, weight)| Fact::JobWeighted { job, weight }),
         (job(), frames(), region()).prop_map(|(job, frames, region)| Fact::TilesForgotten {
             job,
             frames,
@@ -419,6 +435,8 @@ fn still(blobs: Vec<BlobDigest>) -> JobSpec {
             film: Default::default(),
         },
         priority: 0,
+        weight: 1,
+        needs: Needs::default(),
     }
 }
 

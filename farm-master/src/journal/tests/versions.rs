@@ -5,7 +5,7 @@
 //! and a fixture of its own.
 
 use farm_core::scheduler::FailureKind;
-use farm_core::{BlockRange, Limits, NodeId, RectIndex, TileId, Timestamp};
+use farm_core::{BlockRange, JobSpec, Limits, Needs, NodeId, RectIndex, TileId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::*;
@@ -135,6 +135,52 @@ async fn records_are_still_written_as_their_versions_say() {
     assert_eq!(payloads(old), payloads(new));
 }
 
+/// What jobs say since there are weights and needs, as journals have it: at the
+/// end of the spec. Other jobs are written as they ever were.
+#[tokio::test]
+async fn jobs_with_a_weight_or_needs_have_versions_of_their_own() {
+    let needs = Needs { tags: vec!["gpu".into()], memory_bytes: 5, download_bytes: 6 };
+    let plain = spec(64, 48, 32, 32);
+    let bytes = |spec: &JobSpec| farm_wire::codec::encode(spec);
+    let (written, header) = (bytes(&plain), bytes(&plain)[0]);
+    let weighted: &[u8] = b"\xa6weight\x07";
+    let needing: &[u8] = b"\xa5needs\x83\xa4tags\x91\xa3gpu\xacmemory_bytes\x05\xaedownload_bytes\x06";
+    for (spec, added) in [
+        (JobSpec { weight: 7, ..plain.clone() }, &[weighted][..]),
+        (JobSpec { needs: needs.clone(), ..plain.clone() }, &[needing]),
+        (JobSpec { weight: 7, needs, ..plain.clone() }, &[weighted, needing]),
+    ] {
+        let mut expected = written.clone();
+        expected[0] = header + u8::try_from(added.len()).expect("two");
+        expected.extend(added.concat());
+        assert_eq!(bytes(&spec), expected);
+        let read: JobSpec = farm_wire::codec::decode(&expected, 1 << 20).expect("it is a spec");
+        assert_eq!(read, spec);
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.sqlite");
+        let mut journal = SqliteJournal::open(&path).await.expect("it opens");
+        let submitted = |job, spec: &JobSpec| Fact::JobSubmitted {
+            job: JobId(job),
+            at: Timestamp(1),
+            spec: Box::new(spec.clone()),
+        };
+        let facts = [submitted(1, &plain), submitted(2, &spec)];
+        journal.append(&facts).await.expect("there is room");
+        let versions = |records: &[Record]| records.iter().map(|record| record.1).collect::<Vec<_>>();
+        assert_eq!(versions(&records(&path).await.0), [1, 4]);
+        assert_eq!(replayed(&path).await.expect("it is undamaged"), facts);
+        journal.compact(state_of(&facts)).await.expect("there is room");
+        assert_eq!(versions(&records(&path).await.1), [1, 2], "of the snapshot's parts");
+        let entries = entries(&path).await.expect("it is undamaged");
+        assert_eq!(State::restore(entries, &Limits::default()), Ok(state_of(&facts)));
+    }
+    let weighted = Fact::JobWeighted { job: JobId(3), weight: 9 };
+    let payload = b"\x83\xa4fact\xacjob-weighted\xa3job\x03\xa6weight\x09";
+    assert_eq!(farm_wire::codec::encode(&weighted), payload);
+    assert_eq!(record::fact_version(&weighted), 4);
+}
+
 #[tokio::test]
 async fn snapshot_of_a_later_version_is_named_and_nothing_is_lost() {
     let (_folder, path) = fixture(VERSION_2).await;
@@ -147,7 +193,7 @@ async fn snapshot_of_a_later_version_is_named_and_nothing_is_lost() {
         .expect("the statement is right");
     let before = records(&path).await;
     let error = entries(&path).await.expect_err("the version is unknown");
-    assert!(matches!(error, JournalError::UnknownSnapshot { version: 9, known: 1, .. }), "{error}");
+    assert!(matches!(error, JournalError::UnknownSnapshot { version: 9, known: 2, .. }), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("version")), "{error}");
     assert_eq!(records(&path).await, before);
 }
