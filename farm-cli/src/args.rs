@@ -69,6 +69,9 @@ pub(crate) enum Command {
     /// Give a job another priority; tiles being rendered are finished first.
     #[command(after_help = EXIT_CODES)]
     Priority(PriorityCommand),
+    /// Give a job another share of the farm beside jobs of the same priority.
+    #[command(after_help = EXIT_CODES)]
+    Weight(WeightCommand),
     /// Render frames of a job, or a region of them, again: what was accepted of
     /// them is forgotten. Delivered frames are made anew, and a job that is done
     /// goes on.
@@ -329,6 +332,12 @@ pub(crate) struct SubmitCommand {
     /// Jobs of higher priority go first.
     #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
     pub(crate) priority: i32,
+    /// The job's share of the farm beside jobs of the same priority.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = values::parse_weight)]
+    pub(crate) weight: u32,
+    /// Only nodes with this tag are to render it; several times for several tags.
+    #[arg(long = "tag", value_name = "TAG", value_parser = values::parse_tag)]
+    pub(crate) tags: Vec<String>,
     /// The job's name [default: the scene file's].
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -401,6 +410,17 @@ pub(crate) struct PriorityCommand {
     /// The new priority: jobs of higher priority go first, 0 is usual.
     #[arg(value_name = "N", allow_negative_numbers = true)]
     pub(crate) priority: i32,
+}
+
+/// `farm weight`.
+#[derive(Args, Debug)]
+pub(crate) struct WeightCommand {
+    #[command(flatten)]
+    pub(crate) job: JobCommand,
+    /// The new weight, 1 to 1000: among jobs of the same priority, one of weight
+    /// 2 has twice as much of the farm as one of weight 1, which is usual.
+    #[arg(value_name = "N", value_parser = values::parse_weight)]
+    pub(crate) weight: u32,
 }
 
 /// `farm rerender`.
@@ -528,6 +548,7 @@ impl Command {
             | Self::Cancel(command)
             | Self::Retry(command) => command.output_args.json,
             Self::Priority(command) => command.job.output_args.json,
+            Self::Weight(command) => command.job.output_args.json,
             Self::Rerender(command) => command.job.output_args.json,
             Self::Drain(command) | Self::Undrain(command) | Self::Ban(command) | Self::Forgive(command) => {
                 command.output_args.json
@@ -608,6 +629,12 @@ mod tests {
             (priority.job.job, priority.priority, priority.job.output_args.json),
             (JobId(3), -5, true)
         );
+        let weight = parse("farm weight 3 20");
+        let Ok(Command::Weight(weight)) = weight else { panic!("{weight:?}") };
+        assert_eq!((weight.job.job, weight.weight), (JobId(3), 20));
+        let submit = parse("farm submit a.glb --weight 5 --tag gpu --tag fast --tag gpu");
+        let Ok(Command::Submit(submit)) = submit else { panic!("{submit:?}") };
+        assert_eq!((submit.weight, submit.tags), (5, ["gpu", "fast", "gpu"].map(str::to_owned).to_vec()));
         let rerender = parse("farm rerender 3 --frames 4-9 --region 1,2,30,40");
         let Ok(Command::Rerender(rerender)) = rerender else { panic!("{rerender:?}") };
         assert_eq!(rerender.frames, FrameRange { first: FrameNumber(4), last: FrameNumber(9) });
@@ -616,7 +643,15 @@ mod tests {
             let command = parse(&format!("farm {name} render-01 --json"));
             assert!(command.is_ok_and(|command| command.json()), "{name}");
         }
-        for line in ["farm rerender 3", "farm priority 3", "farm priority 3 high", "farm ban"] {
+        for line in [
+            "farm rerender 3",
+            "farm priority 3",
+            "farm priority 3 high",
+            "farm weight 3 0",
+            "farm weight 3 1001",
+            "farm submit a.glb --tag a,b",
+            "farm ban",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

@@ -209,6 +209,8 @@ fn measure(
         tile_size: TILE,
         settings: task.settings.clone(),
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     };
     let (seconds_encode, seconds_stitch) = stitch(&spec, &picture)?;
     let lanes = measurements.iter().map(LaneReport::of).collect();

@@ -150,6 +150,8 @@ mod tests {
                 film: Default::default(),
             },
             priority: 0,
+            weight: 1,
+            needs: Default::default(),
         }
     }
 
@@ -158,7 +160,10 @@ mod tests {
         let mut scheduler = Scheduler::restore([], Limits::default(), 1);
         let now = Timestamp(1);
         let node = NodeId(7);
-        scheduler.handle(now, Command::JoinNode { node, lanes: 1, holding: Vec::new() });
+        scheduler.handle(
+            now,
+            Command::JoinNode { node, lanes: 1, equipment: Default::default(), holding: Vec::new() },
+        );
         scheduler.handle(now, Command::SubmitJob { request: 1, spec: Box::new(spec()) });
         let status = scheduler.job(JobId(1)).expect("the job is there").status;
         assert!(!has_ended(status, Patience::Embedded), "{status:?}");

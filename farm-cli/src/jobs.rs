@@ -52,7 +52,7 @@ pub(crate) async fn list(command: FarmQuery) -> Result<(), Failure> {
         Progress::new(command.output_args.quiet).note("the farm has no jobs; `farm submit` makes one");
         return Ok(());
     }
-    let heading = ["JOB", "NAME", "STATUS", "SAMPLES", "FRAMES", "PRIORITY", "AGE", "WHY"];
+    let heading = ["JOB", "NAME", "STATUS", "SAMPLES", "FRAMES", "LEFT", "PRIORITY", "WEIGHT", "AGE", "WHY"];
     let rows = std::iter::once(heading.map(str::to_owned).to_vec());
     print_text(&table(&rows.chain(jobs.iter().map(|job| job_row(job, now))).collect::<Vec<_>>()))
 }
@@ -67,10 +67,20 @@ fn job_row(job: &JobView, now: Timestamp) -> Vec<String> {
         status_word(job.status).to_owned(),
         format!("{:.0} %", percent(job.samples_done, job.samples).floor()),
         format!("{}/{}", job.frames_done, job.frames),
-        job.priority.to_string(),
+        job.left_ms.map_or_else(|| "-".to_owned(), |left| about(left).to_string()),
+        match job.share.level {
+            level if level > job.priority && job.share.weight > 0 => format!("{} ({level})", job.priority),
+            _ => job.priority.to_string(),
+        },
+        job.share.weight.max(1).to_string(),
         HumanDuration(age).to_string(),
         printable(&job.explanation),
     ]
+}
+
+/// A time that is foretold, as people say it.
+pub(crate) fn about(left_ms: u64) -> HumanDuration {
+    HumanDuration(Duration::from_secs(left_ms.div_ceil(1000)))
 }
 
 /// `farm watch`.

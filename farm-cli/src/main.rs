@@ -78,6 +78,7 @@ fn run(command: Command, started: Instant) -> Result<(), Failure> {
         Command::Priority(command) => {
             change(command.job, JobChange::Prioritize { priority: command.priority })
         }
+        Command::Weight(command) => change(command.job, JobChange::Weigh { weight: command.weight }),
         Command::Rerender(command) => {
             let (frames, region) = (command.frames, command.region);
             change(command.job, JobChange::Rerender { frames, region })

@@ -31,8 +31,18 @@ pub(crate) async fn list(command: FarmQuery) -> Result<(), Failure> {
     if nodes.is_empty() && absent.is_empty() {
         return Ok(());
     }
-    let heading =
-        ["NODE", "NAME", "ADAPTERS", "SAMPLES/S", "LEASES", "TILES", "FAILURES", "VERSION", "ADDRESS"];
+    let heading = [
+        "NODE",
+        "NAME",
+        "ADAPTERS",
+        "TAGS",
+        "SAMPLES/S",
+        "LEASES",
+        "TILES",
+        "FAILURES",
+        "VERSION",
+        "ADDRESS",
+    ];
     let rows = std::iter::once(heading.map(str::to_owned).to_vec());
     let rows = rows.chain(nodes.iter().map(row)).chain(absent.iter().map(absent_row));
     print_text(&table(&rows.collect::<Vec<_>>()))
@@ -49,6 +59,10 @@ fn row(node: &NodeListing) -> Vec<String> {
         node.view.node.to_string(),
         format!("{}{standing}", printable(&node.name)),
         printable(&adapters.join(", ")),
+        match node.view.tags.is_empty() {
+            true => "-".to_owned(),
+            false => printable(&node.view.tags.join(", ")),
+        },
         human_count(node.view.samples_per_second),
         node.view.leases.to_string(),
         node.view.tiles.to_string(),

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use farm_core::{
-    BlobDigest, FilmSettings, FrameNumber, FrameScene, JobSpec, JobSpecError, Limits, RenderSettings,
+    BlobDigest, FilmSettings, FrameNumber, FrameScene, JobSpec, JobSpecError, Limits, Needs, RenderSettings,
 };
+use farm_node::needed_to_prepare;
 use farm_scene::{LoadOptions, Loaded, PackedScene, Scene, SceneFile};
 
 use crate::args::{SceneArgs, SettingsArgs};
@@ -27,6 +28,10 @@ pub(crate) struct JobOptions {
     pub(crate) name: Option<String>,
     /// Higher goes first.
     pub(crate) priority: i32,
+    /// Its share beside jobs of the same priority.
+    pub(crate) weight: u32,
+    /// Tags that a node must have.
+    pub(crate) tags: Vec<String>,
     /// The shaders that the job is pinned to.
     pub(crate) shader_digest: BlobDigest,
 }
@@ -65,6 +70,8 @@ pub(crate) struct Preparation {
     scenes: FrameScenes,
     handed_out: BTreeSet<BlobDigest>,
     scene_bytes: u64,
+    /// Bytes of memory that the largest scene so far takes, and of its blobs.
+    largest: (u64, u64),
     warnings: Vec<String>,
     load_time: Duration,
 }
@@ -99,6 +106,7 @@ impl Preparation {
             scenes: FrameScenes::default(),
             handed_out: BTreeSet::new(),
             scene_bytes: 0,
+            largest: (0, 0),
             warnings: Vec::new(),
             load_time: Duration::ZERO,
         };
@@ -117,8 +125,11 @@ impl Preparation {
         let camera = self.camera(&scene)?;
         set_lens(&mut scene, camera, self.settings.fstop, self.settings.focus_distance)?;
         self.is_blurred |= scene.motion.parts > 0;
+        let memory_bytes = needed_to_prepare(&scene);
         let mut packed = farm_scene::pack(&scene);
         drop(scene);
+        let bytes = packed.blobs.iter().chain([&packed.manifest]).map(byte_count).sum();
+        self.largest = (self.largest.0.max(memory_bytes), self.largest.1.max(bytes));
         self.scenes.push(digest_of(&packed.manifest), packed.blobs.iter().map(digest_of).collect())?;
         packed.blobs.retain(|blob| self.handed_out.insert(digest_of(blob)));
         let is_new = self.handed_out.insert(digest_of(&packed.manifest));
@@ -190,7 +201,19 @@ impl Preparation {
                 },
             },
             priority: options.priority,
+            weight: options.weight,
+            needs: self.needs(),
         }
+    }
+
+    /// What a node must have: the tags, memory for the largest of the scenes, and
+    /// what it fetches for one of them.
+    fn needs(&self) -> Needs {
+        let mut tags = self.options.tags.clone();
+        tags.sort_unstable();
+        tags.dedup();
+        let (memory_bytes, download_bytes) = self.largest;
+        Needs { tags, memory_bytes, download_bytes }
     }
 
     /// What an artist should know who asked for blur and gets none.

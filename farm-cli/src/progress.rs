@@ -11,6 +11,7 @@ use indicatif::{
     HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
 };
 
+use crate::jobs::about;
 use crate::output::{human_count, label, percent, printable, stderr_takes_colour};
 use crate::requests::JobUpdate;
 
@@ -300,6 +301,8 @@ fn describe_nodes(update: &JobUpdate) -> String {
     let mut text = if adapters.is_empty() { count } else { format!("{count} ({})", adapters.join(", ")) };
     if update.view.samples_done == 0 || update.nodes == 0 {
         text = format!("{text}; {}", update.view.explanation);
+    } else if let Some(left_ms) = update.view.left_ms {
+        text = format!("{text}; about {} by what its tiles cost", about(left_ms));
     }
     printable(&text)
 }
@@ -340,6 +343,7 @@ mod tests {
             status: JobStatus::Running,
             explanation: "no node is connected".into(),
             priority: 0,
+            share: Default::default(),
             submitted_at: Timestamp(0),
             frames_done: 0,
             frames: 1,
@@ -350,6 +354,8 @@ mod tests {
             rays: 0,
             render_us: 0,
             results: 1,
+            left_ms: Some(120_000),
+            backup_samples: 0,
             delivered: Vec::new(),
             failures: Vec::new(),
         };
@@ -377,5 +383,7 @@ mod tests {
             "{line}"
         );
         assert!(line.contains("samples/s"), "{line}");
+        let line = job.line(&JobUpdate { nodes: 2, ..update(999) });
+        assert!(line.contains("2 nodes; about 2 minutes by what its tiles cost"), "{line}");
     }
 }

@@ -161,7 +161,8 @@ async fn render(
         disk_cache: open_cache(command, progress),
     };
     let starting = EmbeddedFarm::start(folder, command.nodes, lanes);
-    let job_options = JobOptions { name: None, priority: 0, shader_digest: farm_node::shader_digest() };
+    let shader_digest = farm_node::shader_digest();
+    let job_options = JobOptions { name: None, priority: 0, weight: 1, tags: Vec::new(), shader_digest };
     let reading = open_aside(command.scene.clone(), command.settings.clone(), job_options);
     let ((mut preparation, mut next), started) = tokio::try_join!(reading, starting)?;
     let farm = farm.insert(started);

@@ -46,14 +46,16 @@ struct Report {
 
 /// `farm submit`.
 pub(crate) async fn run(command: SubmitCommand) -> Result<(), Failure> {
-    let SubmitCommand { scene, settings, priority, name, wait, out, files, farm, output_args } = command;
+    let SubmitCommand { scene, settings, priority, weight, tags, name, wait, out, files, farm, output_args } =
+        command;
     if let Some(folder) = &out {
         open_folder(folder)?;
     }
     let credentials = open_credentials(&farm)?;
     let progress = Progress::new(output_args.quiet);
     let frames = settings.frames();
-    let job_options = JobOptions { name, priority, shader_digest: farm_node::shader_digest() };
+    let shader_digest = farm_node::shader_digest();
+    let job_options = JobOptions { name, priority, weight, tags, shader_digest };
     let step = progress.step("reading the scene");
     let (mut preparation, mut next) = open_aside(scene, settings, job_options).await?;
     step.finish();

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use farm_core::job::is_tag;
 use farm_core::{FrameNumber, FrameRange, JobId, Limits, Rect, Resolution};
 
 /// Linear radiance of a constant sky.
@@ -182,6 +183,22 @@ pub(crate) fn parse_sky(text: &str) -> Result<Sky, String> {
         [red, green, blue] => Ok(Sky([red, green, blue])),
         _ => Err(wrong(format!("there are {} numbers", channels.len()))),
     }
+}
+
+/// Parses a job's weight.
+pub(crate) fn parse_weight(text: &str) -> Result<u32, String> {
+    let most = Limits::default().job_weight;
+    let weight = text.parse().ok().filter(|weight| (1..=most).contains(weight));
+    weight.ok_or_else(|| format!("a weight is a whole number from 1 to {most}"))
+}
+
+/// Parses a tag of nodes.
+pub(crate) fn parse_tag(text: &str) -> Result<String, String> {
+    let limits = Limits::default();
+    if is_tag(text, &limits) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("a tag is 1 to {} letters, digits, `-`, `_` or `.`", limits.tag_bytes))
 }
 
 /// Parses a job's number.

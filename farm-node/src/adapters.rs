@@ -147,6 +147,8 @@ impl Adapter for Renderer {
             adapter: info.name.clone(),
             backend: info.backend.clone(),
             numeric_class: self.numeric_class()?,
+            // Graphics APIs do not tell how much memory an adapter has.
+            memory_bytes: info.is_native().then(machine_memory).flatten(),
         })
     }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use farm_core::Limits;
+use farm_core::job::is_tag;
 use farm_node::{AdapterChoice, CpuLane};
 
 /// Makes this machine a node of a render farm.
@@ -64,6 +66,15 @@ pub(crate) struct RunOptions {
     /// scenes as they were fetched, half for prepared ones.
     #[arg(long, value_name = "SIZE", default_value = "20GB")]
     pub(crate) cache_size: ByteSize,
+    /// A tag of this node; only nodes that have all of a job's tags are given
+    /// its tiles. May be said several times.
+    #[arg(long = "tag", value_name = "TAG", value_parser = parse_tag)]
+    pub(crate) tags: Vec<String>,
+    /// How much memory a scene may take on each of this node's lanes, like 12GB;
+    /// jobs that need more are not given to it [default: the machine's on the
+    /// processor; on GPUs, which do not tell, enough for all].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<ByteSize>,
     /// The folder of the node's key; each node on a machine needs its own
     /// [default: in this user's data folder].
     #[arg(long, value_name = "DIR")]
@@ -87,6 +98,14 @@ impl RunOptions {
     pub(crate) fn cpu(&self) -> Option<CpuLane> {
         self.cpu.map(|threads| CpuLane { threads })
     }
+}
+
+fn parse_tag(text: &str) -> Result<String, String> {
+    let limits = Limits::default();
+    if is_tag(text, &limits) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("a tag is 1 to {} letters, digits, `-`, `_` or `.`", limits.tag_bytes))
 }
 
 /// A number of bytes, written with a decimal or binary unit.
@@ -150,6 +169,18 @@ mod tests {
         }
         for text in ["", "GB", "-1GB", "1.2.3MB", "5 apples", "0", "9e99", "10000000TB", "infinity"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_and_memory_are_said_of_a_node() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split_whitespace());
+        let arguments = parse("farm-node run --tag gpu --tag night.shift --memory 12GB");
+        let Ok(Arguments { command: Command::Run(options) }) = arguments else { panic!("it is right") };
+        assert_eq!(options.tags, ["gpu", "night.shift"]);
+        assert_eq!(options.memory, Some(ByteSize(12_000_000_000)));
+        for line in ["farm-node run --tag a,b", "farm-node run --tag", "farm-node run --memory much"] {
+            assert!(parse(line).is_err(), "{line}");
         }
     }
 

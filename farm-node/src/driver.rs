@@ -58,6 +58,8 @@ pub(crate) struct Setup {
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
     /// Whether to leave.
     pub(crate) leaving: watch::Receiver<Leaving>,
+    /// Its tags.
+    pub(crate) tags: Vec<String>,
     /// The farm's bounds.
     pub(crate) limits: Limits,
     /// The node's own.
@@ -103,6 +105,10 @@ pub(crate) struct Driver {
     /// Counts connections, so that news of an earlier one is known as such.
     connection: u64,
     jobs: BTreeMap<JobId, KnownJob>,
+    tags: Vec<String>,
+    /// Manifests of scenes that were rendered, latest last, a few.
+    scenes: Vec<BlobDigest>,
+    scenes_kept: usize,
     stops: BTreeMap<LeaseId, Arc<AtomicBool>>,
     tiles: BTreeMap<LeaseId, KeptTile>,
     sends: JoinSet<Done<LeaseId, WireError>>,
@@ -117,6 +123,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(setup: Setup) -> Self {
         let lane_count = u32::try_from(setup.lanes.len()).expect("a machine has a handful of adapters");
+        let scenes_kept = setup.limits.scenes_per_node;
         let agent = Agent::new(lane_count, setup.cache.digests(), setup.limits);
         Self {
             agent,
@@ -134,6 +141,9 @@ impl Driver {
             greeting: false,
             connection: 0,
             jobs: BTreeMap::new(),
+            tags: setup.tags,
+            scenes: Vec::new(),
+            scenes_kept,
             stops: BTreeMap::new(),
             tiles: BTreeMap::new(),
             sends: JoinSet::new(),

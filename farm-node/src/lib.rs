@@ -28,6 +28,6 @@ mod testing;
 pub use adapters::{AdapterChoice, CpuLane, list_adapters, shader_digest};
 pub use environment::leave_out_device_select;
 pub use error::NodeError;
-pub use farm_render::{AdapterInfo, DiskCache};
+pub use farm_render::{AdapterInfo, DiskCache, needed_to_prepare};
 pub use limits::NodeLimits;
 pub use node::{Door, Node, NodeConfig, OpenNode};

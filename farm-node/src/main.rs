@@ -192,6 +192,8 @@ async fn open(home: &Home, options: &RunOptions) -> Result<OpenNode, Failure> {
         disk_cache,
         adapter: options.choice(),
         cpu: options.cpu(),
+        tags: options.tags.clone(),
+        memory_bytes: options.memory.map(|memory| memory.0),
         ..NodeConfig::new(cache)
     };
     Ok(OpenNode::open(config).await?)

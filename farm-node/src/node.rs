@@ -30,6 +30,11 @@ pub struct NodeConfig {
     pub disk_cache: Option<Arc<DiskCache>>,
     /// The adapters to render on.
     pub adapter: AdapterChoice,
+    /// Its tags: jobs may require some.
+    pub tags: Vec<String>,
+    /// Bytes of memory of each lane, where the machine does not tell or less is
+    /// to be used.
+    pub memory_bytes: Option<u64>,
     /// The processor as well, or how much of it where it renders anyway.
     pub cpu: Option<CpuLane>,
     /// The farm's bounds.
@@ -51,6 +56,8 @@ impl NodeConfig {
             cache_bytes: Self::CACHE_BYTES,
             disk_cache: None,
             adapter: AdapterChoice::default(),
+            tags: Vec::new(),
+            memory_bytes: None,
             cpu: None,
             limits: Limits::default(),
             node_limits: NodeLimits::default(),
@@ -65,6 +72,7 @@ pub struct OpenNode {
     pub(crate) cache: Arc<Cache>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) lane_events: mpsc::Receiver<LaneEvent>,
+    pub(crate) tags: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) node_limits: NodeLimits,
 }
@@ -78,15 +86,15 @@ impl OpenNode {
         let cache = open_cache(config.cache.clone(), config.cache_bytes).await?;
         let (events, lane_events) = mpsc::channel(config.node_limits.lane_events);
         let lanes = open_lanes(&config, &cache, &events).await?;
-        let NodeConfig { limits, node_limits, .. } = config;
-        Ok(Self { shader_digest: shader_digest(), cache, lanes, lane_events, limits, node_limits })
+        let NodeConfig { tags, limits, node_limits, .. } = config;
+        Ok(Self { shader_digest: shader_digest(), cache, lanes, lane_events, tags, limits, node_limits })
     }
 
     /// Starts to connect to the master that the credentials name. From then on the
     /// node connects by itself whenever it is disconnected, for ever.
     #[must_use]
     pub fn connect(self, credentials: Credentials) -> Node {
-        let Self { shader_digest, cache, lanes, lane_events, limits, node_limits } = self;
+        let Self { shader_digest, cache, lanes, lane_events, tags, limits, node_limits } = self;
         let credentials = Arc::new(credentials);
         let descriptions = lanes.iter().map(|lane| lane.description.clone()).collect();
         let (link_sender, link_events) = mpsc::channel(node_limits.incoming_messages);
@@ -99,6 +107,7 @@ impl OpenNode {
             lane_events,
             link_events,
             leaving: asked,
+            tags,
             limits,
             node_limits: node_limits.clone(),
         };
@@ -208,7 +217,8 @@ async fn open_lanes(
         let open = move || Renderer::open(&options);
         let load = scene::loader(Arc::clone(cache));
         match Lane::start(LaneIndex(index), open, load, &config.node_limits, events.clone()).await {
-            Ok(lane) => {
+            Ok(mut lane) => {
+                lane.description.memory_bytes = config.memory_bytes.or(lane.description.memory_bytes);
                 let LaneDescription { adapter, backend, .. } = &lane.description;
                 tracing::info!("lane {index}: {adapter} ({backend})");
                 lanes.push(lane);

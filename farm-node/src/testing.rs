@@ -75,6 +75,7 @@ impl Adapter for FalseAdapter {
             adapter: "false".into(),
             backend: "none".into(),
             numeric_class: BlobDigest([3; 32]),
+            memory_bytes: None,
         })
     }
 
@@ -178,6 +179,8 @@ pub(crate) fn spec(scene: BlobDigest, seed: u32) -> JobSpec {
             film: Default::default(),
         },
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     }
 }
 

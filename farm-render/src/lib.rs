@@ -58,6 +58,7 @@ use upload::ScenePlace;
 pub use cpu::{NumaNode, numa_nodes};
 pub use device::Variant;
 pub use disk_cache::DiskCache;
+pub use memory::{machine_memory, needed_to_prepare};
 pub use prepared::{PreparationTimes, PreparedScene};
 pub use stage::Stage;
 pub use upload::DeviceScene;

@@ -18,8 +18,19 @@ pub(crate) fn check(what: &str, needed: u64) -> Result<(), RenderError> {
 
 /// Bytes that can be had without swapping, in the text of `/proc/meminfo`.
 fn available_in(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    number_in(text, "MemAvailable:")
+}
+
+/// Bytes that a line of `/proc/meminfo` names.
+fn number_in(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Bytes of memory of the machine, where the system tells it.
+#[must_use]
+pub fn machine_memory() -> Option<u64> {
+    number_in(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 
 fn check_against(what: &str, needed: u64, available: u64) -> Result<(), RenderError> {
@@ -31,7 +42,8 @@ fn check_against(what: &str, needed: u64, available: u64) -> Result<(), RenderEr
 
 /// Bytes that a scene takes at least once it is prepared: triangles, indices, vertices,
 /// texels and nodes. What building the trees takes meanwhile is not in it.
-pub(crate) fn needed_to_prepare(scene: &Scene) -> u64 {
+#[must_use]
+pub fn needed_to_prepare(scene: &Scene) -> u64 {
     let meshes: u64 = scene.meshes.iter().map(bytes_of_mesh).sum();
     let images: u64 = scene.images.iter().map(|image| bytes_of_texels(&image.texels)).sum();
     let sky = match &scene.environment {
@@ -66,6 +78,7 @@ mod tests {
     fn what_is_available_is_read_from_the_system() {
         let text = "MemTotal:       24606172 kB\nMemFree:  1 kB\nMemAvailable:   20113604 kB\n";
         assert_eq!(available_in(text), Some(20_113_604 * 1024));
+        assert_eq!(number_in(text, "MemTotal:"), Some(24_606_172 * 1024));
         assert_eq!(available_in("MemTotal: 1 kB\n"), None);
         assert_eq!(available_in("MemAvailable: many kB\n"), None);
     }

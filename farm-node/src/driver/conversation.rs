@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use farm_core::JobId;
 use farm_core::agent::AgentCommand;
 use farm_core::scheduler::{FailureKind, Lease};
+use farm_core::{BlobDigest, JobId};
 use farm_wire::message::{FromNode, LaneDescription, ToNode, Verdict};
 
 use super::{Driver, KeptTile};
@@ -30,7 +30,17 @@ impl Driver {
         // The master describes every job anew on each connection.
         self.jobs.retain(|job, _| held.contains(job));
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        link.send(FromNode::Hello { version, shader_digest: self.shader_digest, lanes, holding });
+        let on_disk = self.cache.digests();
+        self.scenes.retain(|scene| on_disk.contains(scene));
+        let (tags, scenes) = (self.tags.clone(), self.scenes.clone());
+        link.send(FromNode::Hello {
+            version,
+            shader_digest: self.shader_digest,
+            lanes,
+            holding,
+            tags,
+            scenes,
+        });
         self.link = Some(link);
         self.greeting = true;
         self.connection += 1;
@@ -105,6 +115,14 @@ impl Driver {
             self.jobs.retain(|job, _| held.contains(job));
         }
         self.jobs.insert(job, known);
+    }
+
+    /// Notes that a scene is on the disk, since it is being rendered.
+    pub(super) fn note_scene(&mut self, scene: BlobDigest) {
+        self.scenes.retain(|known| *known != scene);
+        self.scenes.push(scene);
+        let too_many = self.scenes.len().saturating_sub(self.scenes_kept);
+        self.scenes.drain(..too_many);
     }
 
     /// Passes a lease on to the agent, which compares it with the job's plan,

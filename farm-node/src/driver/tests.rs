@@ -40,6 +40,7 @@ struct Session {
     send: SendStream,
     receive: RecvStream,
     holding: Vec<HeldLease>,
+    scenes: Vec<BlobDigest>,
 }
 
 fn manifest() -> (BlobDigest, Vec<u8>) {
@@ -73,7 +74,8 @@ impl Farm {
         let lanes = vec![lane(&stage, any_scene(&stage), events).await];
         let limits = Limits { progress_interval: Duration::from_millis(1), ..Limits::default() };
         let node_limits = NodeLimits { leave_timeout: Duration::from_secs(20), ..quick_limits() };
-        let node = OpenNode { shader_digest: SHADERS, cache, lanes, lane_events, limits, node_limits };
+        let tags = vec!["gpu".to_owned()];
+        let node = OpenNode { shader_digest: SHADERS, cache, lanes, lane_events, tags, limits, node_limits };
         let node = node.connect(credentials);
         Self { server, node, stage, identity, folder }
     }
@@ -83,13 +85,14 @@ impl Farm {
         let peer = self.server.accept().await.expect("the server is open");
         let (mut send, mut receive) = peer.accept_stream().await.expect("the node opens its control stream");
         let hello = receive.receive().await.expect("the node says hello");
-        let Some(FromNode::Hello { shader_digest: SHADERS, holding, lanes, .. }) = hello else {
+        let Some(FromNode::Hello { shader_digest: SHADERS, holding, lanes, tags, scenes, .. }) = hello else {
             panic!("not a hello: {hello:?}");
         };
         assert_eq!(lanes.len(), 1);
         let welcome = ToNode::Welcome { version: "test".into(), node: NodeId(self.identity) };
         send.send(&welcome).await.expect("the node listens");
-        Session { peer, send, receive, holding }
+        assert_eq!(tags, ["gpu"]);
+        Session { peer, send, receive, holding, scenes }
     }
 
     /// Checks a tile as the master would.

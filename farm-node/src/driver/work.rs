@@ -66,6 +66,7 @@ impl Driver {
         let refused = match order {
             Some(order) => {
                 self.stops.insert(lease, Arc::clone(&order.stop));
+                self.note_scene(order.attributes.scene);
                 let lane = self.lanes.get(usize::try_from(lane.0).unwrap_or(usize::MAX));
                 !lane.is_some_and(|lane| lane.order(order))
             }
