@@ -56,6 +56,8 @@ fn spec(packed: &PackedScene, seed: u32) -> JobSpec {
         tile_size: TILE_SIZE,
         settings: settings(seed),
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     }
 }
 

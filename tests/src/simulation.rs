@@ -84,6 +84,7 @@
 //! not caught by anything: each table is kept by node, so numbers rarely meet.
 
 mod check;
+pub mod frames;
 mod leases;
 mod liars;
 mod machine;

@@ -17,12 +17,15 @@ fn every_property_holds_under_faults_for_the_first_seeds() {
 }
 
 #[test]
-fn nothing_is_rendered_in_vain_without_faults() {
+fn without_faults_nothing_but_copies_is_rendered_in_vain() {
+    let mut copied = 0;
     for seed in 1000..1030 {
         let scenario = Scenario { faults: false, ..Scenario::of_seed(seed) };
         let report = simulate(&scenario).unwrap_or_else(|violation| panic!("seed {seed} fails: {violation}"));
-        assert_eq!(report.samples_wasted, 0, "seed {seed}");
+        assert!(report.samples_wasted <= report.samples_copied, "seed {seed}: {report:?}");
+        copied += report.samples_copied;
     }
+    assert!(copied > 0, "there are late leases among these");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use farm_core::scheduler::{Fact, Lease};
-use farm_core::{BlobDigest, FrameNumber, FrameRange, JobId, JobSpec, NodeId, Rect, RectIndex, TileId, plan};
+use farm_core::{
+    BlobDigest, FrameNumber, FrameRange, JobId, JobSpec, Limits, NodeId, Rect, RectIndex, TileId, plan,
+};
 
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +99,7 @@ impl Ledger {
             | Fact::JobResumed { .. }
             | Fact::JobRetried { .. }
             | Fact::JobPrioritized { .. }
+            | Fact::JobWeighted { .. }
             | Fact::TileFailed { .. } => {}
             Fact::NodeDrained { .. }
             | Fact::NodeUndrained { .. }
@@ -255,11 +258,15 @@ impl Presence {
 
 /// Property: samples that were rendered in vain are bounded by the faults: for
 /// each lease that a fault touches, at most its whole rectangle, be it that the
-/// lease's result comes too late or that the one which replaced it does.
+/// lease's result comes too late or that the one which replaced it does; and by
+/// the copies of late leases, which are at most a twentieth of each job.
 #[derive(Debug, Default)]
 pub(super) struct Waste {
     rendered: u64,
     excused: u64,
+    /// Samples of each job that were granted twice when it was last granted any.
+    copied: BTreeMap<JobId, u64>,
+    copied_in_all: u64,
 }
 
 impl Waste {
@@ -274,14 +281,36 @@ impl Waste {
         self.excused += rect.map_or(0, |rect| rect.area()) * u64::from(spec.settings.samples_per_pixel);
     }
 
+    /// So many samples of a job are granted twice by now.
+    pub(super) fn note_copied(
+        &mut self,
+        job: JobId,
+        copied: u64,
+        spec: Option<&JobSpec>,
+        limits: &Limits,
+    ) -> Checked {
+        let before = self.copied.insert(job, copied).unwrap_or(0);
+        self.copied_in_all += copied.saturating_sub(before);
+        let frame = |spec: &JobSpec| spec.resolution.area() * u64::from(spec.settings.samples_per_pixel);
+        let samples = spec.map_or(0, |spec| frame(spec) * spec.frames.count());
+        let few = copied <= samples * limits.backup_per_mille / 1000;
+        ensure(few, "copies are a small part of the work", || format!("{copied} of {samples} of job {job}"))
+    }
+
+    /// Samples that were granted twice.
+    pub(super) fn copied(&self) -> u64 {
+        self.copied_in_all
+    }
+
     pub(super) fn wasted(&self, accepted: u64) -> u64 {
         self.rendered.saturating_sub(accepted)
     }
 
     pub(super) fn check_end(&self, accepted: u64) -> Checked {
         let wasted = self.wasted(accepted);
-        ensure(wasted <= self.excused, "wasted samples are bounded by the faults", || {
-            format!("{wasted} samples wasted of {} rendered, {} excused", self.rendered, self.excused)
+        let excused = self.excused + self.copied_in_all;
+        ensure(wasted <= excused, "wasted samples are bounded by the faults", || {
+            format!("{wasted} samples wasted of {} rendered, {excused} excused", self.rendered)
         })
     }
 }

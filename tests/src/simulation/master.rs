@@ -100,10 +100,19 @@ impl World {
         master.pending.retain(|effect| !matches!(effect, Effect::Grant { node, .. } if *node == id));
     }
 
+    fn note_copied(&mut self, job: JobId) -> Checked {
+        let Some(master) = &self.master else { return Ok(()) };
+        let (copied, spec) = (master.scheduler.copied_samples(job), master.scheduler.spec(job));
+        self.waste.note_copied(job, copied, spec, &self.plan.limits)
+    }
+
     fn collect_effects(&mut self) -> Checked {
         while let Some(effect) = self.master.as_mut().and_then(|master| master.scheduler.poll_effect()) {
             match &effect {
-                Effect::Grant { node, lease } => self.presence.check_grant(*node, lease)?,
+                Effect::Grant { node, lease } => {
+                    self.presence.check_grant(*node, lease)?;
+                    self.note_copied(lease.tile.job)?;
+                }
                 Effect::Record(fact) => self.presence.record(fact),
                 _ => {}
             }
@@ -289,7 +298,7 @@ impl World {
         let command = match message {
             ToMaster::Hello { lanes, holding } => {
                 master.connections.insert(node, id);
-                Command::JoinNode { node, lanes, holding }
+                Command::JoinNode { node, lanes, equipment: Default::default(), holding }
             }
             ToMaster::Progress { lease, samples } => Command::ReportProgress { node, lease, samples },
             ToMaster::Failed { lease, kind, message } => {

@@ -221,5 +221,7 @@ fn job(
             film: Default::default(),
         },
         priority,
+        weight: 1,
+        needs: Default::default(),
     }
 }

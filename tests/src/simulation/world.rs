@@ -110,6 +110,8 @@ pub struct Report {
     pub samples_rendered: u64,
     /// Samples that were rendered in vain.
     pub samples_wasted: u64,
+    /// Samples that were granted twice, as copies of late leases.
+    pub samples_copied: u64,
     /// Lives of the master.
     pub master_lives: u32,
     /// Samples accepted of each job by the time that the first of them was over.
@@ -462,6 +464,7 @@ impl World {
             journal_digest: BlobDigest(*hasher.finalize().as_bytes()),
             samples_rendered: accepted + samples_wasted,
             samples_wasted,
+            samples_copied: self.waste.copied(),
             master_lives: self.safe.lives,
             shares: self.shares.clone(),
         }

@@ -80,6 +80,8 @@ pub(crate) fn picture(room: &PackedScene, tile_size: u32) -> JobSpec {
             film: Default::default(),
         },
         priority: 0,
+        weight: 1,
+        needs: Default::default(),
     }
 }
 
