@@ -41,7 +41,10 @@ fn idle_nodes_take_at_most_a_kilobyte_each() {
     for node in 1..=NODES {
         // Odd factor: the identities are spread over all 64 bits, as real ones are.
         let node = NodeId(node.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        scheduler.handle(Timestamp(0), Command::JoinNode { node, lanes: 1, equipment: Equipment::default(), holding: Vec::new() });
+        scheduler.handle(
+            Timestamp(0),
+            Command::JoinNode { node, lanes: 1, equipment: Equipment::default(), holding: Vec::new() },
+        );
         assert!(scheduler.poll_effect().is_none(), "there is nothing to do");
     }
     assert_eq!(scheduler.nodes().count() as u64, NODES);

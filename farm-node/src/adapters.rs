@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use farm_core::{BlobDigest, RenderTask, TileImage};
-use farm_render::{AdapterInfo, DeviceScene, NumaNode, PreparedScene, Progress, RenderError, Renderer};
+use farm_render::{
+    AdapterInfo, DeviceScene, NumaNode, PreparedScene, Progress, RenderError, Renderer, machine_memory,
+};
 use farm_scene::Scene;
 use farm_wire::message::LaneDescription;
 

@@ -35,8 +35,9 @@
 //! - what is said to a node (a lease, an acceptance) was committed before;
 //! - a lane gets one task at a time, as granted, with its blobs on disk;
 //! - what a node holds is bounded, and in the end nothing is left over;
-//! - samples rendered in vain are bounded by the faults; without faults there
-//!   are none;
+//! - samples rendered in vain are bounded by the faults and by the copies of late
+//!   leases; copies are at most a twentieth of each job. Without faults nothing
+//!   but copies is rendered in vain;
 //! - equal jobs get equal shares, within 5 %, on nodes of one speed.
 //!
 //! **Replay.** A run follows from its seed alone: `simulate --seed N --trace` tells

@@ -1,6 +1,8 @@
 //! The farm under the deterministic simulator; see `farm_tests::simulation`.
 
 use clap::ValueEnum;
+use farm_core::Limits;
+use farm_tests::simulation::frames::{Setting, frame_times, percentile};
 use farm_tests::simulation::{Plant, Scenario, simulate, simulate_with};
 
 fn check(scenarios: impl IntoIterator<Item = Scenario>) {
@@ -67,4 +69,19 @@ fn same_seed_gives_the_same_run() {
 #[test]
 fn many_nodes_and_tiles_run_in_one_simulation() {
     check([Scenario { nodes: Some(1_000), tiles: Some(10_000), ..Scenario::of_seed(7) }]);
+}
+
+/// Of nodes whose speeds differ a thousandfold, 20 % die in a minute.
+#[test]
+fn frames_take_at_most_half_as_long_again_as_ideal_and_copies_save_a_third_or_more() {
+    let times = |backup_per_mille| {
+        let limits = Limits { backup_per_mille, ..Limits::default() };
+        frame_times(&Setting { frames: 40, limits, ..Setting::of_seed(3) })
+    };
+    let (with, without) = (times(50), times(0));
+    let last = |sorted: &[f64]| percentile(sorted, 99);
+    assert!(last(&with.to_ideal) <= 1.5, "{:?}", with.to_ideal);
+    assert!(last(&with.seconds) <= last(&without.seconds) * 2.0 / 3.0, "{with:?} {without:?}");
+    assert!(with.most_copied > 0.0 && with.most_copied <= 0.05, "{}", with.most_copied);
+    assert!(without.copied <= 0.0 && with.deaths > 100);
 }

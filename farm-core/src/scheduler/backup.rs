@@ -187,7 +187,8 @@ fn idle_nodes(floor: &Floor, desk: &Desk, job: JobId, limits: &Limits) -> Vec<Id
     let idle = |id: NodeId| {
         let node = floor.nodes.get(&id).filter(|node| !node.excluded.contains(&job))?;
         let is_fast = node.total_power().saturating_mul(2) >= mean;
-        let lanes = (node.lanes as usize).checked_sub(node.leases.len()).filter(|lanes| *lanes > 0 && is_fast)?;
+        let lanes =
+            (node.lanes as usize).checked_sub(node.leases.len()).filter(|lanes| *lanes > 0 && is_fast)?;
         Some(Idle { speed: node.speed_on(job, cost)?, node: id, lanes })
     };
     let hungry = floor.hungry.suiting(desk.profile).take(limits.backup_candidates);

@@ -25,7 +25,8 @@ fn leases_that_were_not_sent_are_not_sent_on_the_next_connection() {
         farm.submit(spec(2, 16));
         farm.join(B);
         // As where the driver waits for its disk: nothing is polled in between.
-        let join = |holding| Command::JoinNode { node: A, lanes: 1, equipment: Equipment::default(), holding };
+        let join =
+            |holding| Command::JoinNode { node: A, lanes: 1, equipment: Equipment::default(), holding };
         farm.scheduler.handle(farm.now, join(Vec::new()));
         if !rejoins {
             farm.scheduler.handle(farm.now, Command::LeaveNode(A));
