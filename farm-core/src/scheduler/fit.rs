@@ -135,9 +135,14 @@ impl Ready {
     pub(super) fn remove(&mut self, profile: Profile, key: &ReadyKey) {
         if let Some(keys) = self.by_profile.get_mut(&profile) {
             keys.remove(key);
-            if keys.is_empty() {
-                self.by_profile.remove(&profile);
-            }
+        }
+    }
+
+    /// Forgets a profile that nothing is ready of: its jobs are over, or will be
+    /// entered again.
+    pub(super) fn tidy(&mut self, profile: Profile) {
+        if self.by_profile.get(&profile).is_some_and(BTreeSet::is_empty) {
+            self.by_profile.remove(&profile);
         }
     }
 

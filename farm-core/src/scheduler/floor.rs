@@ -344,7 +344,7 @@ impl Floor {
         let held = self.finish(state, id, lease)?;
         let tile = held.tile;
         if held.is_backup || self.promote_backup(&tile) {
-            self.refresh(state, tile.job);
+            self.resettle(state, tile.job);
             return Some(held);
         }
         if let Some(floor) = self.jobs.get_mut(&tile.job)
@@ -353,7 +353,7 @@ impl Floor {
             pool.give_back(tile.rect, tile.range);
             floor.free_frames.insert(tile.frame);
         }
-        self.refresh(state, tile.job);
+        self.resettle(state, tile.job);
         self.offer = true;
         Some(held)
     }

@@ -214,9 +214,13 @@ impl Round<'_> {
             let queued = node.leases.len() as u64 / u64::from(node.lanes.max(1));
             let own_us = block_us.saturating_mul(queued + 1);
             let left = record.samples().saturating_sub(record.samples_done);
-            let rest_us = share::time_of(share::work_of(cost, left), desk.power);
-            let best_us = share::time_of(share::work_of(cost, block), self.floor.powers.fastest()?);
-            Some(own_us > rest_us.saturating_mul(2) && own_us > best_us.saturating_mul(4))
+            // Whether `power` does so much work in less than that, without a division.
+            let done_by = |power: u64, samples: u64| {
+                let work = u128::from(share::work_of(cost, samples));
+                u128::from(own_us) * u128::from(power) > work * 1_000_000
+            };
+            let is_late = done_by(desk.power, left.saturating_mul(2));
+            Some(is_late && done_by(self.floor.powers.fastest()?, block * 4))
         };
         will().unwrap_or(false)
     }

@@ -66,9 +66,10 @@ impl Estimate {
 
     fn take(&mut self, measured: u128, results: u32) {
         self.results = (self.results + 1).min(results);
-        let (old, count) = (u128::from(self.value), u128::from(self.results));
-        let mean = (old * (count - 1) + measured) / count;
-        self.value = u64::try_from(mean).unwrap_or(MOST).clamp(1, MOST);
+        // At most 64 times 2^50.
+        let measured = u64::try_from(measured).map_or(MOST, |measured| measured.min(MOST));
+        let count = u64::from(self.results);
+        self.value = ((self.value * (count - 1) + measured) / count).max(1);
     }
 }
 
@@ -86,7 +87,7 @@ pub(super) fn measure(
 ) -> u64 {
     let (samples, render_us) = (u128::from(samples.max(1)), u128::from(render_us.max(1)));
     // Of a power, the cost that the result shows, and the other way around.
-    let cost_by = |power: u64| (u128::from(power) << COST_SHIFT) * render_us / samples / 1_000_000;
+    let cost_by = |power: u64| (u128::from(power) << COST_SHIFT) * render_us / (samples * 1_000_000);
     let power_by = |cost: u64| u128::from(cost) * samples * 1_000_000 / render_us >> COST_SHIFT;
     match (power.known(), cost.known().or(usual_cost)) {
         (None, None) => {
@@ -173,6 +174,8 @@ pub(super) struct Stake {
     pub(super) weight: u32,
     /// The work that it was given, by its weight; see the file's documentation.
     pub(super) pass: u128,
+    /// Work that is still to be charged, or given back.
+    correction: i128,
     /// The work that was accepted of it in this life of the scheduler.
     pub(super) delivered: u64,
     pub(super) cost: Estimate,
@@ -193,6 +196,7 @@ impl Stake {
             risen: 0,
             weight: weight.max(1),
             pass: 0,
+            correction: 0,
             delivered: 0,
             cost: Estimate::default(),
             only: None,
@@ -208,12 +212,31 @@ impl Stake {
 
     /// Charges the job for work that it is given.
     pub(super) fn charge(&mut self, work: u64) {
-        self.pass = self.pass.saturating_add(self.pass_of(work.into()));
+        self.correction += i128::from(work);
+        self.settle();
     }
 
-    /// Takes a charge back.
+    /// Takes a charge back, when it is next charged or settled.
     pub(super) fn refund(&mut self, work: u64) {
-        self.pass = self.pass.saturating_sub(self.pass_of(work.into()));
+        self.correction -= i128::from(work);
+    }
+
+    /// A result was worth so much: charged when it is next charged or settled. What
+    /// was foretold and what it was differ little, and a pass that does not
+    /// change needs no new place in the order.
+    pub(super) fn deliver(&mut self, work: u64) {
+        self.correction += i128::from(work);
+        self.delivered = self.delivered.saturating_add(work);
+    }
+
+    /// Makes the pass what it should be.
+    pub(super) fn settle(&mut self) {
+        let correction = std::mem::take(&mut self.correction);
+        let passes = self.pass_of(correction.unsigned_abs());
+        self.pass = match correction {
+            0.. => self.pass.saturating_add(passes),
+            _ => self.pass.saturating_sub(passes),
+        };
     }
 
     fn pass_of(&self, work: u128) -> u128 {

@@ -117,6 +117,7 @@ impl Floor {
             self.ready.remove(desk.profile, &key);
             self.classes.end(&desk.stake);
         }
+        self.ready.tidy(desk.profile);
         self.classes.leave(&desk.stake);
         if let Some(at) = desk.stake.rise_timer {
             self.timers.remove(&(at, Timer::Rise(job)));
@@ -217,8 +218,8 @@ impl Floor {
         let (power_known, cost, usual) = (&mut node.power, &mut stake.cost, self.usual_cost);
         let work = share::measure(power_known, cost, usual, samples, render_us, is_alone);
         self.usual_cost = stake.cost.known();
-        stake.charge(work);
-        stake.delivered = stake.delivered.saturating_add(work);
+        stake.deliver(work);
+        let ended = desk.leases == 0;
         if let Some(record) = state.jobs.get(&job) {
             desk.note_cost(record, tile, work);
         }
@@ -230,6 +231,16 @@ impl Floor {
             if let Some(desk) = node.job.and_then(|job| self.jobs.get_mut(&job)) {
                 desk.power = desk.power - before + after;
             }
+        }
+        if ended {
+            self.resettle(state, job);
+        }
+    }
+
+    /// Brings a job's pass and its place up to date.
+    pub(super) fn resettle(&mut self, state: &State, job: JobId) {
+        if let Some(desk) = self.jobs.get_mut(&job) {
+            desk.stake.settle();
         }
         self.refresh(state, job);
     }
