@@ -238,6 +238,7 @@ fn from_node() -> impl Strategy<Value = FromNode> {
             message
         }),
         Just(FromNode::Draining),
+        (lease_id(), tile()).prop_map(|(lease, tile)| FromNode::EmptyTile { lease, tile }),
     ]
 }
 
