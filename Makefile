@@ -4,7 +4,7 @@
 CARGO ?= cargo
 DEMO_OUT ?= target/demo
 
-.PHONY: help demo test bench arm fuzz lint deny
+.PHONY: help demo test bench arm fuzz chaos simulate lint deny
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,6 +33,15 @@ FUZZ_SECONDS ?= 60
 
 fuzz: ## Hostile scene files and blobs, FUZZ_SECONDS each (needs cargo-fuzz and a nightly compiler)
 	@CARGO='$(CARGO)' sh scripts/fuzz.sh $(FUZZ_SECONDS)
+
+CHAOS ?=
+
+chaos: ## Render a job 50 times while programs are killed; CHAOS='--weather storm --namespaces' for more
+	$(CARGO) build --release --locked --bin farm-master --bin farm-node --bin chaos
+	target/release/chaos $(CHAOS)
+
+simulate: ## 10,000 seeds of the whole farm on a virtual clock, with every fault
+	$(CARGO) run --release --locked -p farm-tests --bin simulate -- --seeds 10000
 
 lint: ## Format and clippy, warnings as errors
 	$(CARGO) fmt --all --check

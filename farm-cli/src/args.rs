@@ -503,7 +503,11 @@ pub(crate) struct AdaptersCommand {
 
 /// `farm bench`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchCommand {
+    /// What to measure instead of adapters.
+    #[command(subcommand)]
+    pub(crate) subject: Option<BenchSubject>,
     /// Scenes, or folders of them.
     #[arg(value_name = "SCENE", default_value = "scenes")]
     pub(crate) scenes: Vec<PathBuf>,
@@ -534,6 +538,32 @@ pub(crate) struct BenchCommand {
     pub(crate) output_args: OutputArgs,
 }
 
+/// What `farm bench` measures beside adapters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchSubject {
+    /// Measure what a farm does for tiles beside rendering them.
+    Dispatch(DispatchCommand),
+}
+
+/// `farm bench dispatch`.
+#[derive(Args, Debug)]
+pub(crate) struct DispatchCommand {
+    /// Tiles, rounded up to whole frames [default: 500000, or 4096 with pixels].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) tiles: Option<u32>,
+    /// Nodes, each with a connection of its own.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) nodes: u32,
+    /// Lanes of each node: a lane holds up to 64 leases.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) lanes: u32,
+    /// Tiles of 64 times 64 pixels of noise instead of empty ones.
+    #[arg(long)]
+    pub(crate) pixels: bool,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
 impl Command {
     /// Whether the command prints JSON, for errors that come before it runs.
     pub(crate) fn json(&self) -> bool {
@@ -557,7 +587,10 @@ impl Command {
             Self::Inspect(command) => command.json,
             Self::Diff(command) => command.json,
             Self::Adapters(command) => command.json,
-            Self::Bench(command) => command.output_args.json,
+            Self::Bench(command) => match &command.subject {
+                Some(BenchSubject::Dispatch(command)) => command.output_args.json,
+                None => command.output_args.json,
+            },
             Self::Completions { .. } | Self::Man { .. } => false,
         }
     }

@@ -160,7 +160,7 @@ async fn run_node(
 }
 
 /// A ticket for one joiner of this process.
-fn ticket(master: &Master, name: &str, role: Role) -> Result<Ticket, Failure> {
+pub(crate) fn ticket(master: &Master, name: &str, role: Role) -> Result<Ticket, Failure> {
     master.create_ticket(name, role, TICKET_LIFE, Some(1)).map_err(|error| master_failure(&error))
 }
 

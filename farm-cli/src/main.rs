@@ -7,6 +7,7 @@ mod adapters;
 mod args;
 mod bench;
 mod diff;
+mod dispatch;
 mod embed;
 mod fetch;
 mod follow;
@@ -33,7 +34,7 @@ use clap::Parser;
 use farm_core::scheduler::NodeChange;
 use farm_wire::message::JobChange;
 
-use crate::args::{Cli, Command, JobCommand, NodeCommand};
+use crate::args::{BenchCommand, BenchSubject, Cli, Command, JobCommand, NodeCommand};
 use crate::interrupt::interrupted;
 use crate::output::{Failure, report_failure};
 
@@ -91,6 +92,9 @@ fn run(command: Command, started: Instant) -> Result<(), Failure> {
         Command::Inspect(command) => inspect::run(&command),
         Command::Diff(command) => diff::run(&command),
         Command::Adapters(command) => adapters::run(&command),
+        Command::Bench(BenchCommand { subject: Some(BenchSubject::Dispatch(command)), .. }) => {
+            block_on(dispatch::run(command))
+        }
         Command::Bench(command) => bench::run(&command),
         Command::Completions { shell } => manual::print_completions(shell),
         Command::Man { dir } => manual::write_pages(&dir),

@@ -97,6 +97,10 @@ pub struct Limits {
     pub lease_timeout: Duration,
     /// A node that says nothing for this long is gone.
     pub node_timeout: Duration,
+    /// How long a scheduler that was restored with open jobs grants nothing: its
+    /// nodes notice within `node_timeout` that their master died, look for it again
+    /// at once, and bring what they hold. They have work in hand meanwhile.
+    pub rejoin_grace: Duration,
     /// Distinct nodes that may fail a tile before its job fails.
     pub strikes_per_tile: u32,
     /// Attempts at a tile, on whichever nodes, before its job fails: a farm with
@@ -162,6 +166,7 @@ impl Default for Limits {
             lease_target: Duration::from_secs(2),
             lease_timeout: Duration::from_secs(120),
             node_timeout: Duration::from_secs(3),
+            rejoin_grace: Duration::from_secs(4),
             strikes_per_tile: 3,
             attempts_per_tile: 5,
             failure_messages: 8,

@@ -53,6 +53,18 @@ pub struct Scheduler {
     state: State,
     floor: Floor,
     effects: VecDeque<Effect>,
+    opening: Opening,
+}
+
+/// Whether leases are granted yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// Open jobs were restored, and the clock was not seen yet.
+    Restored,
+    /// Not before then: until then nodes come back with the leases that they hold,
+    /// and what they hold would be granted twice.
+    At(Timestamp),
+    Open,
 }
 
 impl Scheduler {
@@ -75,8 +87,12 @@ impl Scheduler {
     #[must_use]
     pub fn resume(state: State, limits: Limits, epoch: u32) -> Self {
         let floor = Floor::new(epoch, &limits);
-        let mut scheduler = Self { limits, state, floor, effects: VecDeque::new() };
+        let opening = Opening::Restored;
+        let mut scheduler = Self { limits, state, floor, effects: VecDeque::new(), opening };
         scheduler.open_restored_jobs();
+        if scheduler.floor.jobs.is_empty() {
+            scheduler.opening = Opening::Open;
+        }
         scheduler
     }
 
@@ -96,8 +112,25 @@ impl Scheduler {
             self.follow_fact(fact);
         }
         self.follow_command(now, command, &decision);
+        if !self.is_open(now) {
+            return;
+        }
         let mut round = Round { state: &self.state, floor: &mut self.floor, limits: &self.limits, now };
         round.grant(|effect| self.effects.push_back(effect));
+    }
+
+    /// Whether leases are granted at this time.
+    fn is_open(&mut self, now: Timestamp) -> bool {
+        if self.opening == Opening::Restored {
+            self.opening = Opening::At(now.after(self.limits.rejoin_grace));
+        }
+        if let Opening::At(at) = self.opening
+            && at <= now
+        {
+            self.opening = Opening::Open;
+            self.floor.offer = true;
+        }
+        self.opening == Opening::Open
     }
 
     /// Takes back the leases for a node that nobody has sent: they end with its
@@ -114,7 +147,11 @@ impl Scheduler {
     /// When to call [`Scheduler::handle`] with [`Command::Tick`] at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.floor.next_timer()
+        let opens_at = match self.opening {
+            Opening::At(at) => Some(at),
+            Opening::Restored | Opening::Open => None,
+        };
+        opens_at.into_iter().chain(self.floor.next_timer()).min()
     }
 
     /// What the recorded facts add up to, for comparison with a restored one.

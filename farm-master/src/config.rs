@@ -23,6 +23,10 @@ pub struct MasterConfig {
     pub limits: farm_core::Limits,
     /// The master's own bounds.
     pub bounds: Bounds,
+    /// Whether it takes tiles without pixels and delivers frames of them without a
+    /// file: for measuring what remains of a tile then. Not for a farm that
+    /// renders, so no configuration file has it.
+    pub takes_empty_tiles: bool,
 }
 
 impl MasterConfig {
@@ -35,6 +39,7 @@ impl MasterConfig {
             advertise: Vec::new(),
             limits: farm_core::Limits::default(),
             bounds: Bounds::default(),
+            takes_empty_tiles: false,
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Farm {
     pub(crate) blobs: Arc<BlobStore>,
     pub(crate) frames: FrameFolder,
     pub(crate) bounds: Bounds,
+    /// See [`crate::empty`].
+    pub(crate) takes_empty_tiles: bool,
     pub(crate) roster: Roster,
     /// Bytes of tiles that are on their way to the disk.
     tile_memory: Arc<Semaphore>,
@@ -37,6 +39,7 @@ impl Farm {
         blobs: Arc<BlobStore>,
         frames: FrameFolder,
         bounds: Bounds,
+        takes_empty_tiles: bool,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let units = memory_units(bounds.tile_bytes_in_flight);
@@ -48,6 +51,7 @@ impl Farm {
             tile_memory: Arc::new(Semaphore::new(units as usize)),
             decoders: Semaphore::new(cores),
             connections: AtomicU64::new(0),
+            takes_empty_tiles,
             bounds,
         }
     }

@@ -11,6 +11,7 @@ pub mod blobs;
 pub mod config;
 pub mod display;
 mod driver;
+mod empty;
 mod error;
 mod expectation;
 mod farm;

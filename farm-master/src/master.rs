@@ -55,6 +55,7 @@ impl Master {
             blobs: Arc::clone(&blobs),
             frames: frames.clone(),
             at_once: config.bounds.assemblies,
+            takes_empty_tiles: config.takes_empty_tiles,
         };
         let facts = config.bounds.facts_per_snapshot;
         let restored = Driver::restore(journal, config.limits, assembler, facts, stop.clone());
@@ -67,7 +68,8 @@ impl Master {
         note_addresses(&folder.addresses(), &addresses)?;
         let keep = Keep::from(&config.bounds);
         let collector = tokio::spawn(gc::run(handle.clone(), Arc::clone(&blobs), keep));
-        let farm = Arc::new(Farm::new(handle, Arc::clone(&blobs), frames, config.bounds));
+        let farm =
+            Arc::new(Farm::new(handle, Arc::clone(&blobs), frames, config.bounds, config.takes_empty_tiles));
         let driver = tokio::spawn(driver.run());
         let peers = tokio::spawn(peers::serve(farm, Arc::clone(&server)));
         Ok(Self {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::driver::{Joining, OUTBOX};
 use crate::farm::{Farm, RosterEntry};
 use crate::peers::{self, Asker};
-use crate::tiles;
+use crate::{empty, tiles};
 
 /// Adapters of one node: more than any machine has.
 const LANES: usize = 64;
@@ -25,6 +25,9 @@ const TAGS: usize = 64;
 const SCENES: usize = 64;
 /// Job specs that are kept for each connection: more than leases can be out of.
 const SPECS: usize = 1024;
+/// Letters to a node that are written together: leases and verdicts are some 150
+/// bytes each, so 40 KB.
+const LETTERS_AT_ONCE: usize = 256;
 /// Longest text of a node that is kept or logged, in bytes.
 const TEXT_BYTES: usize = 1024;
 
@@ -143,6 +146,7 @@ async fn hear(farm: &Farm, node: NodeId, mut receive: RecvStream) -> Result<(), 
                 Command::ReportFailure { node, lease, kind, message }
             }
             FromNode::Draining => Command::DrainNode(node),
+            FromNode::EmptyTile { lease, tile } => empty::report(farm, node, lease, tile)?,
         };
         farm.driver.tell(command).await;
     }
@@ -155,11 +159,14 @@ async fn speak(
     mut letters: mpsc::Receiver<ToNode>,
     described: &Described,
 ) -> Result<(), WireError> {
-    while let Some(letter) = letters.recv().await {
-        if let ToNode::Job { job, spec } = &letter {
-            described.insert(*job, spec.as_ref().clone());
+    let mut batch = Vec::new();
+    while letters.recv_many(&mut batch, LETTERS_AT_ONCE).await > 0 {
+        for letter in &batch {
+            if let ToNode::Job { job, spec } = letter {
+                described.insert(*job, spec.as_ref().clone());
+            }
         }
-        send.send(&letter).await?;
+        send.send_all(&mut batch).await?;
     }
     Err(WireError::Lost("the node connected again, or does not read its messages".into()))
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use farm_core::agent::{AgentCommand, AgentEffect};
-use farm_core::{Agent, BlobDigest, JobId, LeaseId, Limits, NodeId, Timestamp};
+use farm_core::{Agent, BlobDigest, JobId, LeaseId, Limits, NodeId, TileId, Timestamp};
 use farm_wire::WireError;
 use farm_wire::message::FromNode;
 use tokio::sync::{mpsc, watch};
@@ -75,6 +75,8 @@ enum KeptTile {
     },
     /// It can be sent.
     Ready(Arc<EncodedTile>),
+    /// It has no pixels: there is no more to it than this.
+    Empty(TileId),
 }
 
 /// How a background task went, and on which connection.
@@ -180,7 +182,7 @@ impl Driver {
                     }
                 }
                 event = self.link_events.recv() => match event {
-                    Some(event) => self.take_link_event(event)?,
+                    Some(event) => self.take_link_events(event)?,
                     None => return Err(NodeError::Panicked("connection")),
                 },
                 event = self.lane_events.recv(), if settled => match event {

@@ -117,8 +117,15 @@ pub(crate) type LoadScene = Box<dyn Fn(BlobDigest) -> Result<Scene, LaneFailure>
 pub(crate) struct Lane {
     /// What the master is told of it.
     pub(crate) description: LaneDescription,
-    orders: sync_mpsc::SyncSender<Order>,
-    threads: [JoinHandle<()>; 2],
+    work: Work,
+}
+
+/// What a lane works with.
+enum Work {
+    /// An adapter and an encoder.
+    Threads { orders: sync_mpsc::SyncSender<Order>, threads: Vec<JoinHandle<()>> },
+    /// Nothing; a driver takes the end of its lanes' events for a breakdown.
+    Nothing { _events: mpsc::Sender<LaneEvent> },
 }
 
 impl Lane {
@@ -152,18 +159,34 @@ impl Lane {
         let description = opened.await.unwrap_or_else(|_| {
             Err(RenderError::DeviceLost("opening the adapter ended in a panic".into()))
         })?;
-        Ok(Self { description, orders, threads: [renderer, encoder] })
+        Ok(Self { description, work: Work::Threads { orders, threads: vec![renderer, encoder] } })
+    }
+
+    /// A lane whose leases are done when they begin, and have no pixels.
+    pub(crate) fn nothing(events: mpsc::Sender<LaneEvent>) -> Self {
+        Self { description: crate::filling::description(), work: Work::Nothing { _events: events } }
+    }
+
+    /// Whether it renders at all.
+    pub(crate) fn has_adapter(&self) -> bool {
+        matches!(self.work, Work::Threads { .. })
     }
 
     /// Gives the lane an order; `false` when too many wait or the lane is gone.
     pub(crate) fn order(&self, order: Order) -> bool {
-        self.orders.try_send(order).is_ok()
+        match &self.work {
+            Work::Threads { orders, .. } => orders.try_send(order).is_ok(),
+            Work::Nothing { .. } => false,
+        }
     }
 
     /// Takes no further order and returns the threads, to be joined after the
     /// stop flag of the last order was set.
-    pub(crate) fn close(self) -> [JoinHandle<()>; 2] {
-        self.threads
+    pub(crate) fn close(self) -> Vec<JoinHandle<()>> {
+        match self.work {
+            Work::Threads { threads, .. } => threads,
+            Work::Nothing { .. } => Vec::new(),
+        }
     }
 }
 

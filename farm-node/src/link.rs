@@ -17,6 +17,10 @@ use tokio::time::timeout;
 
 use crate::limits::NodeLimits;
 
+/// Messages that are written together, or taken together: some 100 bytes each, so
+/// 25 KB.
+pub(crate) const MESSAGES_AT_ONCE: usize = 256;
+
 /// An open connection with its control stream.
 pub(crate) struct Link {
     /// For tiles and blobs.
@@ -162,8 +166,9 @@ async fn read_all(
 /// Writes queued messages until the queue is closed. An error here ends the
 /// connection, and the reader notices that.
 async fn write_all(mut stream: SendStream, mut queue: mpsc::Receiver<FromNode>) {
-    while let Some(message) = queue.recv().await {
-        if let Err(error) = stream.send(&message).await {
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, MESSAGES_AT_ONCE).await > 0 {
+        if let Err(error) = stream.send_all(&mut batch).await {
             tracing::debug!("the control stream cannot be written: {error}");
             return;
         }

@@ -190,7 +190,7 @@ impl Door {
 }
 
 /// Opens the cache and brings it within its limit while nothing is in use.
-async fn open_cache(folder: PathBuf, limit_bytes: u64) -> Result<Arc<Cache>, NodeError> {
+pub(crate) async fn open_cache(folder: PathBuf, limit_bytes: u64) -> Result<Arc<Cache>, NodeError> {
     let opening = tokio::task::spawn_blocking(move || {
         let cache = Cache::open(&folder, limit_bytes)?;
         cache.evict(&BTreeSet::new());

@@ -62,18 +62,35 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, Wire
 /// # Errors
 /// When it is longer than the peer would accept.
 pub(crate) fn frame<T: Serialize>(message: &T, limit: usize) -> Result<Bytes, WireError> {
-    let mut frame = vec![0; LENGTH_BYTES];
-    rmp_serde::encode::write_named(&mut frame, message)
+    let mut frame = Vec::new();
+    append_frame(&mut frame, message, limit)?;
+    Ok(frame.into())
+}
+
+/// As [`frame`], behind the frames that are there already. After an error these
+/// are as they were.
+pub(crate) fn append_frame<T: Serialize>(
+    frames: &mut Vec<u8>,
+    message: &T,
+    limit: usize,
+) -> Result<(), WireError> {
+    let start = frames.len();
+    let body = start + LENGTH_BYTES;
+    frames.resize(body, 0);
+    rmp_serde::encode::write_named(frames, message)
         .expect("types that travel serialise into memory without failing");
-    let length = frame.len() - LENGTH_BYTES;
+    let length = frames.len() - body;
     match u32::try_from(length) {
-        Ok(prefix) if length <= limit => frame[..LENGTH_BYTES].copy_from_slice(&prefix.to_be_bytes()),
+        Ok(prefix) if length <= limit => {
+            frames[start..body].copy_from_slice(&prefix.to_be_bytes());
+            Ok(())
+        }
         _ => {
+            frames.truncate(start);
             let problem = format!("our message of {length} bytes is over the limit of {limit}");
-            return Err(WireError::Protocol(problem));
+            Err(WireError::Protocol(problem))
         }
     }
-    Ok(frame.into())
 }
 
 #[cfg(test)]

@@ -68,6 +68,15 @@ pub enum FromNode {
     },
     /// The node takes nothing new.
     Draining,
+    /// A lease is done and had no pixels: nothing travels but this. Only a master
+    /// that measures its own dispatch takes it; for any other it breaks the
+    /// protocol.
+    EmptyTile {
+        /// The lease.
+        lease: LeaseId,
+        /// The tile.
+        tile: TileId,
+    },
 }
 
 /// From the master to a node, on the control stream.

@@ -57,6 +57,29 @@ impl SendStream {
         self.stream.write_chunk(frame).await.map_err(WireError::from_write)
     }
 
+    /// Sends messages as [`SendStream::send`] does, together: a packet carries
+    /// many short ones. Empties `messages`.
+    ///
+    /// # Errors
+    /// As [`SendStream::send`]; those before one that is too long have left.
+    pub async fn send_all<T: Serialize + Sync + Send>(
+        &mut self,
+        messages: &mut Vec<T>,
+    ) -> Result<(), WireError> {
+        let mut frames = Vec::new();
+        let mut outcome = Ok(());
+        for message in messages.drain(..) {
+            outcome = codec::append_frame(&mut frames, &message, self.limit);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        if !frames.is_empty() {
+            self.stream.write_chunk(frames.into()).await.map_err(WireError::from_write)?;
+        }
+        outcome
+    }
+
     /// Sends raw bytes after a message that announced their number.
     ///
     /// # Errors

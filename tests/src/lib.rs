@@ -1,7 +1,8 @@
-//! What crosses crates: the deterministic simulator of a whole farm, and the
-//! generator of `scenes/`.
+//! What crosses crates: the deterministic simulator of a whole farm, the storm over
+//! its programs, and the generator of `scenes/`.
 
 pub mod bare;
+pub mod chaos;
 pub mod scenes;
 pub mod simulation;
 

@@ -94,7 +94,7 @@ mod network;
 mod node;
 mod people;
 mod plant;
-mod random;
+pub(crate) mod random;
 mod scenario;
 mod world;
 

@@ -280,6 +280,19 @@ fn every_command_explains_itself() {
 }
 
 #[test]
+fn bench_dispatches_tiles_through_a_whole_farm() {
+    let studio = Studio::new();
+    let empty = studio.json("bench dispatch --tiles 5000 --nodes 3 --lanes 2 --json");
+    assert_eq!((&empty["tiles"], &empty["frames"]), (&8192.into(), &2.into()), "whole frames: {empty}");
+    assert!(empty["stages"].is_null() && empty["tile_pixels"].is_null(), "{empty}");
+    let noise = studio.json("bench dispatch --pixels --tiles 256 --nodes 2 --lanes 1 --json");
+    assert_eq!((&noise["tiles"], &noise["tile_pixels"]), (&256.into(), &64.into()), "{noise}");
+    for key in ["encode_us", "check_us", "store_us", "assemble_us"] {
+        assert!(noise["stages"][key].as_f64().is_some_and(|value| value > 0.0), "{key} in {noise}");
+    }
+}
+
+#[test]
 fn bench_measures_the_processor_and_compares_with_an_earlier_report() {
     let studio = Studio::new();
     let (document, buffer) = quad();

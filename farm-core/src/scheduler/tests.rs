@@ -171,5 +171,6 @@ fn spec(rects: u32, samples_per_pixel: u32) -> JobSpec {
 
 /// Few leases, so that a test can name them all.
 fn small_limits() -> Limits {
-    Limits { leases_per_lane: 1, leases_per_lane_max: 1, ..Limits::default() }
+    let rejoin_grace = std::time::Duration::ZERO;
+    Limits { leases_per_lane: 1, leases_per_lane_max: 1, rejoin_grace, ..Limits::default() }
 }

@@ -77,7 +77,7 @@ async fn start_compacting(journal: Memory, facts_per_snapshot: u64) -> Running {
     let root = tempfile::tempdir().expect("a temporary folder");
     let blobs = BlobStore::open(&root.path().join("blobs"), 1 << 20).expect("it opens");
     let frames = FrameFolder::new(root.path().join("frames"));
-    let assembler = Assembler { blobs: Arc::new(blobs), frames, at_once: 1 };
+    let assembler = Assembler { blobs: Arc::new(blobs), frames, at_once: 1, takes_empty_tiles: false };
     let stop = CancellationToken::new();
     let limits = Limits::default();
     let restored = Driver::restore(journal, limits, assembler, facts_per_snapshot, stop.clone()).await;

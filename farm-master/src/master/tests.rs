@@ -286,6 +286,53 @@ async fn tile_that_is_not_right_is_rejected_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn empty_tile_breaks_the_protocol_and_changes_nothing() {
+    let (_place, master) = Place::new().await;
+    let artist = Artist::connect(&join(&master, Role::Artist).await).await;
+    artist.upload().await;
+    artist.submit(job()).await;
+    let mut node = FakeNode::connect(&join(&master, Role::Node).await, Vec::new()).await;
+    let Lease { id: lease, tile, .. } = node.next_lease().await;
+    node.send.send(&FromNode::EmptyTile { lease, tile }).await.expect("it is connected");
+    let closed = node.client.closed().await.to_string();
+    assert!(closed.contains("a tile without pixels"), "{closed}");
+    let Response::Jobs { jobs, .. } = artist.ask(Request::ListJobs).await else {
+        panic!("jobs are listed");
+    };
+    assert_eq!(jobs[0].results, 0);
+    master.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_empty_tiles_are_delivered_without_files_where_they_are_taken() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let mut config = MasterConfig::new(root.path(), (Ipv4Addr::LOCALHOST, 0).into());
+    config.takes_empty_tiles = true;
+    let master = Master::start(config).await.expect("the master starts");
+    let artist = Artist::connect(&join(&master, Role::Artist).await).await;
+    artist.upload().await;
+    let id = artist.submit(job()).await;
+    let mut node = FakeNode::connect(&join(&master, Role::Node).await, Vec::new()).await;
+    let working = async {
+        loop {
+            if let ToNode::Granted { lease: Lease { id: lease, tile, .. } } = node.hear().await {
+                node.send.send(&FromNode::EmptyTile { lease, tile }).await.expect("it is connected");
+            }
+        }
+    };
+    let view = tokio::select! {
+        view = artist.watch(id) => view,
+        () = working => unreachable!("it never ends by itself"),
+    };
+    assert_eq!((view.status, view.tiles_done), (JobStatus::Done, 8));
+    let nothing = BlobDigest(*blake3::hash(&[]).as_bytes());
+    assert_eq!(view.delivered, [(FrameNumber(1), nothing)]);
+    let files = fs::read_dir(root.path().join("frames")).expect("the folder is there").count();
+    assert_eq!(files, 0);
+    master.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn incomplete_scene_is_refused_and_named() {
     let (_place, master) = Place::new().await;
     let artist = Artist::connect(&join(&master, Role::Artist).await).await;

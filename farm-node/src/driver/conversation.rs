@@ -10,10 +10,23 @@ use farm_wire::message::{FromNode, LaneDescription, ToNode, Verdict};
 use super::{Driver, KeptTile};
 use crate::error::NodeError;
 use crate::job::KnownJob;
-use crate::link::{Link, LinkEvent};
+use crate::link::{Link, LinkEvent, MESSAGES_AT_ONCE};
 
 impl Driver {
-    pub(super) fn take_link_event(&mut self, event: LinkEvent) -> Result<(), NodeError> {
+    /// Takes an event and those that are already waiting behind it: grants and
+    /// verdicts come in batches.
+    pub(super) fn take_link_events(&mut self, first: LinkEvent) -> Result<(), NodeError> {
+        let mut next = Some(first);
+        for _ in 0..MESSAGES_AT_ONCE {
+            let Some(event) = next else { break };
+            self.take_link_event(event)?;
+            self.perform_effects();
+            next = self.link_events.try_recv().ok();
+        }
+        next.map_or(Ok(()), |event| self.take_link_event(event))
+    }
+
+    fn take_link_event(&mut self, event: LinkEvent) -> Result<(), NodeError> {
         match event {
             LinkEvent::Opened(link) => self.greet(link),
             LinkEvent::Received(message) => self.take_message(message),
@@ -101,6 +114,7 @@ impl Driver {
             ToNode::Granted { lease } => self.take_lease(lease),
             ToNode::Revoked { lease } => self.tell(AgentCommand::DropLease(lease)),
             ToNode::Settled { lease, verdict } => {
+                tracing::debug!(%lease, ?verdict, "lease is settled");
                 if let Verdict::Rejected { reason } = &verdict {
                     tracing::warn!("the master rejected the tile of lease {lease}: {reason}");
                 }

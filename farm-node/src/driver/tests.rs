@@ -54,6 +54,19 @@ impl Farm {
     }
 
     async fn start_with(cache_bytes: u64) -> Self {
+        let stage = Arc::default();
+        let (events, lane_events) = mpsc::channel(16);
+        let lane = lane(&stage, any_scene(&stage), events).await;
+        Self::start_on(cache_bytes, stage, lane, lane_events).await
+    }
+
+    async fn start_on(
+        cache_bytes: u64,
+        stage: Arc<Stage>,
+        lane: Lane,
+        lane_events: mpsc::Receiver<LaneEvent>,
+    ) -> Self {
+        let lanes = vec![lane];
         let folder = tempfile::tempdir().expect("a temporary folder");
         let authority = CertificateAuthority::open_or_create(folder.path()).expect("the folder is writable");
         let loopback = ([127, 0, 0, 1], 0).into();
@@ -69,9 +82,6 @@ impl Farm {
         let credentials = Credentials::join(&ticket, "test").await.expect("the book lets everybody in");
         let identity = credentials.identity().id;
         let cache = Arc::new(Cache::open(&folder.path().join("cache"), cache_bytes).expect("writable"));
-        let stage = Arc::default();
-        let (events, lane_events) = mpsc::channel(16);
-        let lanes = vec![lane(&stage, any_scene(&stage), events).await];
         let limits = Limits { progress_interval: Duration::from_millis(1), ..Limits::default() };
         let node_limits = NodeLimits { leave_timeout: Duration::from_secs(20), ..quick_limits() };
         let tags = vec!["gpu".to_owned()];
@@ -188,6 +198,24 @@ impl Session {
     async fn tile(&self) -> (farm_wire::message::TileHeader, Vec<u8>) {
         let mut stream = self.peer.accept_tile().await.expect("the node sends a tile");
         receive_tile(&mut stream, 1 << 20).await.expect("the tile is whole")
+    }
+}
+
+#[tokio::test]
+async fn node_without_adapters_answers_leases_with_empty_tiles() {
+    let (events, lane_events) = mpsc::channel(1);
+    let farm = Farm::start_on(1_000_000, Arc::default(), Lane::nothing(events), lane_events).await;
+    let mut session = farm.accept().await;
+    let (scene, bytes) = manifest();
+    session.open_job(1, spec(scene, RENDER)).await;
+    for (lease, place) in [(1, 0), (2, 1), (3, 2)] {
+        session.grant(lease, 1, place).await;
+    }
+    session.serve_fetch(&BTreeMap::from([(scene, bytes)])).await;
+    for (lease, place) in [(1, 0), (2, 1), (3, 2)] {
+        let empty = FromNode::EmptyTile { lease: LeaseId(lease), tile: tile(1, place).0 };
+        assert_eq!(session.message().await, Some(empty));
+        session.settle(lease).await;
     }
 }
 

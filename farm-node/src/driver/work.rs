@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use farm_core::agent::{AgentCommand, LaneIndex};
 use farm_core::scheduler::FailureKind;
-use farm_core::{JobId, LeaseId, RenderTask};
+use farm_core::{JobId, LeaseId, RenderTask, TileId};
 use farm_wire::message::FromNode;
 use farm_wire::tile::TileAttributes;
 use farm_wire::{WireError, transfer};
@@ -17,9 +17,11 @@ impl Driver {
     pub(super) fn take_lane_event(&mut self, event: LaneEvent) {
         match event {
             LaneEvent::Progressed { lane, lease, samples } => {
+                tracing::debug!(%lease, samples, "lease goes on");
                 self.tell(AgentCommand::ReportProgress { lane, lease, samples });
             }
             LaneEvent::Rendered { lane, lease } => {
+                tracing::debug!(%lease, "lease is rendered");
                 self.stops.remove(&lease);
                 self.tiles.insert(lease, KeptTile::Encoding { wanted: false });
                 self.tell(AgentCommand::FinishRender { lane, lease });
@@ -62,13 +64,21 @@ impl Driver {
     }
 
     pub(super) fn start_render(&mut self, lane: LaneIndex, lease: LeaseId, job: JobId, task: RenderTask) {
+        let place = usize::try_from(lane.0).unwrap_or(usize::MAX);
+        if self.lanes.get(place).is_some_and(|lane| !lane.has_adapter()) {
+            let tile = self.agent.tile_of(lease).map(KeptTile::Empty);
+            self.tiles.extend(tile.map(|tile| (lease, tile)));
+            return self.tell(AgentCommand::FinishRender { lane, lease });
+        }
         let order = self.make_order(lease, job, task);
         let refused = match order {
             Some(order) => {
+                let TileId { job, frame, rect, range } = order.attributes.tile;
+                let (level, index, samples) = (range.level, range.index, order.task.samples());
+                tracing::debug!(%lease, %job, frame = frame.0, rect = rect.0, level, index, samples, "lease begins");
                 self.stops.insert(lease, Arc::clone(&order.stop));
                 self.note_scene(order.attributes.scene);
-                let lane = self.lanes.get(usize::try_from(lane.0).unwrap_or(usize::MAX));
-                !lane.is_some_and(|lane| lane.order(order))
+                !self.lanes.get(place).is_some_and(|lane| lane.order(order))
             }
             None => true,
         };
@@ -80,11 +90,11 @@ impl Driver {
 
     fn make_order(&self, lease: LeaseId, job: JobId, task: RenderTask) -> Option<Order> {
         let known = self.jobs.get(&job)?;
-        let held = self.agent.holding().into_iter().find(|held| held.lease == lease)?;
+        let tile = self.agent.tile_of(lease)?;
         let attributes = TileAttributes {
-            tile: held.tile,
+            tile,
             node: self.node,
-            scene: known.scene_of(held.tile.frame),
+            scene: known.scene_of(tile.frame),
             shader_digest: self.shader_digest,
             samples_per_pixel: task.range.samples(task.settings.samples_per_pixel),
             finished: task.is_whole(),
@@ -99,6 +109,10 @@ impl Driver {
             Some(KeptTile::Encoding { wanted }) => {
                 *wanted = true;
                 return;
+            }
+            Some(KeptTile::Empty(tile)) => {
+                let tile = *tile;
+                return self.send(FromNode::EmptyTile { lease, tile });
             }
             None => return,
         };

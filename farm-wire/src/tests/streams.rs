@@ -32,6 +32,28 @@ async fn messages_arrive_in_order_in_both_directions() {
 }
 
 #[tokio::test]
+async fn messages_that_leave_together_arrive_one_by_one() {
+    let farm = Farm::start();
+    let (client, peer) = farm.member().await;
+    let (mut send, _recv) = client.open_stream().await.expect("connected");
+    let mut batch: Vec<_> = (0..300).map(progress).collect();
+    send.send_all(&mut batch).await.expect("sent");
+    assert_eq!(batch, Vec::new());
+    let oversized = FromNode::Failed {
+        lease: LeaseId(1),
+        kind: farm_core::scheduler::FailureKind::Render,
+        message: "x".repeat(REQUEST_LIMIT),
+    };
+    let outcome = send.send_all(&mut vec![progress(300), oversized, progress(301)]).await;
+    assert!(matches!(outcome, Err(WireError::Protocol(_))), "{outcome:?}");
+    send.send(&progress(302)).await.expect("sent");
+    let (_back, mut from) = peer.accept_stream().await.expect("connected");
+    for samples in (0..=300).chain([302]) {
+        assert_eq!(from.receive().await.expect("received"), Some(progress(samples)));
+    }
+}
+
+#[tokio::test]
 async fn raw_bytes_follow_a_message_and_messages_follow_them() {
     let farm = Farm::start();
     let (client, peer) = farm.member().await;

@@ -5,7 +5,7 @@
 //! machine would: the checkers see the same as if the bug were in its code.
 
 use clap::ValueEnum;
-use farm_core::agent::{AgentCommand, AgentEffect};
+use farm_core::agent::AgentEffect;
 use farm_core::scheduler::{Command, Effect, Fact, NodeChange};
 use farm_core::{BlobDigest, Rect};
 

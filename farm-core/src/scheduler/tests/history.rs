@@ -67,6 +67,29 @@ fn leases_are_adopted_after_a_restart() {
 }
 
 #[test]
+fn restored_scheduler_grants_nothing_until_its_nodes_had_time_to_come_back() {
+    let rejoin_grace = std::time::Duration::from_secs(4);
+    let mut farm = Farm::new(Limits { rejoin_grace, ..small_limits() });
+    farm.submit(spec(2, 16));
+    farm.join(A);
+    let held = farm.first_lease(A);
+    farm.restart(2);
+    farm.join(C);
+    assert_eq!(farm.leases_of(C), [], "A may hold any of it");
+    farm.wait(std::time::Duration::from_millis(3999));
+    farm.rejoin(A);
+    assert_eq!(farm.first_lease(A), held);
+    farm.wait(std::time::Duration::from_millis(1));
+    assert_ne!(farm.first_lease(C).tile, held.tile);
+    // What was not begun nobody can hold.
+    let mut fresh = Farm::new(Limits { rejoin_grace, ..small_limits() });
+    fresh.restart(2);
+    fresh.submit(spec(2, 16));
+    fresh.join(A);
+    assert_eq!(fresh.leases_of(A).len(), 1);
+}
+
+#[test]
 fn leases_that_nobody_wants_any_more_are_revoked_on_joining() {
     let mut farm = Farm::new(small_limits());
     farm.submit(spec(1, 16));
@@ -382,7 +405,7 @@ fn snapshot_that_does_not_hold_together_is_an_error() {
 #[test]
 fn any_history_leaves_the_books_balanced_and_can_be_finished() {
     proptest!(|(steps in prop::collection::vec(step(), 0..120))| {
-        let mut farm = Farm::new(Limits { leases_per_lane: 2, leases_per_lane_max: 4, ..Limits::default() });
+        let mut farm = Farm::new(Limits { leases_per_lane: 2, leases_per_lane_max: 4, ..small_limits() });
         for (epoch, step) in (2..).zip(&steps) {
             farm.step(step, epoch);
         }
