@@ -59,10 +59,7 @@ fn row(node: &NodeListing) -> Vec<String> {
         node.view.node.to_string(),
         format!("{}{standing}", printable(&node.name)),
         printable(&adapters.join(", ")),
-        match node.view.tags.is_empty() {
-            true => "-".to_owned(),
-            false => printable(&node.view.tags.join(", ")),
-        },
+        if node.view.tags.is_empty() { "-".to_owned() } else { printable(&node.view.tags.join(", ")) },
         human_count(node.view.samples_per_second),
         node.view.leases.to_string(),
         node.view.tiles.to_string(),

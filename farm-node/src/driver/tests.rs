@@ -256,6 +256,17 @@ async fn unsettled_tile_is_sent_again_on_the_next_connection_and_a_settled_one_i
 }
 
 #[tokio::test]
+async fn scenes_that_were_rendered_and_are_still_on_the_disk_are_named_on_connecting() {
+    let farm = Farm::start().await;
+    let mut first = farm.accept().await;
+    assert_eq!(first.scenes, []);
+    first.open_fetched_job(RENDER).await;
+    first.tile().await;
+    first.peer.close("to see what happens");
+    assert_eq!(farm.accept().await.scenes, [manifest().0]);
+}
+
+#[tokio::test]
 async fn rendering_goes_on_while_the_master_is_away() {
     let farm = Farm::start().await;
     let mut first = farm.accept().await;
