@@ -290,3 +290,87 @@ fn punctual(light: &farm_scene::Light) -> Light {
 fn luminance(color: [f64; 3]) -> f64 {
     0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2]
 }
+
+#[cfg(test)]
+mod tests {
+    use glam::{DQuat, Vec3};
+
+    use crate::random::Random;
+
+    use super::*;
+
+    fn vector(random: &mut Random) -> DVec3 {
+        random.point().as_dvec3()
+    }
+
+    /// Corners that are carried along, turned and bent a little from shape to shape.
+    fn shapes(random: &mut Random, count: usize, turn: f64) -> Vec<[DVec3; 3]> {
+        let mut corners = [0; 3].map(|_| vector(random));
+        (0..count)
+            .map(|_| {
+                let axis = vector(random).normalize_or(DVec3::X);
+                let turned = DQuat::from_axis_angle(axis, random.unit() * turn);
+                let step = vector(random);
+                corners = corners.map(|corner| turned * corner + step + vector(random) * 0.1);
+                corners
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_triangle_that_moves_stays_in_its_box_and_its_cone() {
+        let random = &mut Random(34);
+        let mut narrow = 0;
+        for round in 0..300 {
+            let turn = [0.0, 0.3, 1.0, 2.0][round % 4];
+            let shapes = shapes(random, 1 + round % 5, turn);
+            let emitter = triangle_emitter(&shapes, 2.0, false);
+            narrow += u32::from(emitter.cosine > 0.5);
+            for (from, to) in shapes.iter().zip(shapes.iter().skip(1)).chain([(&shapes[0], &shapes[0])]) {
+                for step in 0..=16 {
+                    let over = f64::from(step) / 16.0;
+                    let [a, b, c] = std::array::from_fn(|i| from[i].lerp(to[i], over));
+                    for corner in [a, b, c] {
+                        let outside = (emitter.low - corner).max(corner - emitter.high).max_element();
+                        assert!(outside < 1e-12, "{corner} is outside of {emitter:?}");
+                    }
+                    let normal = (b - a).cross(c - a);
+                    let is_inside = normal.dot(emitter.axis) >= (emitter.cosine - 1e-9) * normal.length();
+                    assert!(is_inside, "{normal} is outside of {emitter:?}");
+                    // Radiance times area, at the brightest.
+                    assert!(normal.length() < emitter.intensity * (1.0 + 1e-12), "{emitter:?}");
+                }
+            }
+        }
+        assert!(narrow > 100, "{narrow} cones say anything");
+    }
+
+    #[test]
+    fn a_punctual_light_lies_in_its_box_and_shines_within_its_cone() {
+        let position = Vec3::new(1.0, -2.0, 3.0);
+        let intensity = Vec3::new(1.0, 2.0, 3.0);
+        for radius in [0.0, 0.25] {
+            let kind = LightKind::Point { position, range: f32::INFINITY, radius };
+            let point = emitter(&farm_scene::Light { intensity, kind }).expect("it has a place");
+            let place = position.as_dvec3();
+            let radius = DVec3::splat(radius.into());
+            assert_eq!((point.low, point.high), (place - radius, place + radius));
+            assert_eq!(point.cosine, -1.0, "it shines everywhere");
+        }
+        for outer_cone_angle in [0.01_f32, 0.5, 1.5] {
+            let kind = LightKind::Spot {
+                position,
+                direction: Vec3::NEG_Z,
+                range: f32::INFINITY,
+                inner_cone_angle: 0.0,
+                outer_cone_angle,
+                radius: 0.25,
+            };
+            let spot = emitter(&farm_scene::Light { intensity, kind }).expect("it has a place");
+            let exact = f64::from(outer_cone_angle).cos();
+            assert!(spot.cosine <= exact && spot.cosine > exact - 1e-6, "{}", spot.cosine);
+            assert_eq!((spot.axis, spot.falloff_cosine < 1.0), (DVec3::NEG_Z, true));
+            assert_eq!(spot.high - spot.low, DVec3::splat(0.5));
+        }
+    }
+}

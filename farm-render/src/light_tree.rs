@@ -337,6 +337,8 @@ fn cheapest_plane(
 
 #[cfg(test)]
 mod tests {
+    use crate::random::Random;
+
     use super::*;
 
     fn point(center: DVec3) -> Emitter {
@@ -376,5 +378,87 @@ mod tests {
         let grid: Vec<Emitter> =
             (0..1000).map(|i| point(DVec3::new(f64::from(i % 31), f64::from(i / 31), 0.0))).collect();
         check(&grid);
+    }
+
+    /// Lights of all kinds about a place.
+    fn anything(random: &mut Random, place: DVec3, spread: f64) -> Emitter {
+        let mut anywhere = || random.point().as_dvec3();
+        let center = place + anywhere() * spread;
+        let reach = anywhere().abs() * spread * 0.1;
+        let axis = anywhere().normalize_or(DVec3::X);
+        let shape = anywhere();
+        Emitter {
+            low: center - reach,
+            high: center + reach,
+            axis,
+            cosine: [1.0, 1.0 - shape.x.abs() * 0.1, shape.x, -1.0][random.below(4)],
+            falloff_cosine: [0.0, shape.y][random.below(2)],
+            both_ways: random.below(3) == 0,
+            intensity: shape.z.abs() + 0.01,
+        }
+    }
+
+    /// A node as the kernel reads it: the corners of its box, its axis, the cosine of the
+    /// angle around that, that of the falloff, whether it shines both ways, and what.
+    fn read(pair: &Light, second: bool) -> ([DVec3; 2], DVec3, f64, f64, bool, f64) {
+        let ([x, y, z, xy], high) = match second {
+            false => (pair.direction, pair.pick.to_bits()),
+            true => (pair.intensity, pair.kind),
+        };
+        let float = |bits: u32| f64::from(f32::from_bits(bits));
+        let (lower, upper) = (|word: u32| float(word << 16), |word: u32| float(word & 0xffff_0000));
+        let size = DVec3::new(lower(xy.to_bits()), upper(xy.to_bits()), lower(high));
+        let middle = DVec3::new(x.into(), y.into(), z.into());
+        let (axis, cosines) = (pair.place[usize::from(second)], pair.place[2 + usize::from(second)]);
+        let on_octahedron = |bits: u32| f64::from(bits & 0x7fff) / 16_383.0 - 1.0;
+        let (x, y) = (on_octahedron(axis), on_octahedron(axis >> 15));
+        let z = 1.0 - x.abs() - y.abs();
+        let fold = (-z).max(0.0);
+        let axis = DVec3::new(x - fold.copysign(x), y - fold.copysign(y), z).normalize();
+        let half_sine = f64::from(cosines & 0xffff) / 65_535.0;
+        let falloff = f64::from(cosines >> 16 & 0x7fff) * 2.0 / 32_767.0 - 1.0;
+        let both_ways = cosines & light_node_flags::SHINES_BOTH_WAYS != 0;
+        let spread = 1.0 - 2.0 * half_sine * half_sine;
+        ([middle - size, middle + size], axis, spread, falloff, both_ways, upper(high))
+    }
+
+    /// Else the kernel would never choose what shines where no node says so.
+    #[test]
+    fn every_node_on_the_way_to_a_light_holds_it_as_the_kernel_reads_it() {
+        let random = &mut Random(33);
+        for (place, spread) in [(0.0, 1.0), (1000.0, 1.0), (-3.0, 1e-3), (1e-3, 1e6)] {
+            let emitters: Vec<Emitter> =
+                (0..400).map(|_| anything(random, DVec3::splat(place), spread)).collect();
+            let tree = build(&emitters, 0, 0);
+            let mut sums = vec![[0.0; 2]; tree.pairs.len()];
+            for (light, trail) in emitters.iter().zip(&tree.trails) {
+                let (mut node, mut rest) = (tree.root, *trail);
+                while node & light_node_flags::IS_LIGHT == 0 {
+                    let (index, second) = (node as usize, rest & 1 == 1);
+                    let pair = &tree.pairs[index];
+                    let ([low, high], axis, cosine, falloff, both_ways, _) = read(pair, second);
+                    assert!(low.cmple(light.low).all() && light.high.cmple(high).all(), "{light:?}");
+                    // By angles, which tell small ones apart.
+                    let mut apart = axis.angle_between(light.axis);
+                    if both_ways {
+                        apart = apart.min(std::f64::consts::PI - apart);
+                    }
+                    let needed = (apart + light.cosine.acos()).min(std::f64::consts::PI);
+                    assert!(cosine.clamp(-1.0, 1.0).acos() > needed - 1e-9, "{light:?}");
+                    assert!(falloff <= light.falloff_cosine, "{light:?}");
+                    assert!(both_ways || !light.both_ways, "{light:?}");
+                    sums[index][usize::from(second)] += light.intensity;
+                    node = if second { pair.alias_entry } else { pair.threshold };
+                    rest >>= 1;
+                }
+            }
+            for (pair, sums) in tree.pairs.iter().zip(sums) {
+                for (second, sum) in [false, true].into_iter().zip(sums) {
+                    let (.., intensity) = read(pair, second);
+                    // Stored by 8 bits.
+                    assert!((intensity / sum - 1.0).abs() < 1.0 / 256.0, "{intensity} for {sum}");
+                }
+            }
+        }
     }
 }

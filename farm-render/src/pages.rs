@@ -119,6 +119,10 @@ fn check(counts: [u64; SCENE_BUFFERS.len()], room: &Room, paging: Option<Paging>
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use naga::{BinaryOperator, Expression, Handle, Statement, SwitchValue};
+
     use super::*;
 
     const ROOM: Room = Room { binding: 1 << 27, can_page: true, image_rows: None };
@@ -188,6 +192,108 @@ mod tests {
         for array in 0..ARRAYS_IN_IMAGES {
             assert_eq!(lay_out(only(array, most), &room).expect("it fits"), None);
             assert!(lay_out(only(array, most + 1), &room).is_err());
+        }
+    }
+
+    /// A function of the kernel that reads an element, for one index.
+    struct Reading<'a> {
+        module: &'a naga::Module,
+        function: &'a naga::Function,
+        constants: HashMap<&'static str, u32>,
+        index: u32,
+    }
+
+    impl Reading<'_> {
+        fn word(&self, expression: Handle<Expression>) -> u32 {
+            match self.function.expressions[expression] {
+                Expression::Literal(naga::Literal::U32(word)) => word,
+                Expression::FunctionArgument(0) => self.index,
+                Expression::Override(name) => {
+                    let name = self.module.overrides[name].name.as_deref().expect("it has a name");
+                    self.constants[name]
+                }
+                Expression::Binary { op, left, right } => {
+                    let (left, right) = (self.word(left), self.word(right));
+                    match op {
+                        BinaryOperator::And => left & right,
+                        BinaryOperator::Subtract => left.wrapping_sub(right),
+                        BinaryOperator::ShiftLeft => left << right,
+                        BinaryOperator::ShiftRight => left >> right,
+                        _ => panic!("{op:?} is not expected"),
+                    }
+                }
+                ref other => panic!("{other:?} is not expected"),
+            }
+        }
+
+        /// What is returned.
+        fn result(&self, block: &naga::Block) -> Option<Handle<Expression>> {
+            block.iter().find_map(|statement| match statement {
+                Statement::Emit(_) => None,
+                Statement::Block(block) => self.result(block),
+                Statement::Return { value } => *value,
+                Statement::Switch { selector, cases } => {
+                    let selected = SwitchValue::U32(self.word(*selector));
+                    let by_value = cases.iter().find(|case| case.value == selected);
+                    let default = || cases.iter().find(|case| case.value == SwitchValue::Default);
+                    self.result(&by_value.or_else(default).expect("there is a default").body)
+                }
+                other => panic!("{other:?} is not expected"),
+            })
+        }
+
+        /// The binding that is read, and the place in it.
+        fn place(&self) -> (u32, u32) {
+            let element = self.result(&self.function.body).expect("it returns an element");
+            let Expression::Load { pointer } = self.function.expressions[element] else {
+                panic!("an element is loaded")
+            };
+            let Expression::Access { base, index } = self.function.expressions[pointer] else {
+                panic!("an element of an array is loaded")
+            };
+            let Expression::GlobalVariable(array) = self.function.expressions[base] else {
+                panic!("an element of a binding is loaded")
+            };
+            let binding = self.module.global_variables[array].binding.expect("it is bound");
+            (binding.binding, self.word(index))
+        }
+    }
+
+    /// The kernels and the uploads each count pages by themselves.
+    #[test]
+    fn kernels_read_every_element_from_where_it_is_uploaded_to() {
+        let readers = ["node_at", "triangle_at", "attribute_at", "texel_at"];
+        let texts = [
+            (shaders::PATH_TRACER_PAGED, false),
+            (shaders::WAVEFRONT_PAGED, false),
+            (shaders::PATH_TRACER_IMAGES_PAGED, true),
+        ];
+        for (text, images) in texts {
+            let module = naga::front::wgsl::parse_str(text).expect("validated at build");
+            for page_bytes in [1 << 10, 1 << 20, 1 << 27, u64::from(u32::MAX)] {
+                let paging = Paging::new(page_bytes);
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "exponents")]
+                let constants = paging.constants(images).map(|(name, bits)| (name, bits as u32));
+                let constants: HashMap<_, _> = constants.collect();
+                for ((array, _), reader) in PAGED_ARRAYS.into_iter().zip(readers) {
+                    let Bindings::Buffers(pages) = bindings(array, images, true) else { continue };
+                    let (_, function) = module
+                        .functions
+                        .iter()
+                        .find(|(_, function)| function.name.as_deref() == Some(reader))
+                        .expect("the kernel reads it");
+                    let size = paging.page_elements(array).expect("it is in pages");
+                    for (first, binding) in (0..).step_by(usize::try_from(size).expect("small")).zip(pages) {
+                        for place in [0, 1, size / 2, size - 1] {
+                            let index = u32::try_from(first + place).expect("pages hold no more");
+                            let constants = constants.clone();
+                            let reading = Reading { module: &module, function, constants, index };
+                            let wanted = (binding, u32::try_from(place).expect("less than the index"));
+                            assert_eq!(reading.place(), wanted, "{reader} of {index} in pages of {size}");
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -320,7 +320,7 @@ fn surface_at(stage: &Stage, b: f64, c: f64, direction: Vec3) -> Surface {
     surface_at_time(stage, (b, c), direction, 0)
 }
 
-fn surface_at_time(stage: &Stage, (b, c): (f64, f64), direction: Vec3, time: u32) -> Surface {
+pub(super) fn surface_at_time(stage: &Stage, (b, c): (f64, f64), direction: Vec3, time: u32) -> Surface {
     let weights = lanes(DVec3::new(b, c, 0.0));
     let hit = Hit {
         b: weights.x,

@@ -37,9 +37,31 @@
 //! | exposure, applied twice | exposure as a factor |
 //! | two bounces, taken for direct light by the clamps | what took one bounce is direct |
 //! | shutter, closed after half of its time | an edge, a scene and a lamp that move |
+//! | box of a light: a corner left out, of its first place alone | box of what moves |
+//! | cone of a light: a point, without the normals in between; a spot's, too narrow | cone of what moves; of a spot |
+//! | box of a node, half as large, flat, rounded down; its cone, too narrow | nodes hold their lights |
+//! | falloff of a node, of its last light; both sides, only where all lights have them | nodes hold their lights |
+//! | cut: what is sent taken from the other child; the trail's place or its rest, lost | a chosen light is found |
+//! | lights' nodes, seen from outside under too small an angle | lights that reach a surface |
+//! | normals, tangents: when the shutter opens, of the first part, of its beginning | their values in between |
+//! | normals, tangents of another shape; normals that grow as the instance does | their values in between |
+//! | triangles, always between the first place and the next | a triangle that moves, drawn and hit |
+//! | camera: right, up or place when the shutter opens; between the wrong keys | a camera that turns, that travels |
+//!
+//! And beyond the samplers:
+//!
+//! | what was broken | what failed |
+//! | --- | --- |
+//! | boxes of what moves, around its first place | rays against all triangles, the kernel as it is written |
+//! | moment of a ray: its part, what of it is over, or those of other lanes | rays against all triangles |
+//! | stacks of two lanes, swapped when stored or loaded | rays against all triangles |
+//! | pages: mask, shift, one read for another, sizes of host and kernel that differ | elements of pages |
+//! | rows of a buffer: where the last begins, words or lanes swapped | lanes against one lane |
+//! | rows of a struct: one read for the next, words of one turned | surfaces and lights that move |
 
 mod bsdf;
 mod lights;
+mod motion;
 
 use statrs::distribution::{ChiSquared, ContinuousCDF as _};
 
