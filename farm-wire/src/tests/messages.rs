@@ -5,11 +5,11 @@ use std::fmt::Debug;
 use std::num::NonZeroU32;
 
 use farm_core::scheduler::{
-    Fact, FailureKind, HeldLease, JobStatus, JobView, Lease, NodeChange, NodeStanding, NodeView,
+    Fact, FailureKind, HeldLease, JobShare, JobStatus, JobView, Lease, NodeChange, NodeStanding, NodeView,
 };
 use farm_core::{
     BlobDigest, BlockRange, FilmSettings, FrameNumber, FrameRange, FrameScene, JobId, JobSpec, LeaseId,
-    NodeId, PixelFilter, Rect, RectIndex, RenderSettings, Resolution, TileId, Timestamp,
+    Needs, NodeId, PixelFilter, Rect, RectIndex, RenderSettings, Resolution, TileId, Timestamp,
 };
 use proptest::collection::vec;
 use proptest::option;
