@@ -150,14 +150,14 @@ impl Round<'_> {
     }
 
     /// The job for which a node has the least to download, of those that come
-    /// soon after `first`; of equals the one that comes first.
+    /// soon after `first`; of equals the one with the fewest nodes for its weight.
     fn nearest_to(&self, id: NodeId, first: ReadyKey) -> Option<JobId> {
         let node = self.floor.nodes.get(&id)?;
         let within = first.1 + self.slack(first.0) / 2;
         let keys = std::iter::successors(Some(first), |key| self.floor.ready.next_for(&node.fit, Some(*key)));
         let keys = keys.take(self.limits.affinity_choices.max(1));
         let keys = keys.take_while(|key| key.0 == first.0 && key.1 <= within);
-        keys.map(|key| key.2).min_by_key(|job| self.download_bytes(node, *job))
+        keys.map(|key| key.2).min_by_key(|job| (self.download_bytes(node, *job), self.crowd(*job)))
     }
 
     /// What a node would fetch for a job. Of a scene in parts for each frame,
@@ -170,6 +170,13 @@ impl Round<'_> {
         let frame = begun.or_else(|| Some(FrameNumber(u32::try_from(desk.next_frame).ok()?)));
         let scene = frame.map_or(record.spec.scene, |frame| record.spec.scene_of(frame));
         if node.holds(&scene) { 0 } else { record.spec.needs.download_bytes.max(1) }
+    }
+
+    /// Nodes on a job for its weight, in 2^16ths: where they keep to the weights,
+    /// passes keep level by themselves.
+    fn crowd(&self, job: JobId) -> u64 {
+        let desk = self.floor.jobs.get(&job);
+        desk.map_or(0, |desk| (u64::from(desk.assigned) << 16) / u64::from(desk.stake.weight))
     }
 
     /// How far passes of a level may differ before a node changes jobs.
@@ -233,9 +240,9 @@ impl Round<'_> {
         let unknown = micros(self.limits.queue_target);
         let speed = node.and_then(|node| node.speed_on(tile.job, cost));
         let predicted_us = speed.map_or(unknown, |speed| samples.saturating_mul(1_000_000) / speed.max(1));
-        let charge = match cost {
+        let charge = match cost.or(self.floor.usual_cost) {
             Some(cost) => share::work_of(cost, samples),
-            // Of a scene of which nothing is known, what the node does meanwhile.
+            // Where nothing is known at all, what the node does meanwhile.
             None => {
                 let power = node.and_then(|node| node.power.known()).unwrap_or(share::UNIT);
                 power.saturating_mul(unknown) / 1_000_000
