@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use super::Scheduler;
 use super::backup;
+use super::conduct::Conduct;
 use super::desk::Desk;
 use super::fit::Crew;
 use super::node::Node;
 use super::pool::Pool;
 use super::state::JobRecord;
-use crate::id::{FrameNumber, JobId};
+use crate::id::{FrameNumber, JobId, NodeId};
 use crate::tile::{BlockRange, RectIndex};
 
 impl Scheduler {
@@ -95,6 +96,27 @@ impl Scheduler {
         Ok(pool.lent().count())
     }
 
+    /// Checks that the lists of blocked nodes follow from what is counted.
+    fn audit_blocks(&self) -> Result<(), String> {
+        let by_desk = self.floor.jobs.iter();
+        let by_desk = by_desk.flat_map(|(job, desk)| desk.blocked.iter().map(move |node| (*node, *job)));
+        if by_desk.collect::<BTreeSet<_>>() != self.floor.blocks {
+            return Err("the list of blocked nodes is wrong".into());
+        }
+        let counted = self.floor.jobs.iter().flat_map(|(job, desk)| {
+            let recorded = self.state.jobs.get(job).map(|record| &record.failed_on);
+            let counts = recorded.into_iter().chain([&desk.troubled]);
+            counts.flat_map(|counts| counts.weights()).map(move |(node, _, _)| (node, *job))
+        });
+        let is_blocked = |(node, job): &(NodeId, JobId)| {
+            !self.floor.blocking_kinds(&self.state, &self.limits, *node, *job).is_empty()
+        };
+        if counted.filter(is_blocked).collect::<BTreeSet<_>>() != self.floor.blocks {
+            return Err("some node is blocked wrongly".into());
+        }
+        Ok(())
+    }
+
     fn audit_nodes(&self) -> Result<(), String> {
         let active = self.floor.nodes.values().filter(|node| node.is_active());
         if active.clone().count() != self.floor.active_nodes as usize {
@@ -118,6 +140,15 @@ impl Scheduler {
             }
             if node.hunger.is_some_and(|load| !self.floor.hungry.contains(node.fit, load, *id)) {
                 return Err(format!("node {id} is hungry but not listed"));
+            }
+        }
+        self.audit_blocks()?;
+        for (id, node) in &self.floor.nodes {
+            let conduct = self.floor.conducts.get(id);
+            let probation = conduct.is_some_and(Conduct::is_probation);
+            let until = conduct.and_then(Conduct::quarantined_until);
+            if (node.probation, node.quarantined_until) != (probation, until) {
+                return Err(format!("node {id} is not treated as its conduct has it"));
             }
         }
         for (job, floor) in &self.floor.jobs {

@@ -42,8 +42,8 @@ pub enum Command {
         /// The job.
         job: JobId,
     },
-    /// Forget the strikes of a failed job and which nodes ran out of memory on
-    /// it, and go on with it.
+    /// Forget the strikes of a failed job, which nodes ran out of memory on it and
+    /// which failed on it too often, and go on with it.
     RetryJob {
         /// Chosen by the driver to match the answer to the request.
         request: u64,
@@ -190,7 +190,8 @@ pub enum NodeChange {
     Undrain,
     /// Take back what it holds, take no result from it and grant it nothing.
     Ban,
-    /// Let a banned node work again.
+    /// Let a banned node work again, and forget its failures: it is blocked from no
+    /// job, on no probation and in no quarantine.
     Forgive,
 }
 
@@ -250,4 +251,25 @@ pub enum FailureKind {
     /// The node began to render and then made no progress until the deadline.
     /// Found by the scheduler itself; counts like [`FailureKind::Render`].
     TimedOut,
+}
+
+impl FailureKind {
+    /// The first and the last kind in their order.
+    pub(super) const FIRST: Self = Self::OutOfMemory;
+    pub(super) const LAST: Self = Self::TimedOut;
+
+    /// In words, after "failed by".
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::OutOfMemory => "too little memory",
+            Self::Incompatible => "another renderer",
+            Self::DeviceLost => "a lost device",
+            Self::DiskFull => "a full disk",
+            Self::BlobUnavailable => "a missing blob",
+            Self::HandedBack => "handing back",
+            Self::Render => "a failed render",
+            Self::TimedOut => "no progress",
+        }
+    }
 }

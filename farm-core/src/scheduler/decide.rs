@@ -63,7 +63,9 @@ pub(super) fn decide(
             answer(*request, change_open(state, *job, fact))
         }
         Command::RetryJob { request, job } => {
-            let struck = |record: &JobRecord| !record.strikes.is_empty() || record.is_failed();
+            let struck = |record: &JobRecord| {
+                !record.strikes.is_empty() || record.is_failed() || !record.failed_on.is_empty()
+            };
             let fact = |record: &JobRecord| struck(record).then_some(Fact::JobRetried { job: *job });
             answer(*request, change_open(state, *job, fact))
         }
@@ -200,12 +202,13 @@ fn change_node(state: &State, limits: &Limits, node: NodeId, change: NodeChange)
         NodeChange::Drain if !hold.drained => Fact::NodeDrained { node },
         NodeChange::Undrain if hold.drained => Fact::NodeUndrained { node },
         NodeChange::Ban if !hold.banned => Fact::NodeBanned { node },
-        NodeChange::Forgive if hold.banned => Fact::NodeForgiven { node },
+        NodeChange::Forgive if hold.banned || state.has_failures_of(node) => Fact::NodeForgiven { node },
         NodeChange::Drain | NodeChange::Undrain | NodeChange::Ban | NodeChange::Forgive => {
             return Ok((Vec::new(), Answer::Done));
         }
     };
-    if hold == Hold::default() && state.held_back.len() >= limits.nodes_held_back {
+    let is_new = hold == Hold::default() && matches!(change, NodeChange::Drain | NodeChange::Ban);
+    if is_new && state.held_back.len() >= limits.nodes_held_back {
         return Err(RefusedReason::TooManyHeldBack(state.held_back.len()));
     }
     Ok((vec![fact], Answer::Done))

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::backup::{self, place_of};
 use super::command::Equipment;
+use super::conduct::Conduct;
 use super::desk::Desk;
 use super::fit::{Crew, Hungry, Ready, TagBook};
 use super::node::{Held, Node};
@@ -50,6 +51,10 @@ pub(super) struct Floor {
     pub(super) usual_cost: Option<u64>,
     /// The time of the command that is being followed; none before the first.
     pub(super) now: Option<Timestamp>,
+    /// What is remembered of nodes that failed lately, connected or not.
+    pub(super) conducts: BTreeMap<NodeId, Conduct>,
+    /// Which nodes are blocked from which jobs, as the jobs' desks have it.
+    pub(super) blocks: BTreeSet<(NodeId, JobId)>,
     pub(super) timers: BTreeSet<(Timestamp, Timer)>,
     /// Whether something became free that a hungry node may want.
     pub(super) offer: bool,
@@ -65,6 +70,8 @@ pub(super) enum Timer {
     Deadline(NodeId),
     /// A node's pause after a failure is over.
     Wake(NodeId),
+    /// A node's quarantine is over.
+    Release(NodeId),
     /// Try again to assemble a frame.
     Assemble(JobId, FrameNumber),
     /// A job that waits may rise.
@@ -100,6 +107,8 @@ impl Floor {
             powers: Powers::default(),
             usual_cost: None,
             now: None,
+            conducts: BTreeMap::new(),
+            blocks: BTreeSet::new(),
             timers: BTreeSet::new(),
             offer: false,
             touched: Vec::new(),
@@ -145,6 +154,9 @@ impl Floor {
                 node.excluded.remove(&job);
             }
         }
+        for node in &floor.blocked {
+            self.blocks.remove(&(*node, job));
+        }
         lent
     }
 
@@ -181,7 +193,10 @@ impl Floor {
     ) {
         let equipment = equipment.bounded(limits);
         let fit = self.fit_of(&equipment);
-        let node = Node::new(lanes.min(limits.lanes_per_node), equipment, fit, state.hold_of(id));
+        let mut node = Node::new(lanes.min(limits.lanes_per_node), equipment, fit, state.hold_of(id));
+        let conduct = self.conducts.get(&id);
+        node.probation = conduct.is_some_and(Conduct::is_probation);
+        node.quarantined_until = conduct.and_then(Conduct::quarantined_until);
         if node.is_active() {
             self.count_in(&node);
         }
@@ -231,7 +246,7 @@ impl Floor {
         self.change_node(id, |node| node.hold = state.hold_of(id));
     }
 
-    fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
+    pub(super) fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let Some(mut node) = self.nodes.remove(&id) else { return };
         let was_active = node.is_active();
         change(&mut node);
@@ -255,6 +270,17 @@ impl Floor {
         let (Some(node), Some(floor)) = (self.nodes.get_mut(&id), self.jobs.get_mut(&job)) else { return };
         node.excluded.insert(job);
         floor.excluded.insert(id);
+        self.offer = true;
+    }
+
+    /// Lets a node try every job again.
+    pub(super) fn readmit_node(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        for job in std::mem::take(&mut node.excluded) {
+            if let Some(floor) = self.jobs.get_mut(&job) {
+                floor.excluded.remove(&id);
+            }
+        }
         self.offer = true;
     }
 
@@ -439,7 +465,11 @@ impl Floor {
         let due = self.timers.iter().take_while(move |(at, _)| *at <= now);
         let nodes = due.filter_map(|(_, timer)| match timer {
             Timer::Deadline(node) => Some(*node),
-            Timer::Wake(_) | Timer::Assemble(..) | Timer::Rise(_) | Timer::Survey(_) => None,
+            Timer::Wake(_)
+            | Timer::Release(_)
+            | Timer::Assemble(..)
+            | Timer::Rise(_)
+            | Timer::Survey(_) => None,
         });
         nodes.flat_map(move |id| {
             let leases = self.nodes.get(&id).into_iter().flat_map(|node| &node.leases);

@@ -24,6 +24,10 @@ pub(super) struct Node {
     pub(super) draining: bool,
     /// How people hold it back, as recorded.
     pub(super) hold: Hold,
+    /// Whether it is on probation, and until when in quarantine, as its conduct has
+    /// it.
+    pub(super) probation: bool,
+    pub(super) quarantined_until: Option<Timestamp>,
     pub(super) paused_until: Option<Timestamp>,
     /// Failures in a row.
     pub(super) setbacks: u32,
@@ -75,6 +79,8 @@ impl Node {
             power: Estimate::default(),
             draining: false,
             hold,
+            probation: false,
+            quarantined_until: None,
             paused_until: None,
             setbacks: 0,
             leases: BTreeMap::new(),
@@ -93,7 +99,7 @@ impl Node {
 
     /// Whether it may be granted leases at all.
     pub(super) fn is_active(&self) -> bool {
-        !self.draining && self.hold == Hold::default()
+        !self.draining && self.quarantined_until.is_none() && self.hold == Hold::default()
     }
 
     /// What its lanes have of power together, if that is known.

@@ -6,6 +6,7 @@ mod history;
 mod order;
 mod pools;
 mod shares;
+mod standing;
 mod tail;
 mod works;
 

@@ -19,7 +19,7 @@ impl Farm {
         }
     }
 
-    fn take_snapshot(&mut self) {
+    pub(super) fn take_snapshot(&mut self) {
         let state = self.scheduler.state();
         self.snapshot = (state.snapshot().collect(), self.journal.len());
         let lists = self.snapshot.0.iter().map(|part| match part {
@@ -28,6 +28,7 @@ impl Farm {
             SnapshotPart::Kept { rects, .. } => rects.len(),
             SnapshotPart::Tiles { tiles, .. } => tiles.len(),
             SnapshotPart::Strikes { strikes, .. } => strikes.len(),
+            SnapshotPart::FailureCounts { counts, .. } => counts.len(),
             SnapshotPart::Holds { nodes } => nodes.len(),
         });
         assert_eq!(lists.sum::<usize>() as u64, state.snapshot_entries());
