@@ -155,6 +155,10 @@ pub struct Limits {
     /// Job specs that a node remembers; 256 of at most 2 MiB are 512 MiB, but
     /// usual ones are a few KiB.
     pub specs_per_node: usize,
+    /// How long a node that was asked once to leave goes on with what it renders,
+    /// before it hands back what is left: twice `lease_target` and a little, so that
+    /// usual leases are finished; service managers wait for 90 s.
+    pub drain_patience: Duration,
     /// Shortest time between two reports of progress on one lease.
     pub progress_interval: Duration,
 }
@@ -213,6 +217,7 @@ impl Default for Limits {
             blob_fetches: 4,
             unsent_tiles: 64,
             specs_per_node: 256,
+            drain_patience: Duration::from_secs(5),
             progress_interval: Duration::from_millis(500),
         }
     }

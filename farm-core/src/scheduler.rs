@@ -20,6 +20,7 @@ mod floor;
 mod follow;
 mod grant;
 mod node;
+mod part;
 mod pool;
 mod share;
 mod stakes;

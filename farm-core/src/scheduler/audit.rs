@@ -82,18 +82,24 @@ impl Scheduler {
         self.floor.classes.audit(stakes)
     }
 
-    /// Checks that every lent range is in its node's book; their number.
+    /// Checks that every lent range is in its node's book; the number of leases.
     fn audit_lent(&self, job: JobId, frame: FrameNumber, pool: &Pool) -> Result<usize, String> {
         for (rect, lent) in pool.lent() {
             let tile = self.floor.tile_of(lent.node, lent.lease);
+            let lent_ranges = self.floor.lent_ranges(lent.node, lent.lease);
             let matches = tile.is_some_and(|tile| {
-                (tile.job, tile.frame, tile.rect, tile.range) == (job, frame, rect, lent.range)
+                (tile.job, tile.frame, tile.rect) == (job, frame, rect) && lent_ranges.contains(&lent.range)
             });
             if !matches {
                 return Err(format!("lease {} of node {} is lent but not held", lent.lease, lent.node));
             }
         }
-        Ok(pool.lent().count())
+        let leases: BTreeSet<_> = pool.lent().map(|(_, lent)| (lent.node, lent.lease)).collect();
+        let ranges = leases.iter().map(|(node, lease)| self.floor.lent_ranges(*node, *lease).len());
+        if ranges.sum::<usize>() != pool.lent().count() {
+            return Err("a part of a lease is not lent".into());
+        }
+        Ok(leases.len())
     }
 
     /// Checks that the lists of blocked nodes follow from what is counted.

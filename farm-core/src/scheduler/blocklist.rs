@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::FailureKind;
 use super::floor::Floor;
+use super::node::Node;
 use super::state::State;
 use crate::id::{JobId, NodeId};
 use crate::limits::Limits;
@@ -170,11 +171,11 @@ impl Floor {
 
     /// Active nodes that can take a job and are not blocked from it.
     pub(super) fn takers(&self, job: JobId) -> usize {
-        let active = self.active_nodes as usize;
-        let Some(desk) = self.jobs.get(&job) else { return active };
+        let Some(desk) = self.jobs.get(&job) else { return 0 };
+        let suits = |node: &Node| node.is_active() && node.fit.suits(&desk.profile);
         let unfit = desk.excluded.union(&desk.blocked);
-        let unfit = unfit.filter(|node| self.nodes.get(node).is_some_and(|node| node.is_active()));
-        active.saturating_sub(unfit.count())
+        let unfit = unfit.filter(|node| self.nodes.get(node).is_some_and(suits));
+        (self.crew.suiting(&desk.profile) as usize).saturating_sub(unfit.count())
     }
 }
 

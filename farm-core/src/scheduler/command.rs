@@ -108,6 +108,10 @@ pub enum Command {
     LeaveNode(NodeId),
     /// A node takes no further leases but finishes those it holds.
     DrainNode(NodeId),
+    /// A node takes no leases for now.
+    RestNode(NodeId),
+    /// A node that rested takes leases again.
+    ResumeNode(NodeId),
     /// A node is alive and got this far with a lease.
     ReportProgress {
         /// The node.
@@ -125,7 +129,8 @@ pub enum Command {
         node: NodeId,
         /// The lease that it was rendered under.
         lease: LeaseId,
-        /// The tile, as its attributes name it.
+        /// The tile, as its attributes name it: the lease's or, where the node gave
+        /// way before it was done, a part of its samples.
         tile: TileId,
         /// The stored EXR.
         blob: BlobDigest,

@@ -127,6 +127,8 @@ pub(super) fn decide(
         Command::JoinNode { .. }
         | Command::LeaveNode(_)
         | Command::DrainNode(_)
+        | Command::RestNode(_)
+        | Command::ResumeNode(_)
         | Command::ReportProgress { .. }
         | Command::ReportFrameFailure { .. } => Decision::default(),
     }
@@ -220,8 +222,8 @@ fn judge(state: &State, floor: &Floor, node: NodeId, lease: LeaseId, tile: &Tile
     if state.hold_of(node).banned {
         return Verdict::Rejected { reason: "the node is banned".into() };
     }
-    if floor.tile_of(node, lease).is_some_and(|leased| leased != *tile) {
-        return Verdict::Rejected { reason: "the tile is not the one that was leased".into() };
+    if floor.tile_of(node, lease).is_some_and(|leased| !leased.contains(tile)) {
+        return Verdict::Rejected { reason: "the tile is not within the one that was leased".into() };
     }
     let Some(record) = state.jobs.get(&tile.job) else {
         return Verdict::Rejected { reason: format!("there is no job {}", tile.job) };

@@ -142,10 +142,9 @@ impl Floor {
     pub(super) fn close_job(&mut self, state: &State, job: JobId) -> Vec<Lent> {
         let Some(floor) = self.jobs.get(&job) else { return Vec::new() };
         let lent = floor.pools.values().flat_map(Pool::lent).map(|(_, lent)| lent);
-        let lent: Vec<_> = lent.chain(floor.backups.values().copied()).collect();
-        for lent in &lent {
-            self.drop_lease(lent.node, lent.lease);
-        }
+        let mut lent: Vec<_> = lent.chain(floor.backups.values().copied()).collect();
+        // A lease of which a part was accepted may be lent in several ranges.
+        lent.retain(|lent| self.drop_lease(lent.node, lent.lease).is_some());
         let Some(floor) = self.jobs.remove(&job) else { return lent };
         self.busy.remove(&(state.priority(job), job));
         self.leave_share(state, job, &floor);
@@ -239,6 +238,11 @@ impl Floor {
     /// Notes that a node takes nothing more.
     pub(super) fn drain_node(&mut self, id: NodeId) {
         self.change_node(id, |node| node.draining = true);
+    }
+
+    /// Notes whether a node takes nothing for now.
+    pub(super) fn rest_node(&mut self, id: NodeId, resting: bool) {
+        self.change_node(id, |node| node.resting = resting);
     }
 
     /// Notes how people hold a node back.
@@ -349,15 +353,16 @@ impl Floor {
         self.refresh(state, tile.job);
     }
 
-    /// Ends a lease; its range is neither free nor lent after this.
+    /// Ends a lease; its ranges are neither free nor lent after this.
     pub(super) fn finish(&mut self, state: &State, id: NodeId, lease: LeaseId) -> Option<Held> {
+        let ranges = self.lent_ranges(id, lease);
         let held = self.drop_lease(id, lease)?;
         let tile = held.tile;
         let floor = self.jobs.get_mut(&tile.job)?;
         if held.is_backup {
             floor.backups.remove(&place_of(&tile));
         } else if let Some(pool) = floor.pools.get_mut(&tile.frame) {
-            pool.take_home(tile.rect, tile.range);
+            ranges.iter().for_each(|range| pool.take_home(tile.rect, *range));
         }
         if floor.busy_nodes == 0 {
             self.busy.remove(&(state.priority(tile.job), tile.job));
@@ -365,8 +370,9 @@ impl Floor {
         Some(held)
     }
 
-    /// Ends a lease; its range is free again, unless another node holds it too.
+    /// Ends a lease; what was lent by it is free again, unless another node holds it too.
     pub(super) fn release(&mut self, state: &State, id: NodeId, lease: LeaseId) -> Option<Held> {
+        let ranges = self.lent_ranges(id, lease);
         let held = self.finish(state, id, lease)?;
         let tile = held.tile;
         if held.is_backup || self.promote_backup(&tile) {
@@ -376,7 +382,7 @@ impl Floor {
         if let Some(floor) = self.jobs.get_mut(&tile.job)
             && let Some(pool) = floor.pools.get_mut(&tile.frame)
         {
-            pool.give_back(tile.rect, tile.range);
+            ranges.iter().for_each(|range| pool.give_back(tile.rect, *range));
             floor.free_frames.insert(tile.frame);
         }
         self.resettle(state, tile.job);
@@ -388,6 +394,7 @@ impl Floor {
     fn drop_lease(&mut self, id: NodeId, lease: LeaseId) -> Option<Held> {
         let node = self.nodes.get_mut(&id)?;
         let held = node.leases.remove(&lease)?;
+        node.parted.remove(&lease);
         node.queued_us -= held.predicted_us;
         node.freed_at = self.now.unwrap_or_default();
         let last = node.discount_lease(held.tile.job);

@@ -100,6 +100,8 @@ impl Scheduler {
             }
             Command::LeaveNode(node) => self.floor.remove_node(&self.state, node),
             Command::DrainNode(node) => self.floor.drain_node(node),
+            Command::RestNode(node) => self.floor.rest_node(node, true),
+            Command::ResumeNode(node) => self.floor.rest_node(node, false),
             Command::ReportProgress { node, lease, samples } => {
                 self.floor.extend(now, node, lease, samples, &self.limits);
             }
@@ -182,21 +184,14 @@ impl Scheduler {
         true
     }
 
-    /// A tile was accepted: its lease ends, and so do all others that share
-    /// samples with it; what they had beyond it is free again.
+    /// A tile was accepted: its lease ends, unless it is only a part of it, and so do
+    /// all others that share samples with it; what they had beyond it is free again.
     fn follow_accepted(&mut self, now: Timestamp, id: NodeId, lease: LeaseId, tile: &TileId, render_us: u64) {
         let samples = self.state.jobs.get(&tile.job).map_or(0, |record| record.samples_of(tile));
-        match self.floor.finish(&self.state, id, lease) {
-            Some(held) => self.end_twin(&held),
-            None => {
-                for lent in self.floor.lent_overlapping(tile) {
-                    let backup = self.floor.drop_backup(&self.state, &TileId { range: lent.range, ..*tile });
-                    self.floor.release(&self.state, lent.node, lent.lease);
-                    for lent in std::iter::once(lent).chain(backup) {
-                        self.effects.push_back(Effect::Revoke { node: lent.node, lease: lent.lease });
-                    }
-                }
-                self.floor.carve(&self.state, tile);
+        if !self.take_part(id, lease, tile) {
+            match self.floor.finish_exactly(&self.state, id, lease, tile) {
+                Some(held) => self.end_twin(&held),
+                None => self.make_way(tile),
             }
         }
         if let Some(node) = self.floor.nodes.get_mut(&id) {
@@ -213,6 +208,33 @@ impl Scheduler {
             }
         }
         self.assemble_if_complete(tile.job, tile.frame);
+    }
+
+    /// A node gave way and delivered a part of what it was lent: the rest stays lent
+    /// to it, and whoever had a copy of it all has it no longer. False if the tile is
+    /// no such part.
+    fn take_part(&mut self, id: NodeId, lease: LeaseId, part: &TileId) -> bool {
+        let leased = self.floor.tile_of(id, lease);
+        if !self.floor.part(&self.state, id, lease, part) {
+            return false;
+        }
+        if let Some(copy) = leased.and_then(|leased| self.floor.drop_backup(&self.state, &leased)) {
+            self.effects.push_back(Effect::Revoke { node: copy.node, lease: copy.lease });
+        }
+        true
+    }
+
+    /// A tile was accepted from somebody who does not hold it: whoever does gives it
+    /// up.
+    fn make_way(&mut self, tile: &TileId) {
+        for lent in self.floor.lent_overlapping(tile) {
+            let backup = self.floor.drop_backup(&self.state, &TileId { range: lent.range, ..*tile });
+            self.floor.release(&self.state, lent.node, lent.lease);
+            for lent in std::iter::once(lent).chain(backup) {
+                self.effects.push_back(Effect::Revoke { node: lent.node, lease: lent.lease });
+            }
+        }
+        self.floor.carve(&self.state, tile);
     }
 
     /// Of two leases of a range, one was accepted: the other ends.

@@ -4,6 +4,7 @@ mod commands;
 mod faults;
 mod history;
 mod order;
+mod parts;
 mod pools;
 mod shares;
 mod standing;

@@ -131,6 +131,8 @@ pub enum NodeStanding {
     Quarantined,
     /// It said that it takes nothing more, and leaves when it is done.
     Draining,
+    /// It said that it takes nothing for now: somebody uses it, or its hours are over.
+    Resting,
     /// A person drained it: it is granted nothing more.
     Drained,
     /// A person banned it: nothing is granted to it or taken from it.
@@ -143,6 +145,7 @@ impl NodeStanding {
         match Self::held(node.hold) {
             Some(held) => held,
             None if node.draining => Self::Draining,
+            None if node.resting => Self::Resting,
             None if node.quarantined_until.is_some() => Self::Quarantined,
             None if node.probation => Self::Probation,
             None => Self::Working,
@@ -166,6 +169,7 @@ impl NodeStanding {
             Self::Probation => "on probation",
             Self::Quarantined => "in quarantine",
             Self::Draining => "draining",
+            Self::Resting => "resting",
             Self::Drained => "drained",
             Self::Banned => "banned",
         }
@@ -421,7 +425,7 @@ fn explain_waiting(floor: &Floor, job_floor: &Desk, job: JobId, record: &JobReco
 fn explain_quarantine(floor: &Floor) -> Option<String> {
     let ends = floor.nodes.values().filter_map(|node| node.quarantined_until);
     let (number, first) = (ends.clone().count() as u64, ends.min()?);
-    let seconds = first.since(floor.now).as_millis().div_ceil(1000);
+    let seconds = first.since(floor.now.unwrap_or_default()).as_millis().div_ceil(1000);
     let verb = if number == 1 { "is" } else { "are" };
     let first = if number == 1 { "" } else { ", the first" };
     Some(format!("{} {verb} in quarantine{first} for {seconds} s", count(number, "node")))
@@ -429,8 +433,13 @@ fn explain_quarantine(floor: &Floor) -> Option<String> {
 
 /// Why none of the connected nodes may work.
 fn explain_inactive(floor: &Floor) -> String {
-    let standings =
-        [NodeStanding::Draining, NodeStanding::Drained, NodeStanding::Banned, NodeStanding::Quarantined];
+    let standings = [
+        NodeStanding::Draining,
+        NodeStanding::Resting,
+        NodeStanding::Drained,
+        NodeStanding::Banned,
+        NodeStanding::Quarantined,
+    ];
     let number = |standing: NodeStanding| {
         let stands = |node: &&Node| NodeStanding::of(node) == standing;
         (floor.nodes.values().filter(stands).count(), standing.word())
