@@ -472,11 +472,9 @@ impl Floor {
         let due = self.timers.iter().take_while(move |(at, _)| *at <= now);
         let nodes = due.filter_map(|(_, timer)| match timer {
             Timer::Deadline(node) => Some(*node),
-            Timer::Wake(_)
-            | Timer::Release(_)
-            | Timer::Assemble(..)
-            | Timer::Rise(_)
-            | Timer::Survey(_) => None,
+            Timer::Wake(_) | Timer::Release(_) | Timer::Assemble(..) | Timer::Rise(_) | Timer::Survey(_) => {
+                None
+            }
         });
         nodes.flat_map(move |id| {
             let leases = self.nodes.get(&id).into_iter().flat_map(|node| &node.leases);

@@ -302,9 +302,8 @@ impl Round<'_> {
         let Floor { nodes, jobs, .. } = &mut *self.floor;
         let Desk { pools, excluded, blocked, profile, .. } = jobs.get_mut(&job)?;
         let suits = |node: &Node| node.is_active() && node.fit.suits(profile);
-        let could_take = |id: &NodeId| {
-            nodes.get(id).is_some_and(suits) && !excluded.contains(id) && !blocked.contains(id)
-        };
+        let could_take =
+            |id: &NodeId| nodes.get(id).is_some_and(suits) && !excluded.contains(id) && !blocked.contains(id);
         // A rectangle that failed on this node, while another could take it.
         let is_barred = |rect: RectIndex| {
             let strikes = record.strikes.get(&(frame, rect));
