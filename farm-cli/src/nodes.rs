@@ -1,7 +1,7 @@
 //! Listing nodes, and holding them back.
 
-use farm_core::NodeId;
-use farm_core::scheduler::{NodeChange, NodeStanding};
+use farm_core::scheduler::{BlockedJob, NodeChange, NodeStanding, NodeView};
+use farm_core::{NodeId, Timestamp};
 use farm_wire::message::{AbsentNode, NodeListing};
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ pub(crate) async fn list(command: FarmQuery) -> Result<(), Failure> {
         absent: Vec<AbsentNode>,
     }
     let link = Link::connect(open_credentials(&command.farm)?).await?;
-    let (nodes, absent) = list_nodes(link.client()).await?;
+    let (nodes, absent, now) = list_nodes(link.client()).await?;
     link.close().await;
     if command.output_args.json {
         return print_json(&Report { nodes, absent });
@@ -44,17 +44,15 @@ pub(crate) async fn list(command: FarmQuery) -> Result<(), Failure> {
         "ADDRESS",
     ];
     let rows = std::iter::once(heading.map(str::to_owned).to_vec());
-    let rows = rows.chain(nodes.iter().map(row)).chain(absent.iter().map(absent_row));
+    let rows = rows.chain(nodes.iter().map(|node| row(node, now))).chain(absent.iter().map(absent_row));
     print_text(&table(&rows.collect::<Vec<_>>()))
 }
 
 /// A connected node's row in the list.
-fn row(node: &NodeListing) -> Vec<String> {
+fn row(node: &NodeListing, now: Timestamp) -> Vec<String> {
     let adapters: Vec<&str> = node.lanes.iter().map(|lane| lane.adapter.as_str()).collect();
-    let standing = match node.view.standing {
-        NodeStanding::Working => String::new(),
-        standing => format!(" ({})", standing.word()),
-    };
+    let remarks = remarks(&node.view, now);
+    let standing = if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join("; ")) };
     vec![
         node.view.node.to_string(),
         format!("{}{standing}", printable(&node.name)),
@@ -67,6 +65,23 @@ fn row(node: &NodeListing) -> Vec<String> {
         printable(&node.version),
         printable(&node.address),
     ]
+}
+
+/// What is to be said of a node that does not simply work.
+fn remarks(view: &NodeView, now: Timestamp) -> Vec<String> {
+    let standing = match (view.standing, view.quarantined_until) {
+        (NodeStanding::Working, _) => None,
+        (NodeStanding::Quarantined, Some(until)) => {
+            let seconds = until.since(now).as_millis().div_ceil(1000);
+            Some(format!("{} for {seconds} s", view.standing.word()))
+        }
+        (standing, _) => Some(standing.word().to_owned()),
+    };
+    let blocked = view.blocked.iter().map(|BlockedJob { job, kinds }| {
+        let kinds: Vec<_> = kinds.iter().map(|kind| kind.words()).collect();
+        format!("blocked from job {job} by {}", kinds.join(" and "))
+    });
+    standing.into_iter().chain(blocked).collect()
 }
 
 /// The row of a node that is held back and not connected.
@@ -82,10 +97,10 @@ pub(crate) async fn change(command: NodeCommand, change: NodeChange) -> Result<(
         standing: NodeStanding,
     }
     let link = Link::connect(open_credentials(&command.farm)?).await?;
-    let (nodes, _) = list_nodes(link.client()).await?;
+    let (nodes, ..) = list_nodes(link.client()).await?;
     let node = find(&command.node, nodes.iter().map(|node| (node.view.node, node.name.as_str())))?;
     change_node(link.client(), node, change).await?;
-    let (nodes, absent) = list_nodes(link.client()).await?;
+    let (nodes, absent, _) = list_nodes(link.client()).await?;
     link.close().await;
     let connected = nodes.iter().map(|listing| (listing.view.node, listing.view.standing));
     let mut listed = connected.chain(absent.iter().map(|absent| (absent.node, absent.standing)));
@@ -119,7 +134,35 @@ fn find<'a>(
 
 #[cfg(test)]
 mod tests {
+    use farm_core::JobId;
+    use farm_core::scheduler::FailureKind;
+
     use super::*;
+
+    #[test]
+    fn remarks_say_why_a_node_gets_little() {
+        let view = |standing, until, blocked| NodeView {
+            node: NodeId(1),
+            lanes: 1,
+            leases: 0,
+            standing,
+            samples_per_second: 0.0,
+            tiles: 0,
+            failures: 9,
+            quarantined_until: until,
+            blocked,
+        };
+        let said = |view| remarks(&view, Timestamp(1_000)).join("; ");
+        assert_eq!(said(view(NodeStanding::Working, None, Vec::new())), "");
+        assert_eq!(said(view(NodeStanding::Probation, None, Vec::new())), "on probation");
+        let kinds = vec![FailureKind::Render, FailureKind::TimedOut];
+        let blocked = vec![BlockedJob { job: JobId(7), kinds }];
+        let until = Some(Timestamp(40_001));
+        assert_eq!(
+            said(view(NodeStanding::Quarantined, until, blocked)),
+            "in quarantine for 40 s; blocked from job 7 by a failed render and no progress"
+        );
+    }
 
     #[test]
     fn nodes_are_found_by_number_or_by_a_name_that_only_one_has() {

@@ -132,9 +132,11 @@ pub(crate) async fn list_jobs(client: &Client) -> Result<(Vec<JobView>, Timestam
 }
 
 /// Every node that is connected, and those that are held back and are not.
-pub(crate) async fn list_nodes(client: &Client) -> Result<(Vec<NodeListing>, Vec<AbsentNode>), RequestError> {
+pub(crate) async fn list_nodes(
+    client: &Client,
+) -> Result<(Vec<NodeListing>, Vec<AbsentNode>, Timestamp), RequestError> {
     match ask(client, &Request::ListNodes).await? {
-        Response::Nodes { nodes, absent } => Ok((nodes, absent)),
+        Response::Nodes { nodes, absent, now } => Ok((nodes, absent, now)),
         _ => Err(RequestError::OutOfTurn),
     }
 }

@@ -7,7 +7,9 @@
 //! A lease goes from queued to rendering to finished, and is forgotten when the
 //! master has settled it. A finished tile is sent at once, and again on every
 //! new connection until it is settled; so a lost connection costs nothing that
-//! was rendered. What the agent holds is bounded by [`Limits`]: leases in its
+//! was rendered. A lane that must stop before the end yields: the ranges of its
+//! lease's samples that are whole become tiles of their own, and only the rest is
+//! handed back. What the agent holds is bounded by [`Limits`]: leases in its
 //! queue, tiles not settled, job specs, blobs being fetched.
 
 mod command;
@@ -35,11 +37,13 @@ pub struct Agent {
     leases: BTreeMap<LeaseId, Held>,
     /// Leases that wait for a lane, in the order in which they came.
     queue: VecDeque<LeaseId>,
-    /// Finished tiles that are not settled.
-    finished: BTreeSet<LeaseId>,
+    /// Leases with finished tiles that are not settled.
+    finished: BTreeMap<LeaseId, Finished>,
     fetching: BTreeSet<BlobDigest>,
     connected: bool,
     drain: Drain,
+    /// Whether the node takes nothing for now.
+    resting: bool,
     effects: VecDeque<AgentEffect>,
 }
 
@@ -56,14 +60,30 @@ struct Held {
 struct Rendering {
     lease: LeaseId,
     since: Timestamp,
+    /// Whether it was asked to stop and report what is whole.
+    yields: bool,
+}
+
+/// The finished tiles of a lease.
+#[derive(Clone, Copy, Debug)]
+struct Finished {
+    tiles: u32,
+    /// Those that the master has not answered on this connection.
+    unsettled: u32,
+    /// Whether they are all of the lease; else the rest is handed back once they are
+    /// settled, and not before: while the master takes them in, nobody else is to be
+    /// lent the same.
+    whole: bool,
 }
 
 /// How far the node is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Drain {
     No,
-    /// Finishing what renders.
-    Finishing,
+    /// Finishing what renders, until then at the latest.
+    Finishing {
+        until: Timestamp,
+    },
     /// Nothing renders any more; waiting for the last verdicts.
     HandingBack,
     Left,
@@ -80,10 +100,11 @@ impl Agent {
             lanes: vec![None; lanes as usize],
             leases: BTreeMap::new(),
             queue: VecDeque::new(),
-            finished: BTreeSet::new(),
+            finished: BTreeMap::new(),
             fetching: BTreeSet::new(),
             connected: false,
             drain: Drain::No,
+            resting: false,
             effects: VecDeque::new(),
         }
     }
@@ -113,14 +134,21 @@ impl Agent {
                     self.fail(lease, kind, message);
                 }
             }
-            AgentCommand::SettleTile(lease) => {
-                if self.finished.contains(&lease) {
-                    self.forget(lease);
+            AgentCommand::YieldRender { lane, lease, tiles } => self.yield_render(lane, lease, tiles),
+            AgentCommand::LoseTile { lease, kind, message } => {
+                if self.finished.contains_key(&lease) {
                     self.effects.push_back(AgentEffect::ForgetTile(lease));
+                    self.fail(lease, kind, message);
                 }
             }
-            AgentCommand::Drain => self.drain(),
+            AgentCommand::SettleTile(lease) => self.settle_tile(lease),
+            AgentCommand::Drain => self.drain(now),
+            AgentCommand::Rest => self.rest(),
+            AgentCommand::Resume => self.resume(),
             AgentCommand::Tick => {}
+        }
+        if matches!(self.drain, Drain::Finishing { until } if until <= now) {
+            self.yield_lanes();
         }
         self.announce_slow_starts(now);
         self.fetch_blobs();
@@ -136,7 +164,12 @@ impl Agent {
     /// When to call [`Agent::handle`] with [`AgentCommand::Tick`] at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.unannounced().map(|(at, _)| at).min()
+        let goes_on = self.lanes.iter().flatten().any(|rendering| !rendering.yields);
+        let patience = match self.drain {
+            Drain::Finishing { until } if goes_on => Some(until),
+            Drain::No | Drain::Finishing { .. } | Drain::HandingBack | Drain::Left => None,
+        };
+        self.unannounced().map(|(at, _)| at).chain(patience).min()
     }
 
     /// What the agent holds, for the greeting on (re)connection: leases queued,
@@ -167,8 +200,13 @@ impl Agent {
         }
         if self.drain != Drain::No {
             self.effects.push_back(AgentEffect::SendDrain);
+        } else if self.resting {
+            self.effects.push_back(AgentEffect::SendRest);
         }
-        self.effects.extend(self.finished.iter().map(|lease| AgentEffect::SendTile(*lease)));
+        for (lease, finished) in &mut self.finished {
+            finished.unsettled = finished.tiles;
+            self.effects.push_back(AgentEffect::SendTile(*lease));
+        }
     }
 
     fn take_lease(&mut self, lease: Lease) {
@@ -179,6 +217,8 @@ impl Agent {
         let most = self.lanes.len().saturating_mul(self.limits.leases_per_lane_max as usize);
         if self.drain != Drain::No {
             self.send_failure(id, FailureKind::HandedBack, "the node is draining".into());
+        } else if self.resting {
+            self.send_failure(id, FailureKind::HandedBack, "the node is resting".into());
         } else if self.queue.len() >= most {
             self.send_failure(
                 id,
@@ -196,7 +236,7 @@ impl Agent {
     /// Drops a lease that is queued or rendering. A finished tile is on its way
     /// to the master, who will settle it.
     fn drop_lease(&mut self, lease: LeaseId) {
-        if self.finished.contains(&lease) || !self.leases.contains_key(&lease) {
+        if self.finished.contains_key(&lease) || !self.leases.contains_key(&lease) {
             return;
         }
         self.stop(lease);
@@ -229,15 +269,24 @@ impl Agent {
     }
 
     fn finish_render(&mut self, lane: LaneIndex, lease: LeaseId) {
+        self.take_finished(lane, lease, Finished { tiles: 1, unsettled: 1, whole: true });
+    }
+
+    fn yield_render(&mut self, lane: LaneIndex, lease: LeaseId, tiles: u32) {
+        let tiles = tiles.max(1);
+        self.take_finished(lane, lease, Finished { tiles, unsettled: tiles, whole: false });
+    }
+
+    fn take_finished(&mut self, lane: LaneIndex, lease: LeaseId, finished: Finished) {
         if !self.renders(lane, lease) {
             // It was dropped while the report was on its way.
-            if !self.finished.contains(&lease) {
+            if !self.finished.contains_key(&lease) {
                 self.effects.push_back(AgentEffect::ForgetTile(lease));
             }
             return;
         }
         self.lanes[lane.0 as usize] = None;
-        self.finished.insert(lease);
+        self.finished.insert(lease, finished);
         if let Some(held) = self.leases.get(&lease) {
             self.specs.release(held.lease.tile);
         }
@@ -246,10 +295,55 @@ impl Agent {
         }
     }
 
-    fn drain(&mut self) {
+    /// The master has answered a tile of a lease.
+    fn settle_tile(&mut self, lease: LeaseId) {
+        let Some(finished) = self.finished.get_mut(&lease) else { return };
+        finished.unsettled = finished.unsettled.saturating_sub(1);
+        if finished.unsettled > 0 {
+            return;
+        }
+        let whole = finished.whole;
+        self.forget(lease);
+        self.effects.push_back(AgentEffect::ForgetTile(lease));
+        if !whole {
+            self.send_failure(lease, FailureKind::HandedBack, "the node gave way".into());
+        }
+    }
+
+    fn rest(&mut self) {
+        if self.drain != Drain::No || std::mem::replace(&mut self.resting, true) {
+            return;
+        }
+        if self.connected {
+            self.effects.push_back(AgentEffect::SendRest);
+        }
+        for lease in self.queue.clone() {
+            self.fail(lease, FailureKind::HandedBack, "the node is resting".into());
+        }
+        self.yield_lanes();
+    }
+
+    fn resume(&mut self) {
+        let rested = std::mem::take(&mut self.resting);
+        if rested && self.connected && self.drain == Drain::No {
+            self.effects.push_back(AgentEffect::SendResume);
+        }
+    }
+
+    /// Asks every lane to stop and report what is whole of its lease.
+    fn yield_lanes(&mut self) {
+        for (lane, rendering) in (0..).map(LaneIndex).zip(&mut self.lanes) {
+            let Some(rendering) = rendering else { continue };
+            if !std::mem::replace(&mut rendering.yields, true) {
+                self.effects.push_back(AgentEffect::YieldRender { lane, lease: rendering.lease });
+            }
+        }
+    }
+
+    fn drain(&mut self, now: Timestamp) {
         match self.drain {
             Drain::No => {
-                self.drain = Drain::Finishing;
+                self.drain = Drain::Finishing { until: now.after(self.limits.drain_patience) };
                 if self.connected {
                     self.effects.push_back(AgentEffect::SendDrain);
                 }
@@ -257,8 +351,11 @@ impl Agent {
                     self.fail(lease, FailureKind::HandedBack, "the node is draining".into());
                 }
             }
-            Drain::Finishing | Drain::HandingBack => {
+            Drain::Finishing { .. } => {
                 self.drain = Drain::HandingBack;
+                self.yield_lanes();
+            }
+            Drain::HandingBack => {
                 for lease in self.lanes.clone().into_iter().flatten().map(|rendering| rendering.lease) {
                     self.stop(lease);
                     self.fail(lease, FailureKind::HandedBack, "the node is leaving".into());
@@ -273,7 +370,7 @@ impl Agent {
     fn leave_if_done(&mut self) {
         let done = match self.drain {
             Drain::No | Drain::Left => false,
-            Drain::Finishing => self.leases.is_empty(),
+            Drain::Finishing { .. } => self.leases.is_empty(),
             Drain::HandingBack => self.leases.is_empty() || !self.connected,
         };
         if done {
@@ -285,7 +382,7 @@ impl Agent {
     /// Fetches what the leases in the queue need, in their order.
     fn fetch_blobs(&mut self) {
         // Most of the time nothing is missing, and the queue need not be walked.
-        if !self.connected || self.drain != Drain::No || !self.specs.lack_any() {
+        if !self.connected || self.drain != Drain::No || self.resting || !self.specs.lack_any() {
             return;
         }
         let mut seen = None;
@@ -315,7 +412,7 @@ impl Agent {
             }
             let Some((at, task)) = self.first_ready() else { return };
             let Some(lease) = self.queue.remove(at) else { return };
-            self.lanes[lane] = Some(Rendering { lease, since: now });
+            self.lanes[lane] = Some(Rendering { lease, since: now, yields: false });
             rendering += 1;
             let lane = LaneIndex(u32::try_from(lane).expect("lanes are counted by a u32"));
             let Some(job) = self.leases.get(&lease).map(|held| held.lease.tile.job) else { continue };
@@ -361,7 +458,7 @@ impl Agent {
     /// Removes a lease from wherever it is.
     fn forget(&mut self, lease: LeaseId) {
         let Some(held) = self.leases.remove(&lease) else { return };
-        if self.finished.remove(&lease) {
+        if self.finished.remove(&lease).is_some() {
             return;
         }
         self.specs.release(held.lease.tile);

@@ -107,6 +107,35 @@ pub struct Limits {
     /// fewer nodes than `strikes_per_tile` gives up too. With one node and the
     /// default pauses of 0.5, 1, 2 and 4 s, the fifth failure comes after 7.5 s.
     pub attempts_per_tile: u32,
+    /// Failures of one kind on one job after which a node gets no more of that job
+    /// as long as another node can take it; eight accepted tiles make good for one.
+    /// As many as `attempts_per_tile`, so that one bad tile, which fails the job at
+    /// its fifth attempt, blocks no node before. A farm of one node blocks nobody:
+    /// there `attempts_per_tile` decides.
+    pub failures_per_block: u32,
+    /// Failures within `probation_window` after which a node is on probation, and on
+    /// probation in quarantine. With the default pauses of 0.5 and 1 s a node whose
+    /// device is lost every time is on probation after 1.5 s, and with 2, 4 and 8 s
+    /// more in quarantine after 15.5 s: six leases of single blocks, or little more,
+    /// were lost on it.
+    pub failures_to_probation: usize,
+    /// How far back failures count. A node that loses its device twice within this
+    /// time is not worse than a driver that resets now and then.
+    pub probation_window: Duration,
+    /// Tiles that a node on probation delivers, without a failure between, to be in
+    /// good standing again. A node that fails half of its leases gets there once in
+    /// 2^8 tries; eight base blocks take a good one some seconds.
+    pub probation_tiles: u32,
+    /// The first quarantine; each further one is twice as long, to
+    /// `quarantine_max`. Long enough for a driver to be reset and a disk to be
+    /// cleared.
+    pub quarantine_min: Duration,
+    /// Longest quarantine, the sixth and every further one: a node that is beyond
+    /// help then costs three single blocks in 15 minutes.
+    pub quarantine_max: Duration,
+    /// Nodes whose failures are remembered beyond their connection; 65,536 of some
+    /// 100 bytes are 6 MiB.
+    pub nodes_remembered: usize,
     /// Messages of failures that are kept for each job, latest last.
     pub failure_messages: usize,
     /// Longest message of a failure that is kept, in bytes: a screenful.
@@ -126,6 +155,10 @@ pub struct Limits {
     /// Job specs that a node remembers; 256 of at most 2 MiB are 512 MiB, but
     /// usual ones are a few KiB.
     pub specs_per_node: usize,
+    /// How long a node that was asked once to leave goes on with what it renders,
+    /// before it hands back what is left: twice `lease_target` and a little, so that
+    /// usual leases are finished; service managers wait for 90 s.
+    pub drain_patience: Duration,
     /// Shortest time between two reports of progress on one lease.
     pub progress_interval: Duration,
 }
@@ -169,6 +202,13 @@ impl Default for Limits {
             rejoin_grace: Duration::from_secs(4),
             strikes_per_tile: 3,
             attempts_per_tile: 5,
+            failures_per_block: 5,
+            failures_to_probation: 3,
+            probation_window: Duration::from_secs(600),
+            probation_tiles: 8,
+            quarantine_min: Duration::from_secs(30),
+            quarantine_max: Duration::from_secs(900),
+            nodes_remembered: 65_536,
             failure_messages: 8,
             failure_message_bytes: 1024,
             backoff_min: Duration::from_millis(500),
@@ -177,6 +217,7 @@ impl Default for Limits {
             blob_fetches: 4,
             unsent_tiles: 64,
             specs_per_node: 256,
+            drain_patience: Duration::from_secs(5),
             progress_interval: Duration::from_millis(500),
         }
     }

@@ -7,7 +7,9 @@
 
 mod audit;
 mod backup;
+mod blocklist;
 mod command;
+mod conduct;
 mod cost;
 mod decide;
 mod desk;
@@ -18,6 +20,7 @@ mod floor;
 mod follow;
 mod grant;
 mod node;
+mod part;
 mod pool;
 mod share;
 mod stakes;
@@ -33,9 +36,10 @@ pub use command::{Command, Equipment, FailureKind, HeldLease, NodeChange};
 pub use effect::{Answer, Effect, Lease, RefusedReason, Verdict};
 pub use fact::Fact;
 pub use state::{
-    Entry, HoldPart, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, State, StrikePart, TilePart,
+    Entry, FailureCountPart, HoldPart, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, State,
+    StrikePart, TilePart,
 };
-pub use view::{AcceptedTile, JobShare, JobStatus, JobView, NodeStanding, NodeView};
+pub use view::{AcceptedTile, BlockedJob, JobShare, JobStatus, JobView, NodeStanding, NodeView};
 
 use crate::id::{FrameNumber, JobId, NodeId};
 use crate::job::JobSpec;
@@ -186,7 +190,8 @@ impl Scheduler {
 
     /// Every connected node, by number.
     pub fn nodes(&self) -> impl Iterator<Item = NodeView> + '_ {
-        self.floor.nodes.iter().map(|(id, node)| view::node_view(*id, node))
+        let nodes = self.floor.nodes.iter();
+        nodes.map(|(id, node)| view::node_view(&self.state, &self.floor, &self.limits, *id, node))
     }
 
     /// The nodes that people hold back and that are not connected, by number.

@@ -124,6 +124,15 @@ pub struct TileId {
     pub range: BlockRange,
 }
 
+impl TileId {
+    /// Whether `other` is this tile or holds a part of its samples.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        (self.job, self.frame, self.rect) == (other.job, other.frame, other.rect)
+            && self.range.contains(&other.range)
+    }
+}
+
 /// All that a renderer needs beside the scene to render a tile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RenderTask {

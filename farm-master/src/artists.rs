@@ -328,5 +328,5 @@ async fn list_nodes(farm: &Farm, send: &mut SendStream) -> Outcome {
         })
     };
     let nodes = views.into_iter().filter_map(listing).collect();
-    say(send, Response::Nodes { nodes, absent }).await
+    say(send, Response::Nodes { nodes, absent, now: now() }).await
 }

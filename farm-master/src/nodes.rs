@@ -147,6 +147,8 @@ async fn hear(farm: &Farm, node: NodeId, mut receive: RecvStream) -> Result<(), 
             }
             FromNode::Draining => Command::DrainNode(node),
             FromNode::EmptyTile { lease, tile } => empty::report(farm, node, lease, tile)?,
+            FromNode::Resting => Command::RestNode(node),
+            FromNode::Resumed => Command::ResumeNode(node),
         };
         farm.driver.tell(command).await;
     }

@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use farm_core::{BlobDigest, RenderTask, TileImage};
+use farm_core::{BlobDigest, RenderTask};
 use farm_render::{
-    AdapterInfo, DeviceScene, NumaNode, PreparedScene, Progress, RenderError, Renderer, machine_memory,
+    AdapterInfo, DeviceScene, NumaNode, PreparedScene, Progress, RenderError, Rendered, Renderer,
+    machine_memory,
 };
 use farm_scene::Scene;
 use farm_wire::message::LaneDescription;
@@ -173,8 +174,8 @@ impl Adapter for Renderer {
         scene: &DeviceScene,
         task: &RenderTask,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<TileImage, RenderError> {
-        Self::render(self, scene, task, progress)
+    ) -> Result<Rendered, RenderError> {
+        self.render_until_stopped(scene, task, progress)
     }
 }
 

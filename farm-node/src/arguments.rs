@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use farm_core::Limits;
 use farm_core::job::is_tag;
-use farm_node::{AdapterChoice, CpuLane};
+use farm_node::{AdapterChoice, CpuLane, Rule, Share};
 
 /// Makes this machine a node of a render farm.
 ///
@@ -58,6 +58,19 @@ pub(crate) struct RunOptions {
     /// Render on the processor too, on so many threads [default: on all].
     #[arg(long, value_name = "THREADS", num_args = 0..=1, require_equals = false)]
     cpu: Option<Option<NonZeroUsize>>,
+    /// Render only at these times: days, hours and `idle`, all of which must hold, as
+    /// `19:00-07:00` or `mon-fri 19:00-07:00` or `idle`; given several times, any of
+    /// them. Outside of them what renders is handed back within a moment, less what is
+    /// done of it [default: always].
+    #[arg(long, value_name = "RULE")]
+    pub(crate) when: Vec<Rule>,
+    /// How much of the graphics adapters' time to take, like 50%.
+    #[arg(long, value_name = "PERCENT", default_value = "100%")]
+    pub(crate) gpu_share: Share,
+    /// How much of the processor's time to take where it renders, like 50%;
+    /// `--cpu THREADS` leaves whole threads to others.
+    #[arg(long, value_name = "PERCENT", default_value = "100%")]
+    pub(crate) cpu_share: Share,
     /// The folder of scenes that were fetched and prepared; nodes may share one
     /// [default: in this user's cache folder].
     #[arg(long, value_name = "DIR")]
@@ -181,6 +194,25 @@ mod tests {
         assert_eq!(options.memory, Some(ByteSize(12_000_000_000)));
         for line in ["farm-node run --tag a,b", "farm-node run --tag", "farm-node run --memory much"] {
             assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn times_and_shares_are_read_and_refused_with_what_to_write() {
+        let run = |words: &[&str]| {
+            let words = ["farm-node", "run"].iter().chain(words);
+            match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+                Ok(Command::Run(options)) => Ok((options.when.len(), options.gpu_share.to_string())),
+                Ok(_) => panic!("it is `run`"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(run(&[]), Ok((0, "100%".into())));
+        let two = ["--when", "idle", "--when", "mon-fri 19:00-07:00", "--gpu-share", "25%"];
+        assert_eq!(run(&two), Ok((2, "25%".into())));
+        for (words, hint) in [(["--when", "19-7"], "19:00-07:00"), (["--gpu-share", "0"], "50%")] {
+            let error = run(&words).expect_err("it makes no sense");
+            assert!(error.contains(hint), "{error}");
         }
     }
 

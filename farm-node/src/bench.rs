@@ -94,7 +94,7 @@ impl Bench {
         let cache = Some(Arc::clone(&self.cache));
         let began = Instant::now();
         let adapter = Some(adapter.clone());
-        match Renderer::open(&OpenOptions { adapter, threads, cache, variant, numa_node: None }) {
+        match Renderer::open(&OpenOptions { adapter, threads, cache, variant, ..OpenOptions::default() }) {
             Ok(renderer) => {
                 self.renderers.push(renderer);
                 self.open_times.push(began.elapsed());

@@ -11,7 +11,6 @@ mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use farm_core::agent::{AgentCommand, AgentEffect};
@@ -26,7 +25,7 @@ use crate::cache::Cache;
 use crate::error::NodeError;
 use crate::fetch::FetchFailure;
 use crate::job::KnownJob;
-use crate::lane::{EncodedTile, Lane, LaneEvent};
+use crate::lane::{EncodedTile, Lane, LaneEvent, Stop};
 use crate::limits::NodeLimits;
 use crate::link::{Link, LinkEvent};
 
@@ -60,23 +59,23 @@ pub(crate) struct Setup {
     pub(crate) leaving: watch::Receiver<Leaving>,
     /// Its tags.
     pub(crate) tags: Vec<String>,
+    /// Whether to rest.
+    pub(crate) resting: watch::Receiver<bool>,
     /// The farm's bounds.
     pub(crate) limits: Limits,
     /// The node's own.
     pub(crate) node_limits: NodeLimits,
 }
 
-/// A finished tile that the master has not yet answered.
-enum KeptTile {
-    /// Its lane's encoder is at it.
-    Encoding {
-        /// Whether the agent has asked to send it meanwhile.
-        wanted: bool,
-    },
-    /// It can be sent.
-    Ready(Arc<EncodedTile>),
-    /// It has no pixels: there is no more to it than this.
-    Empty(TileId),
+/// The finished tiles of a lease that the master has not yet answered.
+struct KeptTiles {
+    ready: Vec<Arc<EncodedTile>>,
+    /// How many its lane's encoder still has to do.
+    awaited: usize,
+    /// Whether the agent has asked to send them meanwhile.
+    wanted: bool,
+    /// A tile without pixels, to which there is no more than this.
+    empty: Option<TileId>,
 }
 
 /// How a background task went, and on which connection.
@@ -100,6 +99,9 @@ pub(crate) struct Driver {
     leaving: watch::Receiver<Leaving>,
     /// What the agent was told of that.
     told: Leaving,
+    resting: watch::Receiver<bool>,
+    /// What the agent was told of that.
+    told_to_rest: bool,
     link: Option<Link>,
     /// Between `Hello` and `Welcome` the agent is told nothing, so that what
     /// the hello says it holds stays true.
@@ -111,8 +113,8 @@ pub(crate) struct Driver {
     /// Manifests of scenes that were rendered, latest last, a few.
     scenes: Vec<BlobDigest>,
     scenes_kept: usize,
-    stops: BTreeMap<LeaseId, Arc<AtomicBool>>,
-    tiles: BTreeMap<LeaseId, KeptTile>,
+    stops: BTreeMap<LeaseId, Arc<Stop>>,
+    tiles: BTreeMap<LeaseId, KeptTiles>,
     sends: JoinSet<Done<LeaseId, WireError>>,
     fetches: JoinSet<Done<BlobDigest, FetchFailure>>,
     /// Every blob that was asked for and not answered; the agent bounds it.
@@ -139,6 +141,8 @@ impl Driver {
             link_events: setup.link_events,
             leaving: setup.leaving,
             told: Leaving::Not,
+            resting: setup.resting,
+            told_to_rest: false,
             link: None,
             greeting: false,
             connection: 0,
@@ -181,6 +185,7 @@ impl Driver {
                         return self.leave_at_once().await;
                     }
                 }
+                Ok(()) = self.resting.changed() => {}
                 event = self.link_events.recv() => match event {
                     Some(event) => self.take_link_events(event)?,
                     None => return Err(NodeError::Panicked("connection")),
@@ -202,6 +207,7 @@ impl Driver {
                 () = until(deadline), if settled => self.tell(AgentCommand::Tick),
             }
             self.pass_on_leaving();
+            self.pass_on_resting();
             self.perform_effects();
         }
         Ok(())
@@ -231,8 +237,20 @@ impl Driver {
         self.tell(AgentCommand::Drain);
     }
 
+    /// Tells the agent to rest or to work again, unless what it holds is being told
+    /// just now.
+    fn pass_on_resting(&mut self) {
+        let asked = *self.resting.borrow();
+        if self.greeting || self.told_to_rest == asked {
+            return;
+        }
+        self.told_to_rest = asked;
+        self.tell(if asked { AgentCommand::Rest } else { AgentCommand::Resume });
+    }
+
     /// Hands back everything. The second `Drain` makes the agent give up what
-    /// is rendering too; finished tiles get `leave_timeout` to reach the master.
+    /// is rendering too; what is whole of it and finished tiles get `leave_timeout`
+    /// to reach the master.
     async fn leave_at_once(&mut self) -> Result<(), NodeError> {
         if self.link.is_none() || self.greeting {
             return Ok(());
@@ -272,9 +290,7 @@ impl Driver {
         let Self {
             lanes, stops, lane_events, link_events, link, mut sends, mut fetches, node_limits, ..
         } = self;
-        for stop in stops.values() {
-            stop.store(true, Ordering::Relaxed);
-        }
+        stops.values().for_each(|stop| stop.drop_it());
         // Lanes that wait to report something stop waiting, and the end of the
         // connection is no news to anybody.
         drop((lane_events, link_events));
@@ -309,7 +325,12 @@ impl Driver {
             }
             AgentEffect::StopRender { lease, .. } => {
                 if let Some(stop) = self.stops.get(&lease) {
-                    stop.store(true, Ordering::Relaxed);
+                    stop.drop_it();
+                }
+            }
+            AgentEffect::YieldRender { lease, .. } => {
+                if let Some(stop) = self.stops.get(&lease) {
+                    stop.give_way();
                 }
             }
             AgentEffect::SendTile(lease) => self.send_tile(lease),
@@ -325,6 +346,8 @@ impl Driver {
                 self.send(FromNode::Failed { lease, kind, message });
             }
             AgentEffect::SendDrain => self.send(FromNode::Draining),
+            AgentEffect::SendRest => self.send(FromNode::Resting),
+            AgentEffect::SendResume => self.send(FromNode::Resumed),
             AgentEffect::Leave => self.left = true,
         }
     }

@@ -84,13 +84,15 @@ impl FetchError {
     }
 
     fn into_failure(self, digest: BlobDigest) -> FetchFailure {
-        let kind = match &self {
+        let (kind, advice) = match &self {
             // Whatever a disk's trouble is, it is the node's own and is never
             // counted against the job.
-            Self::Wire(WireError::File { .. }) | Self::Cache(_) => FailureKind::DiskFull,
-            Self::Wire(_) | Self::Stalled(_) => FailureKind::BlobUnavailable,
+            Self::Wire(WireError::File { .. }) | Self::Cache(_) => {
+                (FailureKind::DiskFull, "; make room there, or give the node another folder by `--cache DIR`")
+            }
+            Self::Wire(_) | Self::Stalled(_) => (FailureKind::BlobUnavailable, ""),
         };
-        FetchFailure::Missed { kind, message: format!("blob {digest}: {self}") }
+        FetchFailure::Missed { kind, message: format!("blob {digest}: {self}{advice}") }
     }
 }
 
@@ -152,7 +154,10 @@ mod tests {
         let error = FetchError::from(error);
         assert_eq!(error.is_transient(), transient, "{error}");
         match error.into_failure(BlobDigest([1; 32])) {
-            FetchFailure::Missed { kind, .. } => assert_eq!(kind, expected),
+            FetchFailure::Missed { kind, message } => {
+                assert_eq!(kind, expected);
+                assert_eq!(message.contains("make room"), kind == FailureKind::DiskFull, "{message}");
+            }
             FetchFailure::Lost => panic!("the connection is not the trouble"),
         }
     }

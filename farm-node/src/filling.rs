@@ -4,14 +4,14 @@ use std::ops::ControlFlow;
 
 use farm_core::agent::LaneIndex;
 use farm_core::{BlobDigest, RenderTask, TileImage};
-use farm_render::{Progress, RenderError};
+use farm_render::{Progress, RenderError, Rendered};
 use farm_scene::Scene;
 use farm_wire::message::LaneDescription;
 use tokio::sync::mpsc;
 
 use crate::adapters::shader_digest;
 use crate::error::NodeError;
-use crate::lane::{Adapter, Lane, LaneFailure};
+use crate::lane::{Adapter, Lane, LaneFailure, Share};
 use crate::node::{NodeConfig, OpenNode, open_cache};
 
 /// What a tile that nobody rendered is filled with.
@@ -44,7 +44,7 @@ impl OpenNode {
                 Filling::Nothing => Lane::nothing(events.clone()),
                 Filling::Noise => {
                     let load = |_| Err(LaneFailure::new(farm_core::scheduler::FailureKind::Render, "unread"));
-                    Lane::start(lane, || Ok(Noise), Box::new(load), &node_limits, events.clone())
+                    Lane::start(lane, || Ok(Noise), Box::new(load), Share::ALL, &node_limits, events.clone())
                         .await
                         .map_err(|source| NodeError::Open { name: "noise".into(), source })?
                 }
@@ -93,8 +93,8 @@ impl Adapter for Noise {
         (): &(),
         task: &RenderTask,
         _: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<TileImage, RenderError> {
-        Ok(noise(task))
+    ) -> Result<Rendered, RenderError> {
+        Ok(Rendered::Done(noise(task)))
     }
 }
 

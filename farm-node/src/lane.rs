@@ -1,16 +1,18 @@
 //! A lane: one adapter, a thread that renders on it, and a thread that encodes
 //! what it rendered, so that the adapter is not idle meanwhile.
 //!
-//! A lane answers every [`Order`] with exactly one [`LaneEvent::Rendered`] or
-//! [`LaneEvent::Failed`], whatever happens: a lost adapter is opened again, a
-//! panic costs the lane its adapter and scenes but not its thread. A rendered
-//! tile is followed by one [`LaneEvent::Encoded`].
+//! A lane answers every [`Order`] with exactly one [`LaneEvent::Rendered`],
+//! [`LaneEvent::Yielded`] or [`LaneEvent::Failed`], whatever happens: a lost adapter
+//! is opened again, a panic costs the lane its adapter and scenes but not its
+//! thread. The first two are followed by one [`LaneEvent::Encoded`] for each tile.
+
+mod share;
+mod stop;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,13 +20,16 @@ use std::time::{Duration, Instant};
 use farm_core::agent::LaneIndex;
 use farm_core::scheduler::FailureKind;
 use farm_core::{BlobDigest, LeaseId, RenderTask, TileImage};
-use farm_render::{Progress, RenderError};
+use farm_render::{Progress, RenderError, Rendered};
 use farm_scene::Scene;
 use farm_wire::message::{LaneDescription, TileHeader};
 use farm_wire::tile::{TileAttributes, encode_tile};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits::NodeLimits;
+use share::Pauses;
+pub use share::{ParseShareError, Share};
+pub(crate) use stop::Stop;
 
 /// An open adapter, as a lane needs it. The tests put a false one here.
 pub(crate) trait Adapter {
@@ -46,13 +51,13 @@ pub(crate) trait Adapter {
     /// Uploads a scene.
     fn upload(&self, scene: &Self::Prepared) -> Result<Self::Scene, RenderError>;
 
-    /// Renders a task; `progress` may stop it.
+    /// Renders a task; `progress` may stop it, and what is whole by then is returned.
     fn render(
         &self,
         scene: &Self::Scene,
         task: &RenderTask,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<TileImage, RenderError>;
+    ) -> Result<Rendered, RenderError>;
 }
 
 /// What a lane is asked to render.
@@ -66,8 +71,19 @@ pub(crate) struct Order {
     pub(crate) attributes: TileAttributes,
     /// Edge of the job's rectangles.
     pub(crate) tile_size: u32,
-    /// Set when nobody wants it any more.
-    pub(crate) stop: Arc<AtomicBool>,
+    /// By this it is stopped.
+    pub(crate) stop: Arc<Stop>,
+}
+
+impl Order {
+    /// The order of which an image is: this one, or what of it is whole.
+    fn of_part(&self, image: &TileImage) -> Self {
+        let mut part = self.clone();
+        part.attributes.tile.range = image.range;
+        part.attributes.samples_per_pixel = image.range.samples(self.task.settings.samples_per_pixel);
+        part.attributes.finished &= image.range == self.task.range;
+        part
+    }
 }
 
 /// A tile as it travels.
@@ -104,7 +120,10 @@ pub(crate) enum LaneEvent {
     Progressed { lane: LaneIndex, lease: LeaseId, samples: u64 },
     /// It is done with a lease and free again; the encoded tile follows.
     Rendered { lane: LaneIndex, lease: LeaseId },
-    /// The tile of a lease that it rendered.
+    /// It was asked to give way, and is free again; the encoded tiles of what is whole
+    /// of the lease follow, this many.
+    Yielded { lane: LaneIndex, lease: LeaseId, tiles: usize },
+    /// A tile of a lease that it rendered.
     Encoded { lease: LeaseId, tile: EncodedTile },
     /// It could not render a lease and is free again, or could not encode it.
     Failed { lane: LaneIndex, lease: LeaseId, failure: LaneFailure },
@@ -130,7 +149,8 @@ enum Work {
 
 impl Lane {
     /// Starts a lane and waits until its adapter is open. `open` is called
-    /// again whenever the adapter was lost.
+    /// again whenever the adapter was lost. Of the adapter's time the lane takes
+    /// `share`.
     ///
     /// # Errors
     /// When the adapter cannot be opened or probed.
@@ -138,6 +158,7 @@ impl Lane {
         lane: LaneIndex,
         open: impl Fn() -> Result<A, RenderError> + Send + 'static,
         load: LoadScene,
+        share: Share,
         limits: &NodeLimits,
         events: mpsc::Sender<LaneEvent>,
     ) -> Result<Self, RenderError> {
@@ -152,8 +173,17 @@ impl Lane {
         let (ready, opened) = oneshot::channel();
         let limits = limits.clone();
         let renderer = spawn_thread(format!("lane-{}", lane.0), move || {
-            let bench =
-                Bench { lane, open, load, limits, events, images, adapter: None, scenes: VecDeque::new() };
+            let bench = Bench {
+                lane,
+                open,
+                load,
+                share,
+                limits,
+                events,
+                images,
+                adapter: None,
+                scenes: VecDeque::new(),
+            };
             bench.run(&inbox, ready);
         });
         let description = opened.await.unwrap_or_else(|_| {
@@ -198,7 +228,7 @@ fn spawn_thread(name: String, body: impl FnOnce() + Send + 'static) -> JoinHandl
 }
 
 /// A rendered image on its way to the encoder.
-struct Rendered {
+struct Unencoded {
     order: Order,
     image: TileImage,
     render_us: u64,
@@ -209,9 +239,10 @@ struct Bench<A: Adapter, O> {
     lane: LaneIndex,
     open: O,
     load: LoadScene,
+    share: Share,
     limits: NodeLimits,
     events: mpsc::Sender<LaneEvent>,
-    images: sync_mpsc::SyncSender<Rendered>,
+    images: sync_mpsc::SyncSender<Unencoded>,
     /// `None` after it was lost.
     adapter: Option<A>,
     /// Most recently used last; empty while there is no adapter.
@@ -250,18 +281,30 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
             Err(LaneFailure::new(FailureKind::Render, message))
         });
         match outcome {
-            Ok((image, render_us)) => {
+            Ok((Rendered::Done(image), render_us)) => {
                 // The driver hears of it first and finds the lane new work
                 // while the encoder is at this image.
                 self.events.blocking_send(LaneEvent::Rendered { lane, lease }).is_ok()
-                    && self.images.send(Rendered { order, image, render_us }).is_ok()
+                    && self.images.send(Unencoded { order, image, render_us }).is_ok()
+            }
+            Ok((Rendered::Stopped(parts), render_us)) if order.stop.gives_way() && !parts.is_empty() => {
+                let tiles = parts.len();
+                let samples = parts.iter().map(|part| part.samples).sum::<u64>().max(1);
+                self.events.blocking_send(LaneEvent::Yielded { lane, lease, tiles }).is_ok()
+                    && parts.into_iter().all(|image| {
+                        let render_us = share(render_us, image.samples, samples);
+                        self.images.send(Unencoded { order: order.of_part(&image), image, render_us }).is_ok()
+                    })
+            }
+            Ok((Rendered::Stopped(_), _)) => {
+                self.events.blocking_send(LaneEvent::Failed { lane, lease, failure: stopped() }).is_ok()
             }
             Err(failure) => self.events.blocking_send(LaneEvent::Failed { lane, lease, failure }).is_ok(),
         }
     }
 
-    fn render(&mut self, order: &Order) -> Result<(TileImage, u64), LaneFailure> {
-        if order.stop.load(Ordering::Relaxed) {
+    fn render(&mut self, order: &Order) -> Result<(Rendered, u64), LaneFailure> {
+        if order.stop.is_asked() {
             return Err(stopped());
         }
         self.open_adapter(&order.stop)?;
@@ -271,8 +314,9 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
         };
         let started = Instant::now();
         let mut reported = started;
+        let mut pauses = Pauses::new(self.share);
         let outcome = adapter.render(scene, &order.task, &mut |progress| {
-            if order.stop.load(Ordering::Relaxed) {
+            if order.stop.is_asked() {
                 return ControlFlow::Break(());
             }
             if reported.elapsed() >= self.limits.lane_progress_interval {
@@ -281,16 +325,17 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
                 // Progress may be lost; it is said again soon.
                 let _ = self.events.try_send(LaneEvent::Progressed { lane, lease, samples });
             }
+            pauses.pause(&order.stop);
             ControlFlow::Continue(())
         });
         match outcome {
-            Ok(image) => Ok((image, micros(started.elapsed()))),
+            Ok(rendered) => Ok((rendered, micros(started.elapsed()))),
             Err(error) => Err(self.fail(error)),
         }
     }
 
     /// Opens the adapter if it was lost, with growing pauses between tries.
-    fn open_adapter(&mut self, stop: &AtomicBool) -> Result<(), LaneFailure> {
+    fn open_adapter(&mut self, stop: &Stop) -> Result<(), LaneFailure> {
         if self.adapter.is_some() {
             return Ok(());
         }
@@ -302,7 +347,7 @@ impl<A: Adapter, O: Fn() -> Result<A, RenderError>> Bench<A, O> {
                     self.adapter = Some(adapter);
                     break;
                 }
-                Err(error) if attempt >= self.limits.reopen_tries || stop.load(Ordering::Relaxed) => {
+                Err(error) if attempt >= self.limits.reopen_tries || stop.is_asked() => {
                     let message = format!("the adapter was lost and could not be opened again: {error}");
                     return Err(LaneFailure::new(FailureKind::DeviceLost, message));
                 }
@@ -401,6 +446,12 @@ fn stopped() -> LaneFailure {
     LaneFailure::new(FailureKind::HandedBack, "stopped")
 }
 
+/// The part of a time that some of the samples took.
+fn share(render_us: u64, samples: u64, of: u64) -> u64 {
+    let share = u128::from(render_us) * u128::from(samples) / u128::from(of.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX)
+}
+
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
@@ -415,7 +466,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 /// The encoder's thread: turns images into tiles until the lane closes.
-fn encode_all(lane: LaneIndex, inbox: &sync_mpsc::Receiver<Rendered>, events: &mpsc::Sender<LaneEvent>) {
+fn encode_all(lane: LaneIndex, inbox: &sync_mpsc::Receiver<Unencoded>, events: &mpsc::Sender<LaneEvent>) {
     for rendered in inbox {
         let lease = rendered.order.lease;
         let event = match catch_unwind(AssertUnwindSafe(|| encode(&rendered))) {
@@ -431,8 +482,8 @@ fn encode_all(lane: LaneIndex, inbox: &sync_mpsc::Receiver<Rendered>, events: &m
     }
 }
 
-fn encode(rendered: &Rendered) -> EncodedTile {
-    let Rendered { order, image, render_us } = rendered;
+fn encode(rendered: &Unencoded) -> EncodedTile {
+    let Unencoded { order, image, render_us } = rendered;
     let bytes = encode_tile(image, &order.attributes, order.task.resolution, order.tile_size);
     let header = TileHeader {
         lease: order.lease,

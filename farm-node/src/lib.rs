@@ -17,19 +17,25 @@ mod environment;
 mod error;
 mod fetch;
 mod filling;
+mod hours;
 mod job;
 mod lane;
 mod limits;
 mod link;
 mod node;
 mod scene;
+mod schedule;
 #[cfg(test)]
 mod testing;
+mod usage;
 
 pub use adapters::{AdapterChoice, CpuLane, list_adapters, shader_digest};
 pub use environment::leave_out_device_select;
 pub use error::NodeError;
 pub use farm_render::{AdapterInfo, DiskCache, needed_to_prepare};
 pub use filling::{Filling, noise};
+pub use hours::{Rule, RuleError};
+pub use lane::{ParseShareError, Share};
 pub use limits::NodeLimits;
 pub use node::{Door, Node, NodeConfig, OpenNode};
+pub use schedule::{Schedule, ScheduleError};

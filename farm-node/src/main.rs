@@ -13,7 +13,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use farm_node::{AdapterInfo, DiskCache, Door, NodeConfig, NodeError, OpenNode, list_adapters};
+use farm_node::{
+    AdapterInfo, DiskCache, Door, NodeConfig, NodeError, OpenNode, Schedule, ScheduleError, list_adapters,
+};
 use farm_wire::ticket::ParseTicketError;
 use farm_wire::{Credentials, Role, Ticket, WireError};
 
@@ -42,6 +44,8 @@ enum Failure {
     Wire(#[from] WireError),
     #[error(transparent)]
     Node(#[from] NodeError),
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     #[error("the program could not start: {0}")]
     Runtime(std::io::Error),
 }
@@ -57,6 +61,7 @@ impl Failure {
             | Self::AlreadyJoined(_)
             | Self::NotJoined
             | Self::Home(_)
+            | Self::Schedule(_)
             | Self::Wire(_)
             | Self::Node(_) => 2,
         })
@@ -79,6 +84,7 @@ impl Failure {
                 Some("ask for a new ticket: `farm-master ticket create --role node` makes one".into())
             }
             Self::Home(error) => error.hint(),
+            Self::Schedule(ScheduleError::NoIdleness) => Some("give hours: `--when 19:00-07:00`".into()),
             Self::Node(error) => error.hint(),
             Self::Wire(_) | Self::Runtime(_) => None,
         }
@@ -154,12 +160,13 @@ async fn join(options: JoinOptions) -> Result<(), Failure> {
         let earlier = Credentials::load(&home.credentials())?;
         return Err(Failure::AlreadyJoined(earlier.identity().name.clone()));
     }
+    let schedule = Schedule::new(options.run.when.clone())?;
     let node = open(&home, &options.run).await?;
     let name = options.name.unwrap_or_else(home::machine_name);
     let credentials = Credentials::join(&ticket, &name).await?;
     credentials.save(&home.credentials())?;
     tracing::info!("joined as node `{name}`; from now on `farm-node run` is enough");
-    render(node, credentials).await
+    render(node, credentials, schedule).await
 }
 
 /// The part of the cache's size that is for scenes as adapters read them, which
@@ -173,7 +180,8 @@ async fn run(options: RunOptions) -> Result<(), Failure> {
         return Err(Failure::NotJoined);
     }
     let credentials = Credentials::load(&home.credentials())?;
-    render(open(&home, &options).await?, credentials).await
+    let schedule = Schedule::new(options.when.clone())?;
+    render(open(&home, &options).await?, credentials, schedule).await
 }
 
 /// Opens the adapters that were asked for.
@@ -194,17 +202,21 @@ async fn open(home: &Home, options: &RunOptions) -> Result<OpenNode, Failure> {
         cpu: options.cpu(),
         tags: options.tags.clone(),
         memory_bytes: options.memory.map(|memory| memory.0),
+        gpu_share: options.gpu_share,
+        cpu_share: options.cpu_share,
         ..NodeConfig::new(cache)
     };
     Ok(OpenNode::open(config).await?)
 }
 
-/// Renders for the master until told to leave.
-async fn render(node: OpenNode, credentials: Credentials) -> Result<(), Failure> {
+/// Renders for the master, when the schedule lets it, until told to leave.
+async fn render(node: OpenNode, credentials: Credentials, schedule: Schedule) -> Result<(), Failure> {
     let node = node.connect(credentials);
+    let times = tokio::spawn(schedule.follow(node.door()));
     let signals = tokio::spawn(leave_on_signals(node.door()));
     let outcome = node.wait().await;
     signals.abort();
+    times.abort();
     outcome?;
     tracing::info!("left the farm");
     Ok(())

@@ -16,7 +16,7 @@ use crate::adapters::{AdapterChoice, CpuLane, choose, list_for, processor_lanes,
 use crate::cache::Cache;
 use crate::driver::{Driver, Leaving, Setup};
 use crate::error::NodeError;
-use crate::lane::{Lane, LaneEvent};
+use crate::lane::{Lane, LaneEvent, Share};
 use crate::limits::NodeLimits;
 use crate::{link, scene};
 
@@ -37,6 +37,10 @@ pub struct NodeConfig {
     pub memory_bytes: Option<u64>,
     /// The processor as well, or how much of it where it renders anyway.
     pub cpu: Option<CpuLane>,
+    /// How much of a graphics adapter's time to take.
+    pub gpu_share: Share,
+    /// How much of the processor's time to take where it renders.
+    pub cpu_share: Share,
     /// The farm's bounds.
     pub limits: Limits,
     /// The node's own bounds.
@@ -59,6 +63,8 @@ impl NodeConfig {
             tags: Vec::new(),
             memory_bytes: None,
             cpu: None,
+            gpu_share: Share::ALL,
+            cpu_share: Share::ALL,
             limits: Limits::default(),
             node_limits: NodeLimits::default(),
         }
@@ -99,6 +105,7 @@ impl OpenNode {
         let descriptions = lanes.iter().map(|lane| lane.description.clone()).collect();
         let (link_sender, link_events) = mpsc::channel(node_limits.incoming_messages);
         let (leaving, asked) = watch::channel(Leaving::Not);
+        let (resting, asked_to_rest) = watch::channel(false);
         let setup = Setup {
             node: NodeId(credentials.identity().id),
             shader_digest,
@@ -108,12 +115,13 @@ impl OpenNode {
             link_events,
             leaving: asked,
             tags,
+            resting: asked_to_rest,
             limits,
             node_limits: node_limits.clone(),
         };
         tokio::spawn(link::keep(credentials, node_limits, link_sender));
         let driver = tokio::spawn(Driver::new(setup).run());
-        Node { lanes: descriptions, door: Door { leaving }, driver }
+        Node { lanes: descriptions, door: Door { leaving, resting }, driver }
     }
 }
 
@@ -166,6 +174,7 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct Door {
     leaving: watch::Sender<Leaving>,
+    resting: watch::Sender<bool>,
 }
 
 impl Door {
@@ -178,6 +187,17 @@ impl Door {
     /// the finished tiles on their way, and for these only shortly.
     pub fn leave_at_once(&self) {
         self.ask(Leaving::AtOnce);
+    }
+
+    /// Makes the node hand back what it has, less what is whole of it, and take nothing
+    /// for now, or take leases again. It stays connected.
+    pub fn rest(&self, rests: bool) {
+        self.resting.send_if_modified(|asked| std::mem::replace(asked, rests) != rests);
+    }
+
+    /// Resolves when nobody drives the node any more.
+    pub async fn closed(&self) {
+        self.leaving.closed().await;
     }
 
     fn ask(&self, leaving: Leaving) {
@@ -216,7 +236,8 @@ async fn open_lanes(
         let index = u32::try_from(lanes.len()).expect("a machine has a handful of adapters");
         let open = move || Renderer::open(&options);
         let load = scene::loader(Arc::clone(cache));
-        match Lane::start(LaneIndex(index), open, load, &config.node_limits, events.clone()).await {
+        let share = share_of(adapter, config);
+        match Lane::start(LaneIndex(index), open, load, share, &config.node_limits, events.clone()).await {
             Ok(mut lane) => {
                 lane.description.memory_bytes = config.memory_bytes.or(lane.description.memory_bytes);
                 let LaneDescription { adapter, backend, .. } = &lane.description;
@@ -236,6 +257,11 @@ async fn open_lanes(
     }
 }
 
+/// How much of an adapter's time its lane takes.
+fn share_of(adapter: &AdapterInfo, config: &NodeConfig) -> Share {
+    if adapter.is_native() { config.cpu_share } else { config.gpu_share }
+}
+
 /// How an adapter is opened: the processor once for each of its lanes.
 fn ways_to_open<'a>(
     adapter: &'a AdapterInfo,
@@ -252,6 +278,7 @@ fn ways_to_open<'a>(
             adapter: Some(adapter.clone()),
             threads,
             numa_node,
+            one_at_a_time: !share_of(adapter, config).is_all(),
             cache: cache.clone(),
             variant: None,
         };

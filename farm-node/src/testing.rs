@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use farm_core::agent::LaneIndex;
@@ -11,13 +11,13 @@ use farm_core::{
     BlobDigest, BlockRange, FrameNumber, FrameRange, JobId, JobSpec, LeaseId, NodeId, PixelFilter, Rect,
     RectIndex, RenderSettings, RenderTask, Resolution, TileId, TileImage,
 };
-use farm_render::{Progress, RenderError};
+use farm_render::{Progress, RenderError, Rendered};
 use farm_scene::Scene;
 use farm_wire::message::LaneDescription;
 use farm_wire::tile::TileAttributes;
 use tokio::sync::mpsc;
 
-use crate::lane::{Adapter, Lane, LaneEvent, LoadScene, Order};
+use crate::lane::{Adapter, Lane, LaneEvent, LoadScene, Order, Share, Stop};
 use crate::limits::NodeLimits;
 
 /// Renders at once.
@@ -38,8 +38,12 @@ pub(crate) const PIXEL: [f32; 4] = [0.25, 0.5, 0.75, 1.0];
 /// What the tests see of their false adapters and steer them by.
 #[derive(Debug, Default)]
 pub(crate) struct Stage {
+    /// Whether a [`WAIT`] task was begun.
+    pub(crate) waits: AtomicBool,
     /// Opens [`WAIT`] tasks.
     pub(crate) gate: AtomicBool,
+    /// Blocks of a [`WAIT`] task that are whole when it stops.
+    pub(crate) whole_blocks: AtomicU32,
     /// Tries to open the adapter so far.
     pub(crate) opened: AtomicUsize,
     /// Tries that succeed; later ones find no adapter. 0 means all.
@@ -105,23 +109,43 @@ impl Adapter for FalseAdapter {
         _: &FalseScene,
         task: &RenderTask,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<TileImage, RenderError> {
+    ) -> Result<Rendered, RenderError> {
         match task.settings.seed {
             PANIC => panic!("as the seed says"),
             LOSE => return Err(RenderError::DeviceLost("as the seed says".into())),
             WAIT => {
+                self.0.waits.store(true, Ordering::SeqCst);
                 while !self.0.gate.load(Ordering::SeqCst) {
                     if progress(Progress { samples: 1 }).is_break() {
-                        return Err(RenderError::Stopped);
+                        let whole = self.0.whole_blocks.load(Ordering::SeqCst);
+                        return Ok(Rendered::Stopped(parts(task, whole)));
                     }
                     std::thread::yield_now();
                 }
             }
             _ => {}
         }
-        let pixels = vec![PIXEL; usize::try_from(task.rect.area()).expect("test tiles are small")];
-        Ok(TileImage { rect: task.rect, range: task.range, pixels, samples: task.samples(), rays: 5 })
+        Ok(Rendered::Done(image(task, task.range)))
     }
+}
+
+fn image(task: &RenderTask, range: BlockRange) -> TileImage {
+    let pixels = vec![PIXEL; usize::try_from(task.rect.area()).expect("test tiles are small")];
+    let samples = task.rect.area() * u64::from(range.samples(task.settings.samples_per_pixel));
+    TileImage { rect: task.rect, range, pixels, samples, rays: 5 }
+}
+
+/// The first `blocks` of a task as dyadic ranges.
+fn parts(task: &RenderTask, blocks: u32) -> Vec<TileImage> {
+    let (mut parts, mut start) = (Vec::new(), task.range.start());
+    let end = start + blocks;
+    for level in (0..task.range.level).rev() {
+        if start + (1 << level) <= end {
+            parts.push(image(task, BlockRange { level, index: start >> level }));
+            start += 1 << level;
+        }
+    }
+    parts
 }
 
 /// Limits under which nothing waits for long.
@@ -146,7 +170,9 @@ pub(crate) async fn lane(stage: &Arc<Stage>, load: LoadScene, events: mpsc::Send
         }
         Ok(FalseAdapter(Arc::clone(&opener)))
     };
-    Lane::start(LaneIndex(0), open, load, &quick_limits(), events).await.expect("the first try succeeds")
+    Lane::start(LaneIndex(0), open, load, Share::ALL, &quick_limits(), events)
+        .await
+        .expect("the first try succeeds")
 }
 
 /// Loads an empty scene, whatever its digest.
@@ -201,7 +227,7 @@ pub(crate) fn order(lease: u64, scene: u8, seed: u32) -> Order {
         task: RenderTask { resolution: RESOLUTION, frame: tile.frame, rect, range: tile.range, settings },
         attributes: attributes(tile, scene, NodeId(1)),
         tile_size: TILE_SIZE,
-        stop: Arc::new(AtomicBool::new(false)),
+        stop: Arc::new(Stop::default()),
     }
 }
 

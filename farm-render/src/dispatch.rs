@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use farm_core::{RenderTask, TileImage};
+use farm_core::RenderTask;
 
 use crate::device::{Device, Kernels, PROGRESS_BYTES, Wavefront};
 use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
 use crate::upload::Array;
-use crate::{Progress, RenderError};
+use crate::{Progress, RenderError, Rendered};
 
 /// The time that one slice should take: long enough to keep the device busy,
 /// short enough for drivers that reset it after 2 s and for people who stop it.
@@ -137,6 +137,7 @@ pub(crate) struct Bound<'a> {
     pub(crate) bindings: &'a wgpu::BindGroupLayout,
     pub(crate) arrays: &'a [(u32, Array)],
     pub(crate) kept: &'a Kept,
+    pub(crate) one_at_a_time: bool,
 }
 
 /// Renders a task of a scene; `params` are its parameters but for the number of
@@ -147,7 +148,7 @@ pub(crate) fn render(
     task: &RenderTask,
     slicing: Slicing,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<TileImage, RenderError> {
+) -> Result<Rendered, RenderError> {
     let device = scene.device;
     device.check("the film", 0)?;
     let mut film = Film::new(task.rect, task.range, task.settings.samples_per_pixel);
@@ -156,8 +157,9 @@ pub(crate) fn render(
     let mut free = VecDeque::new();
     let mut flights: VecDeque<Flight> = VecDeque::new();
     let (mut begun, mut done) = (0, 0);
+    let in_flight = if scene.one_at_a_time { 1 } else { SLICES_IN_FLIGHT };
     while done < total {
-        while flights.len() < SLICES_IN_FLIGHT && begun < total {
+        while flights.len() < in_flight && begun < total {
             let slot = match free.pop_front() {
                 Some(slot) => slot,
                 None => scene.kept.slot(scene, pace.most)?,
@@ -173,12 +175,23 @@ pub(crate) fn render(
         flight.read(device, &mut film)?;
         done += flight.items;
         free.push_back(flight.slot);
-        if progress(Progress { samples: samples_done(task, done) }).is_break() {
-            return Err(RenderError::Stopped);
+        if progress(Progress { samples: samples_done(task, done) }).is_break() && done < total {
+            // What the device is at is nearly done, and perhaps the end of a block.
+            for mut flight in flights {
+                flight.wait(scene)?;
+                flight.read(device, &mut film)?;
+                free.push_back(flight.slot);
+            }
+            scene.kept.put(free);
+            return Ok(if begun < total {
+                Rendered::Stopped(film.into_parts())
+            } else {
+                Rendered::Done(film.finish(task))
+            });
         }
     }
     scene.kept.put(free);
-    Ok(film.finish(task))
+    Ok(Rendered::Done(film.finish(task)))
 }
 
 /// How many records the next slice gets.

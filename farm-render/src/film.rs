@@ -79,6 +79,12 @@ impl Film {
         self.sums.push(sum);
     }
 
+    /// What is whole of the range so far: sums of as few dyadic ranges as its blocks
+    /// make, in order. Pixels of a block that had not all arrived are lost.
+    pub(crate) fn into_parts(self) -> Vec<TileImage> {
+        self.sums
+    }
+
     /// What a task returns: finished pixels where its range is whole, else sums.
     pub(crate) fn finish(self, task: &RenderTask) -> TileImage {
         let sum = self.into_sum();
@@ -153,6 +159,47 @@ mod tests {
                 .merge(&sum(late, samples_per_pixel))
                 .expect("halves of one range");
             assert_eq!(merged, whole);
+        }
+    }
+
+    #[test]
+    fn parts_are_the_whole_blocks_and_merge_with_the_rest_to_the_same_bits() {
+        let samples_per_pixel = 16 * 11;
+        let root = BlockRange::root(11);
+        let whole = sum(root, samples_per_pixel);
+        let area = RECT.area();
+        for items in 0..11 * area {
+            let mut film = Film::new(RECT, root, samples_per_pixel);
+            for index in 0..items {
+                let block = film.item(index).block;
+                let lone = BlockRange { level: 0, index: block };
+                let place = film.places[usize::try_from(index % area).expect("a small number")];
+                let pixel = sum(lone, samples_per_pixel).pixels[place];
+                film.add(&[Record { sum: pixel, rays: 1, ..film.item(index) }]);
+            }
+            let mut parts = film.into_parts();
+            let blocks = items / area;
+            let ends = parts.iter().map(|part| u64::from(part.range.end(11)));
+            assert_eq!(ends.max().unwrap_or(0), blocks, "all whole blocks and no other");
+            assert_eq!(parts.len(), blocks.count_ones() as usize, "as few ranges as there can be");
+            let mut rest = blocks;
+            while rest < 11 {
+                parts.push(sum(
+                    BlockRange { level: 0, index: u32::try_from(rest).expect("small") },
+                    samples_per_pixel,
+                ));
+                rest += 1;
+            }
+            let mut tree = Film::new(RECT, root, samples_per_pixel);
+            for part in parts {
+                let mut part = part;
+                while let Some(earlier) = tree.sums.pop_if(|earlier| earlier.range == part.range.sibling()) {
+                    part = earlier.merge(&part).expect("siblings");
+                }
+                tree.sums.push(part);
+            }
+            let merged = tree.into_sum();
+            assert_eq!(merged.pixels, whole.pixels);
         }
     }
 

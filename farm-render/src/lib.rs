@@ -160,6 +160,7 @@ pub struct Renderer {
     info: AdapterInfo,
     engine: Engine,
     cache: Option<Arc<DiskCache>>,
+    one_at_a_time: bool,
     class: OnceLock<BlobDigest>,
 }
 
@@ -176,6 +177,9 @@ pub struct OpenOptions {
     pub numa_node: Option<NumaNode>,
     /// Where to keep what is costly to make.
     pub cache: Option<Arc<DiskCache>>,
+    /// Whether to give a graphics adapter one slice at a time, so that it rests while
+    /// the caller does between slices; else the next one waits behind it.
+    pub one_at_a_time: bool,
     /// The kernels that a graphics adapter is to run; `None` takes those that
     /// were found to suit it, or the megakernel where there is no cache.
     pub variant: Option<Variant>,
@@ -195,6 +199,17 @@ enum Engine {
 pub struct Progress {
     /// Samples done, of [`RenderTask::samples`].
     pub samples: u64,
+}
+
+/// What became of a task.
+#[derive(Debug)]
+pub enum Rendered {
+    /// It is done: finished pixels where its range is whole, else sums.
+    Done(TileImage),
+    /// It was stopped. What is whole of its range, in order: sums of as few dyadic
+    /// ranges as its finished blocks make, perhaps none. They may be merged with the
+    /// rest, whoever renders that.
+    Stopped(Vec<TileImage>),
 }
 
 impl Renderer {
@@ -227,7 +242,7 @@ impl Renderer {
                 Self::open_cpu(found.info.index, options.threads, node, Width::widest())
             }
         };
-        Ok(Self { cache: options.cache.clone(), ..opened? })
+        Ok(Self { cache: options.cache.clone(), one_at_a_time: options.one_at_a_time, ..opened? })
     }
 
     fn open_gpu(
@@ -239,7 +254,8 @@ impl Renderer {
     ) -> Result<Self, RenderError> {
         let device = Device::open(adapter, checks, variant, cache)?;
         tracing::debug!(adapter = info.name, driver = info.driver, "adapter opened");
-        Ok(Self { info, engine: Engine::Gpu(Box::new(device)), cache: None, class: OnceLock::new() })
+        let engine = Engine::Gpu(Box::new(device));
+        Ok(Self { info, engine, cache: None, one_at_a_time: false, class: OnceLock::new() })
     }
 
     fn open_cpu(
@@ -256,6 +272,7 @@ impl Renderer {
             info,
             engine: Engine::Cpu(Cpu::open(threads, numa_node, width)?),
             cache: None,
+            one_at_a_time: false,
             class: OnceLock::new(),
         })
     }
@@ -343,6 +360,22 @@ impl Renderer {
         task: &RenderTask,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<TileImage, RenderError> {
+        match self.render_until_stopped(scene, task, progress)? {
+            Rendered::Done(image) => Ok(image),
+            Rendered::Stopped(_) => Err(RenderError::Stopped),
+        }
+    }
+
+    /// As [`Renderer::render`], and says what is whole where `progress` stopped it.
+    ///
+    /// # Errors
+    /// Out of memory and a lost device are values; nothing panics.
+    pub fn render_until_stopped(
+        &self,
+        scene: &DeviceScene,
+        task: &RenderTask,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Rendered, RenderError> {
         self.render_sliced(scene, task, Slicing::Measured, progress)
     }
 
@@ -352,12 +385,19 @@ impl Renderer {
         task: &RenderTask,
         slicing: Slicing,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<TileImage, RenderError> {
+    ) -> Result<Rendered, RenderError> {
         let params = scene.params(task)?;
         match (&self.engine, &scene.place) {
             (Engine::Gpu(device), ScenePlace::Gpu { arrays, is_paged, kernels, kept }) => {
                 let bindings = device.bindings(*is_paged);
-                let scene = dispatch::Bound { device, kernels, bindings, arrays, kept };
+                let scene = dispatch::Bound {
+                    device,
+                    kernels,
+                    bindings,
+                    arrays,
+                    kept,
+                    one_at_a_time: self.one_at_a_time,
+                };
                 dispatch::render(&scene, params, task, slicing, progress)
             }
             (Engine::Cpu(cpu), ScenePlace::Cpu(form)) => match &**form {

@@ -77,6 +77,10 @@ pub enum FromNode {
         /// The tile.
         tile: TileId,
     },
+    /// The node takes nothing for now.
+    Resting,
+    /// The node takes leases again.
+    Resumed,
 }
 
 /// From the master to a node, on the control stream.
@@ -136,7 +140,7 @@ pub enum Verdict {
 pub struct TileHeader {
     /// The lease.
     pub lease: LeaseId,
-    /// The tile.
+    /// The tile: the lease's, or a part of its samples where the node gave way.
     pub tile: TileId,
     /// BLAKE3 of the EXR.
     pub digest: BlobDigest,
@@ -317,6 +321,9 @@ pub enum Response {
         /// Nodes that are held back and not connected.
         #[serde(default)]
         absent: Vec<AbsentNode>,
+        /// The master's clock, for the ends of quarantines.
+        #[serde(default)]
+        now: Timestamp,
     },
     /// The request was refused.
     Refused {

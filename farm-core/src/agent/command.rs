@@ -68,13 +68,38 @@ pub enum AgentCommand {
         /// For people.
         message: String,
     },
-    /// The master answered a delivered tile (accepted, duplicate or rejected):
-    /// it need not be kept.
+    /// A lane stopped as [`AgentEffect::YieldRender`] asked, and had whole ranges of
+    /// its lease's samples: the driver keeps them as tiles of their own, this many.
+    YieldRender {
+        /// The lane.
+        lane: LaneIndex,
+        /// The lease.
+        lease: LeaseId,
+        /// How many, at least one.
+        tiles: u32,
+    },
+    /// A finished tile cannot be sent after all.
+    LoseTile {
+        /// Its lease.
+        lease: LeaseId,
+        /// Why it matters to the scheduler.
+        kind: FailureKind,
+        /// For people.
+        message: String,
+    },
+    /// The master answered a delivered tile of this lease (accepted, duplicate or
+    /// rejected): it need not be kept.
     SettleTile(LeaseId),
     /// Finish what is rendering, hand back the rest, take nothing new, and
-    /// leave when every tile is settled. Said a second time: hand back what is
-    /// rendering as well.
+    /// leave when every tile is settled. After
+    /// [`Limits::drain_patience`](crate::Limits::drain_patience), or said a second
+    /// time: hand back what is rendering as well, less what is whole of it. Said a
+    /// third time: do not wait for that either.
     Drain,
+    /// Hand back everything, less what is whole of it, and take nothing new for now.
+    Rest,
+    /// Take leases again.
+    Resume,
     /// Time passed.
     Tick,
 }
@@ -104,9 +129,18 @@ pub enum AgentEffect {
         /// The lease.
         lease: LeaseId,
     },
-    /// Send a finished tile.
+    /// Stop rendering a lease and report what is whole of it
+    /// ([`AgentCommand::YieldRender`]), or that nothing is
+    /// ([`AgentCommand::FailRender`]); or that it was just finished.
+    YieldRender {
+        /// The lane.
+        lane: LaneIndex,
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Send the finished tiles of a lease, of which there is one unless it yielded.
     SendTile(LeaseId),
-    /// Forget the encoded tile of a lease.
+    /// Forget the encoded tiles of a lease.
     ForgetTile(LeaseId),
     /// Tell the master how far a lease is; at most one each
     /// [`Limits::progress_interval`](crate::Limits::progress_interval) for a lease.
@@ -128,6 +162,11 @@ pub enum AgentEffect {
     /// Tell the master to grant nothing more (it says `DrainNode`); said again
     /// on every new connection while the node drains.
     SendDrain,
+    /// Tell the master to grant nothing for now (it says `RestNode`); said again on
+    /// every new connection while the node rests.
+    SendRest,
+    /// Tell the master that the node takes leases again.
+    SendResume,
     /// The drain is over: close the connection and leave.
     Leave,
 }

@@ -291,15 +291,120 @@ fn drain_finishes_what_renders_hands_back_the_rest_and_leaves() {
     assert_eq!(node.handle(AgentCommand::Tick), [], "it leaves once");
 }
 
+fn yields(lane: u32, id: u64) -> AgentEffect {
+    AgentEffect::YieldRender { lane: LaneIndex(lane), lease: LeaseId(id) }
+}
+
+/// A lane says that nothing of its lease is whole.
+fn empty_handed(lane: u32, id: u64) -> AgentCommand {
+    let (lane, lease) = (LaneIndex(lane), LeaseId(id));
+    AgentCommand::FailRender { lane, lease, kind: FailureKind::HandedBack, message: "stopped".into() }
+}
+
 #[test]
-fn second_drain_hands_back_what_renders() {
+fn second_drain_hands_back_what_renders_less_what_is_whole() {
+    let mut node = Node::ready(2, Limits::default());
+    node.take(0..2);
+    node.handle(AgentCommand::Drain);
+    assert_eq!(node.handle(AgentCommand::Drain), [yields(0, 0), yields(1, 1)]);
+    assert_eq!(failed(&node.handle(empty_handed(0, 0))), [(0, FailureKind::HandedBack)]);
+    let (lane, lease) = (LaneIndex(1), LeaseId(1));
+    let effects = node.handle(AgentCommand::YieldRender { lane, lease, tiles: 2 });
+    assert_eq!(effects, [AgentEffect::SendTile(lease)]);
+    assert_eq!(node.handle(AgentCommand::SettleTile(lease)), [], "another tile is on its way");
+    let effects = node.handle(AgentCommand::SettleTile(lease));
+    assert_eq!(failed(&effects), [(1, FailureKind::HandedBack)], "the rest, once the tiles are safe");
+    assert_eq!((&effects[0], effects.last()), (&AgentEffect::ForgetTile(lease), Some(&AgentEffect::Leave)));
+}
+
+#[test]
+fn third_drain_does_not_wait_for_the_lanes() {
     let mut node = Node::ready(1, Limits::default());
     node.take(0..1);
+    node.handle(AgentCommand::Drain);
     node.handle(AgentCommand::Drain);
     let effects = node.handle(AgentCommand::Drain);
     assert_eq!(effects[0], AgentEffect::StopRender { lane: LANE, lease: LeaseId(0) });
     assert_eq!(failed(&effects), [(0, FailureKind::HandedBack)]);
     assert_eq!(effects.last(), Some(&AgentEffect::Leave));
+}
+
+#[test]
+fn draining_node_loses_patience_with_long_leases() {
+    let mut node = Node::ready(1, Limits::default());
+    node.take(0..1);
+    node.now = Timestamp(500);
+    node.handle(AgentCommand::Tick);
+    node.handle(AgentCommand::Drain);
+    assert_eq!(node.agent.poll_timeout(), Some(Timestamp(5500)));
+    node.now = Timestamp(5499);
+    assert_eq!(node.handle(AgentCommand::Tick), []);
+    node.now = Timestamp(5500);
+    assert_eq!(node.handle(AgentCommand::Tick), [yields(0, 0)]);
+    assert_eq!((node.agent.poll_timeout(), node.handle(AgentCommand::Tick)), (None, vec![]), "once");
+}
+
+#[test]
+fn yielded_tiles_are_sent_again_until_each_is_settled_on_one_connection() {
+    let mut node = Node::ready(1, Limits::default());
+    node.take(0..1);
+    node.handle(AgentCommand::Rest);
+    let lease = LeaseId(0);
+    node.handle(AgentCommand::YieldRender { lane: LANE, lease, tiles: 2 });
+    node.handle(AgentCommand::SettleTile(lease));
+    node.handle(AgentCommand::Disconnect);
+    assert_eq!(node.handle(AgentCommand::Connect), [AgentEffect::SendRest, AgentEffect::SendTile(lease)]);
+    assert_eq!(node.handle(AgentCommand::SettleTile(lease)), [], "the other is not answered yet");
+    assert_eq!(failed(&node.handle(AgentCommand::SettleTile(lease))), [(0, FailureKind::HandedBack)]);
+    assert_eq!(node.holding(), [0; 0]);
+}
+
+#[test]
+fn tile_that_cannot_be_sent_gives_up_its_lease() {
+    let mut node = Node::ready(1, Limits::default());
+    node.take(0..1);
+    node.finish(0, 0);
+    let (lease, kind) = (LeaseId(0), FailureKind::Render);
+    let lose = AgentCommand::LoseTile { lease, kind, message: "it broke".into() };
+    let effects = node.handle(lose.clone());
+    assert_eq!((&effects[0], failed(&effects)), (&AgentEffect::ForgetTile(lease), vec![(0, kind)]));
+    assert_eq!((node.holding(), node.handle(lose)), (vec![], vec![]));
+}
+
+#[test]
+fn resting_node_hands_back_everything_and_resumes() {
+    let mut node = Node::ready(1, Limits::default());
+    node.take(0..3);
+    let effects = node.handle(AgentCommand::Rest);
+    assert_eq!((&effects[0], effects.last()), (&AgentEffect::SendRest, Some(&yields(0, 0))));
+    assert_eq!(failed(&effects), [(1, FailureKind::HandedBack), (2, FailureKind::HandedBack)]);
+    assert_eq!(node.handle(AgentCommand::Rest), [], "it rests already");
+    assert_eq!(failed(&node.take(3..4)), [(3, FailureKind::HandedBack)]);
+    assert_eq!(failed(&node.handle(empty_handed(0, 0))), [(0, FailureKind::HandedBack)]);
+    assert_eq!(node.handle(AgentCommand::Resume), [AgentEffect::SendResume]);
+    assert_eq!(node.handle(AgentCommand::Resume), []);
+    assert_eq!(started(&node.take(4..5)), [(0, 4)]);
+}
+
+#[test]
+fn lane_that_finishes_while_it_is_asked_to_yield_loses_nothing() {
+    let mut node = Node::ready(1, Limits::default());
+    node.take(0..1);
+    node.handle(AgentCommand::Rest);
+    assert_eq!(node.finish(0, 0), [AgentEffect::SendTile(LeaseId(0))]);
+    let effects = node.handle(AgentCommand::SettleTile(LeaseId(0)));
+    assert_eq!(effects, [AgentEffect::ForgetTile(LeaseId(0))], "there is no rest to hand back");
+}
+
+#[test]
+fn yield_that_crosses_a_revocation_is_forgotten() {
+    let mut node = Node::ready(1, Limits::default());
+    node.take(0..1);
+    node.handle(AgentCommand::Rest);
+    let lease = LeaseId(0);
+    assert_eq!(node.handle(AgentCommand::DropLease(lease)), [AgentEffect::StopRender { lane: LANE, lease }]);
+    let effects = node.handle(AgentCommand::YieldRender { lane: LANE, lease, tiles: 3 });
+    assert_eq!(effects, [AgentEffect::ForgetTile(lease)]);
 }
 
 #[test]

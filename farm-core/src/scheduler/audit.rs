@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use super::Scheduler;
 use super::backup;
+use super::conduct::Conduct;
 use super::desk::Desk;
 use super::fit::Crew;
 use super::node::Node;
 use super::pool::Pool;
 use super::state::JobRecord;
-use crate::id::{FrameNumber, JobId};
+use crate::id::{FrameNumber, JobId, NodeId};
 use crate::tile::{BlockRange, RectIndex};
 
 impl Scheduler {
@@ -81,18 +82,45 @@ impl Scheduler {
         self.floor.classes.audit(stakes)
     }
 
-    /// Checks that every lent range is in its node's book; their number.
+    /// Checks that every lent range is in its node's book; the number of leases.
     fn audit_lent(&self, job: JobId, frame: FrameNumber, pool: &Pool) -> Result<usize, String> {
         for (rect, lent) in pool.lent() {
             let tile = self.floor.tile_of(lent.node, lent.lease);
+            let lent_ranges = self.floor.lent_ranges(lent.node, lent.lease);
             let matches = tile.is_some_and(|tile| {
-                (tile.job, tile.frame, tile.rect, tile.range) == (job, frame, rect, lent.range)
+                (tile.job, tile.frame, tile.rect) == (job, frame, rect) && lent_ranges.contains(&lent.range)
             });
             if !matches {
                 return Err(format!("lease {} of node {} is lent but not held", lent.lease, lent.node));
             }
         }
-        Ok(pool.lent().count())
+        let leases: BTreeSet<_> = pool.lent().map(|(_, lent)| (lent.node, lent.lease)).collect();
+        let ranges = leases.iter().map(|(node, lease)| self.floor.lent_ranges(*node, *lease).len());
+        if ranges.sum::<usize>() != pool.lent().count() {
+            return Err("a part of a lease is not lent".into());
+        }
+        Ok(leases.len())
+    }
+
+    /// Checks that the lists of blocked nodes follow from what is counted.
+    fn audit_blocks(&self) -> Result<(), String> {
+        let by_desk = self.floor.jobs.iter();
+        let by_desk = by_desk.flat_map(|(job, desk)| desk.blocked.iter().map(move |node| (*node, *job)));
+        if by_desk.collect::<BTreeSet<_>>() != self.floor.blocks {
+            return Err("the list of blocked nodes is wrong".into());
+        }
+        let counted = self.floor.jobs.iter().flat_map(|(job, desk)| {
+            let recorded = self.state.jobs.get(job).map(|record| &record.failed_on);
+            let counts = recorded.into_iter().chain([&desk.troubled]);
+            counts.flat_map(|counts| counts.weights()).map(move |(node, _, _)| (node, *job))
+        });
+        let is_blocked = |(node, job): &(NodeId, JobId)| {
+            !self.floor.blocking_kinds(&self.state, &self.limits, *node, *job).is_empty()
+        };
+        if counted.filter(is_blocked).collect::<BTreeSet<_>>() != self.floor.blocks {
+            return Err("some node is blocked wrongly".into());
+        }
+        Ok(())
     }
 
     fn audit_nodes(&self) -> Result<(), String> {
@@ -118,6 +146,15 @@ impl Scheduler {
             }
             if node.hunger.is_some_and(|load| !self.floor.hungry.contains(node.fit, load, *id)) {
                 return Err(format!("node {id} is hungry but not listed"));
+            }
+        }
+        self.audit_blocks()?;
+        for (id, node) in &self.floor.nodes {
+            let conduct = self.floor.conducts.get(id);
+            let probation = conduct.is_some_and(Conduct::is_probation);
+            let until = conduct.and_then(Conduct::quarantined_until);
+            if (node.probation, node.quarantined_until) != (probation, until) {
+                return Err(format!("node {id} is not treated as its conduct has it"));
             }
         }
         for (job, floor) in &self.floor.jobs {

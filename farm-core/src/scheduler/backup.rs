@@ -185,7 +185,10 @@ fn idle_nodes(floor: &Floor, desk: &Desk, job: JobId, limits: &Limits) -> Vec<Id
     let cost = desk.stake.cost.known();
     let mean = desk.power / u64::from(desk.assigned.max(1));
     let idle = |id: NodeId| {
-        let node = floor.nodes.get(&id).filter(|node| !node.excluded.contains(&job))?;
+        let node = floor.nodes.get(&id).filter(|node| !node.excluded.contains(&job) && !node.probation)?;
+        if desk.blocked.contains(&id) {
+            return None;
+        }
         let is_fast = node.total_power().saturating_mul(2) >= mean;
         let lanes =
             (node.lanes as usize).checked_sub(node.leases.len()).filter(|lanes| *lanes > 0 && is_fast)?;
@@ -206,12 +209,13 @@ fn late_leases(floor: &Floor, desk: &Desk, job: JobId, now: Timestamp) -> Vec<La
     for holder in holders {
         let Some(node) = floor.nodes.get(&holder) else { continue };
         let mut ahead_us = 0u64;
-        for (place, held) in node.leases.values().enumerate() {
+        for (place, (lease, held)) in node.leases.iter().enumerate() {
             let waits = place >= node.lanes as usize;
             let own_us = time_left(node, held, waits, cost, now);
             let waiting_us = if waits { ahead_us / u64::from(node.lanes.max(1)) } else { 0 };
             ahead_us = ahead_us.saturating_add(own_us);
-            if held.tile.job == job && !held.is_backup && desk.backup_of(&held.tile).is_none() {
+            let is_whole = !held.is_backup && !node.parted.contains_key(lease);
+            if held.tile.job == job && is_whole && desk.backup_of(&held.tile).is_none() {
                 let left_us = waiting_us.saturating_add(own_us);
                 late.push(Late { left_us, holder, tile: held.tile, samples: held.samples });
             }

@@ -42,8 +42,8 @@ pub enum Command {
         /// The job.
         job: JobId,
     },
-    /// Forget the strikes of a failed job and which nodes ran out of memory on
-    /// it, and go on with it.
+    /// Forget the strikes of a failed job, which nodes ran out of memory on it and
+    /// which failed on it too often, and go on with it.
     RetryJob {
         /// Chosen by the driver to match the answer to the request.
         request: u64,
@@ -108,6 +108,10 @@ pub enum Command {
     LeaveNode(NodeId),
     /// A node takes no further leases but finishes those it holds.
     DrainNode(NodeId),
+    /// A node takes no leases for now.
+    RestNode(NodeId),
+    /// A node that rested takes leases again.
+    ResumeNode(NodeId),
     /// A node is alive and got this far with a lease.
     ReportProgress {
         /// The node.
@@ -125,7 +129,8 @@ pub enum Command {
         node: NodeId,
         /// The lease that it was rendered under.
         lease: LeaseId,
-        /// The tile, as its attributes name it.
+        /// The tile, as its attributes name it: the lease's or, where the node gave
+        /// way before it was done, a part of its samples.
         tile: TileId,
         /// The stored EXR.
         blob: BlobDigest,
@@ -190,7 +195,8 @@ pub enum NodeChange {
     Undrain,
     /// Take back what it holds, take no result from it and grant it nothing.
     Ban,
-    /// Let a banned node work again.
+    /// Let a banned node work again, and forget its failures: it is blocked from no
+    /// job, on no probation and in no quarantine.
     Forgive,
 }
 
@@ -250,4 +256,25 @@ pub enum FailureKind {
     /// The node began to render and then made no progress until the deadline.
     /// Found by the scheduler itself; counts like [`FailureKind::Render`].
     TimedOut,
+}
+
+impl FailureKind {
+    /// The first and the last kind in their order.
+    pub(super) const FIRST: Self = Self::OutOfMemory;
+    pub(super) const LAST: Self = Self::TimedOut;
+
+    /// In words, after "failed by".
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::OutOfMemory => "too little memory",
+            Self::Incompatible => "another renderer",
+            Self::DeviceLost => "a lost device",
+            Self::DiskFull => "a full disk",
+            Self::BlobUnavailable => "a missing blob",
+            Self::HandedBack => "handing back",
+            Self::Render => "a failed render",
+            Self::TimedOut => "no progress",
+        }
+    }
 }

@@ -63,7 +63,9 @@ pub(super) fn decide(
             answer(*request, change_open(state, *job, fact))
         }
         Command::RetryJob { request, job } => {
-            let struck = |record: &JobRecord| !record.strikes.is_empty() || record.is_failed();
+            let struck = |record: &JobRecord| {
+                !record.strikes.is_empty() || record.is_failed() || !record.failed_on.is_empty()
+            };
             let fact = |record: &JobRecord| struck(record).then_some(Fact::JobRetried { job: *job });
             answer(*request, change_open(state, *job, fact))
         }
@@ -125,6 +127,8 @@ pub(super) fn decide(
         Command::JoinNode { .. }
         | Command::LeaveNode(_)
         | Command::DrainNode(_)
+        | Command::RestNode(_)
+        | Command::ResumeNode(_)
         | Command::ReportProgress { .. }
         | Command::ReportFrameFailure { .. } => Decision::default(),
     }
@@ -200,12 +204,13 @@ fn change_node(state: &State, limits: &Limits, node: NodeId, change: NodeChange)
         NodeChange::Drain if !hold.drained => Fact::NodeDrained { node },
         NodeChange::Undrain if hold.drained => Fact::NodeUndrained { node },
         NodeChange::Ban if !hold.banned => Fact::NodeBanned { node },
-        NodeChange::Forgive if hold.banned => Fact::NodeForgiven { node },
+        NodeChange::Forgive if hold.banned || state.has_failures_of(node) => Fact::NodeForgiven { node },
         NodeChange::Drain | NodeChange::Undrain | NodeChange::Ban | NodeChange::Forgive => {
             return Ok((Vec::new(), Answer::Done));
         }
     };
-    if hold == Hold::default() && state.held_back.len() >= limits.nodes_held_back {
+    let is_new = hold == Hold::default() && matches!(change, NodeChange::Drain | NodeChange::Ban);
+    if is_new && state.held_back.len() >= limits.nodes_held_back {
         return Err(RefusedReason::TooManyHeldBack(state.held_back.len()));
     }
     Ok((vec![fact], Answer::Done))
@@ -217,8 +222,8 @@ fn judge(state: &State, floor: &Floor, node: NodeId, lease: LeaseId, tile: &Tile
     if state.hold_of(node).banned {
         return Verdict::Rejected { reason: "the node is banned".into() };
     }
-    if floor.tile_of(node, lease).is_some_and(|leased| leased != *tile) {
-        return Verdict::Rejected { reason: "the tile is not the one that was leased".into() };
+    if floor.tile_of(node, lease).is_some_and(|leased| !leased.contains(tile)) {
+        return Verdict::Rejected { reason: "the tile is not within the one that was leased".into() };
     }
     let Some(record) = state.jobs.get(&tile.job) else {
         return Verdict::Rejected { reason: format!("there is no job {}", tile.job) };

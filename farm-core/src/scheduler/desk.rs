@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::backup::Place;
+use super::blocklist::FailureCounts;
 use super::cost::FrameCosts;
 use super::fit::Profile;
 use super::pool::{Lent, Pool};
@@ -45,6 +46,10 @@ pub(super) struct Desk {
     pub(super) next_frame: u64,
     /// Nodes that cannot take it.
     pub(super) excluded: BTreeSet<NodeId>,
+    /// Nodes that failed on it too often, connected or not.
+    pub(super) blocked: BTreeSet<NodeId>,
+    /// Failures on it that were the nodes' own trouble.
+    pub(super) troubled: FailureCounts,
     /// Complete frames whose files are not written yet.
     pub(super) assembling: BTreeMap<FrameNumber, Assembling>,
     /// The last failure that was not the job's fault, for people.
@@ -78,6 +83,8 @@ impl Desk {
             free_frames: BTreeSet::new(),
             next_frame: record.spec.frames.first.0.into(),
             excluded: BTreeSet::new(),
+            blocked: BTreeSet::new(),
+            troubled: FailureCounts::default(),
             assembling: BTreeMap::new(),
             trouble: None,
         }

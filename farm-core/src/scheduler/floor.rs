@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::backup::{self, place_of};
 use super::command::Equipment;
+use super::conduct::Conduct;
 use super::desk::Desk;
 use super::fit::{Crew, Hungry, Ready, TagBook};
 use super::node::{Held, Node};
@@ -50,6 +51,10 @@ pub(super) struct Floor {
     pub(super) usual_cost: Option<u64>,
     /// The time of the command that is being followed; none before the first.
     pub(super) now: Option<Timestamp>,
+    /// What is remembered of nodes that failed lately, connected or not.
+    pub(super) conducts: BTreeMap<NodeId, Conduct>,
+    /// Which nodes are blocked from which jobs, as the jobs' desks have it.
+    pub(super) blocks: BTreeSet<(NodeId, JobId)>,
     pub(super) timers: BTreeSet<(Timestamp, Timer)>,
     /// Whether something became free that a hungry node may want.
     pub(super) offer: bool,
@@ -65,6 +70,8 @@ pub(super) enum Timer {
     Deadline(NodeId),
     /// A node's pause after a failure is over.
     Wake(NodeId),
+    /// A node's quarantine is over.
+    Release(NodeId),
     /// Try again to assemble a frame.
     Assemble(JobId, FrameNumber),
     /// A job that waits may rise.
@@ -100,6 +107,8 @@ impl Floor {
             powers: Powers::default(),
             usual_cost: None,
             now: None,
+            conducts: BTreeMap::new(),
+            blocks: BTreeSet::new(),
             timers: BTreeSet::new(),
             offer: false,
             touched: Vec::new(),
@@ -133,10 +142,9 @@ impl Floor {
     pub(super) fn close_job(&mut self, state: &State, job: JobId) -> Vec<Lent> {
         let Some(floor) = self.jobs.get(&job) else { return Vec::new() };
         let lent = floor.pools.values().flat_map(Pool::lent).map(|(_, lent)| lent);
-        let lent: Vec<_> = lent.chain(floor.backups.values().copied()).collect();
-        for lent in &lent {
-            self.drop_lease(lent.node, lent.lease);
-        }
+        let mut lent: Vec<_> = lent.chain(floor.backups.values().copied()).collect();
+        // A lease of which a part was accepted may be lent in several ranges.
+        lent.retain(|lent| self.drop_lease(lent.node, lent.lease).is_some());
         let Some(floor) = self.jobs.remove(&job) else { return lent };
         self.busy.remove(&(state.priority(job), job));
         self.leave_share(state, job, &floor);
@@ -144,6 +152,9 @@ impl Floor {
             if let Some(node) = self.nodes.get_mut(node) {
                 node.excluded.remove(&job);
             }
+        }
+        for node in &floor.blocked {
+            self.blocks.remove(&(*node, job));
         }
         lent
     }
@@ -181,7 +192,10 @@ impl Floor {
     ) {
         let equipment = equipment.bounded(limits);
         let fit = self.fit_of(&equipment);
-        let node = Node::new(lanes.min(limits.lanes_per_node), equipment, fit, state.hold_of(id));
+        let mut node = Node::new(lanes.min(limits.lanes_per_node), equipment, fit, state.hold_of(id));
+        let conduct = self.conducts.get(&id);
+        node.probation = conduct.is_some_and(Conduct::is_probation);
+        node.quarantined_until = conduct.and_then(Conduct::quarantined_until);
         if node.is_active() {
             self.count_in(&node);
         }
@@ -226,12 +240,17 @@ impl Floor {
         self.change_node(id, |node| node.draining = true);
     }
 
+    /// Notes whether a node takes nothing for now.
+    pub(super) fn rest_node(&mut self, id: NodeId, resting: bool) {
+        self.change_node(id, |node| node.resting = resting);
+    }
+
     /// Notes how people hold a node back.
     pub(super) fn hold_node(&mut self, state: &State, id: NodeId) {
         self.change_node(id, |node| node.hold = state.hold_of(id));
     }
 
-    fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
+    pub(super) fn change_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let Some(mut node) = self.nodes.remove(&id) else { return };
         let was_active = node.is_active();
         change(&mut node);
@@ -255,6 +274,17 @@ impl Floor {
         let (Some(node), Some(floor)) = (self.nodes.get_mut(&id), self.jobs.get_mut(&job)) else { return };
         node.excluded.insert(job);
         floor.excluded.insert(id);
+        self.offer = true;
+    }
+
+    /// Lets a node try every job again.
+    pub(super) fn readmit_node(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        for job in std::mem::take(&mut node.excluded) {
+            if let Some(floor) = self.jobs.get_mut(&job) {
+                floor.excluded.remove(&id);
+            }
+        }
         self.offer = true;
     }
 
@@ -323,15 +353,16 @@ impl Floor {
         self.refresh(state, tile.job);
     }
 
-    /// Ends a lease; its range is neither free nor lent after this.
+    /// Ends a lease; its ranges are neither free nor lent after this.
     pub(super) fn finish(&mut self, state: &State, id: NodeId, lease: LeaseId) -> Option<Held> {
+        let ranges = self.lent_ranges(id, lease);
         let held = self.drop_lease(id, lease)?;
         let tile = held.tile;
         let floor = self.jobs.get_mut(&tile.job)?;
         if held.is_backup {
             floor.backups.remove(&place_of(&tile));
         } else if let Some(pool) = floor.pools.get_mut(&tile.frame) {
-            pool.take_home(tile.rect, tile.range);
+            ranges.iter().for_each(|range| pool.take_home(tile.rect, *range));
         }
         if floor.busy_nodes == 0 {
             self.busy.remove(&(state.priority(tile.job), tile.job));
@@ -339,8 +370,9 @@ impl Floor {
         Some(held)
     }
 
-    /// Ends a lease; its range is free again, unless another node holds it too.
+    /// Ends a lease; what was lent by it is free again, unless another node holds it too.
     pub(super) fn release(&mut self, state: &State, id: NodeId, lease: LeaseId) -> Option<Held> {
+        let ranges = self.lent_ranges(id, lease);
         let held = self.finish(state, id, lease)?;
         let tile = held.tile;
         if held.is_backup || self.promote_backup(&tile) {
@@ -350,7 +382,7 @@ impl Floor {
         if let Some(floor) = self.jobs.get_mut(&tile.job)
             && let Some(pool) = floor.pools.get_mut(&tile.frame)
         {
-            pool.give_back(tile.rect, tile.range);
+            ranges.iter().for_each(|range| pool.give_back(tile.rect, *range));
             floor.free_frames.insert(tile.frame);
         }
         self.resettle(state, tile.job);
@@ -362,6 +394,7 @@ impl Floor {
     fn drop_lease(&mut self, id: NodeId, lease: LeaseId) -> Option<Held> {
         let node = self.nodes.get_mut(&id)?;
         let held = node.leases.remove(&lease)?;
+        node.parted.remove(&lease);
         node.queued_us -= held.predicted_us;
         node.freed_at = self.now.unwrap_or_default();
         let last = node.discount_lease(held.tile.job);
@@ -439,7 +472,9 @@ impl Floor {
         let due = self.timers.iter().take_while(move |(at, _)| *at <= now);
         let nodes = due.filter_map(|(_, timer)| match timer {
             Timer::Deadline(node) => Some(*node),
-            Timer::Wake(_) | Timer::Assemble(..) | Timer::Rise(_) | Timer::Survey(_) => None,
+            Timer::Wake(_) | Timer::Release(_) | Timer::Assemble(..) | Timer::Rise(_) | Timer::Survey(_) => {
+                None
+            }
         });
         nodes.flat_map(move |id| {
             let leases = self.nodes.get(&id).into_iter().flat_map(|node| &node.leases);

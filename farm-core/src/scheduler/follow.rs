@@ -1,7 +1,7 @@
 //! What follows from facts and commands on the floor: leases that end, nodes
 //! that come and go, timers; no choice is made here, and nothing is recorded.
 
-use super::command::{Command, Equipment, FailureKind, HeldLease};
+use super::command::{Command, Equipment, FailureKind, HeldLease, NodeChange};
 use super::decide::{Decision, Reply, cut};
 use super::desk::Assembling;
 use super::effect::{Effect, Verdict};
@@ -21,6 +21,7 @@ impl Scheduler {
         let open: Vec<_> = open.into_iter().map(|(job, _)| *job).collect();
         for job in open {
             self.floor.open_job(&self.state, job);
+            self.floor.refresh_blocks(&self.state, &self.limits, job);
             let frames = self.state.jobs.get(&job).map(|record| &record.frames);
             let frames: Vec<_> = frames.into_iter().flat_map(|frames| frames.keys().copied()).collect();
             for frame in frames {
@@ -53,7 +54,10 @@ impl Scheduler {
             }
             // The lease is ended by the command that reported the tile.
             Fact::TileAccepted { .. } => {}
-            Fact::TileFailed { tile, .. } => self.floor.refresh(&self.state, tile.job),
+            Fact::TileFailed { tile, node, .. } => {
+                self.floor.refresh(&self.state, tile.job);
+                self.floor.refresh_block(&self.state, &self.limits, *node, tile.job);
+            }
             Fact::FrameDelivered { job, frame, .. } => {
                 if let Some(floor) = self.floor.jobs.get_mut(job) {
                     floor.assembling.remove(frame);
@@ -75,20 +79,35 @@ impl Scheduler {
             | Command::PrioritizeJob { .. }
             | Command::WeighJob { .. }
             | Command::RerenderJob { .. }
-            | Command::ChangeNode { .. }
             | Command::ReportFrame { .. } => {}
-            Command::RetryJob { job, .. } => self.floor.readmit(job),
+            Command::RetryJob { job, .. } => {
+                self.floor.readmit(job);
+                if let Some(desk) = self.floor.jobs.get_mut(&job) {
+                    desk.troubled.clear();
+                }
+                self.floor.refresh_blocks(&self.state, &self.limits, job);
+            }
+            Command::ChangeNode { node, change, .. } => match change {
+                NodeChange::Forgive => {
+                    self.floor.forgive(node);
+                    self.floor.readmit_node(node);
+                    self.floor.unblock(&self.state, &self.limits, node);
+                }
+                NodeChange::Drain | NodeChange::Undrain | NodeChange::Ban => {}
+            },
             Command::JoinNode { node, lanes, equipment, holding } => {
                 self.join_node(now, node, lanes, equipment, &holding);
             }
             Command::LeaveNode(node) => self.floor.remove_node(&self.state, node),
             Command::DrainNode(node) => self.floor.drain_node(node),
+            Command::RestNode(node) => self.floor.rest_node(node, true),
+            Command::ResumeNode(node) => self.floor.rest_node(node, false),
             Command::ReportProgress { node, lease, samples } => {
                 self.floor.extend(now, node, lease, samples, &self.limits);
             }
             Command::ReportTile { node, lease, tile, render_us, .. } => match &decision.reply {
                 Some(Reply::Verdict(_, _, Verdict::Accepted)) => {
-                    self.follow_accepted(node, lease, &tile, render_us)
+                    self.follow_accepted(now, node, lease, &tile, render_us)
                 }
                 Some(Reply::Verdict(_, _, Verdict::Rejected { .. })) => {
                     self.follow_failure(now, node, lease, FailureKind::Render, "");
@@ -165,21 +184,14 @@ impl Scheduler {
         true
     }
 
-    /// A tile was accepted: its lease ends, and so do all others that share
-    /// samples with it; what they had beyond it is free again.
-    fn follow_accepted(&mut self, id: NodeId, lease: LeaseId, tile: &TileId, render_us: u64) {
+    /// A tile was accepted: its lease ends, unless it is only a part of it, and so do
+    /// all others that share samples with it; what they had beyond it is free again.
+    fn follow_accepted(&mut self, now: Timestamp, id: NodeId, lease: LeaseId, tile: &TileId, render_us: u64) {
         let samples = self.state.jobs.get(&tile.job).map_or(0, |record| record.samples_of(tile));
-        match self.floor.finish(&self.state, id, lease) {
-            Some(held) => self.end_twin(&held),
-            None => {
-                for lent in self.floor.lent_overlapping(tile) {
-                    let backup = self.floor.drop_backup(&self.state, &TileId { range: lent.range, ..*tile });
-                    self.floor.release(&self.state, lent.node, lent.lease);
-                    for lent in std::iter::once(lent).chain(backup) {
-                        self.effects.push_back(Effect::Revoke { node: lent.node, lease: lent.lease });
-                    }
-                }
-                self.floor.carve(&self.state, tile);
+        if !self.take_part(id, lease, tile) {
+            match self.floor.finish_exactly(&self.state, id, lease, tile) {
+                Some(held) => self.end_twin(&held),
+                None => self.make_way(tile),
             }
         }
         if let Some(node) = self.floor.nodes.get_mut(&id) {
@@ -188,7 +200,41 @@ impl Scheduler {
             node.setbacks = 0;
         }
         self.floor.settle(&self.state, id, tile, samples, render_us);
+        self.floor.note_delivery(now, id, &self.limits);
+        if let Some(desk) = self.floor.jobs.get_mut(&tile.job) {
+            desk.troubled.deliver(id);
+            if desk.blocked.contains(&id) {
+                self.floor.refresh_block(&self.state, &self.limits, id, tile.job);
+            }
+        }
         self.assemble_if_complete(tile.job, tile.frame);
+    }
+
+    /// A node gave way and delivered a part of what it was lent: the rest stays lent
+    /// to it, and whoever had a copy of it all has it no longer. False if the tile is
+    /// no such part.
+    fn take_part(&mut self, id: NodeId, lease: LeaseId, part: &TileId) -> bool {
+        let leased = self.floor.tile_of(id, lease);
+        if !self.floor.part(&self.state, id, lease, part) {
+            return false;
+        }
+        if let Some(copy) = leased.and_then(|leased| self.floor.drop_backup(&self.state, &leased)) {
+            self.effects.push_back(Effect::Revoke { node: copy.node, lease: copy.lease });
+        }
+        true
+    }
+
+    /// A tile was accepted from somebody who does not hold it: whoever does gives it
+    /// up.
+    fn make_way(&mut self, tile: &TileId) {
+        for lent in self.floor.lent_overlapping(tile) {
+            let backup = self.floor.drop_backup(&self.state, &TileId { range: lent.range, ..*tile });
+            self.floor.release(&self.state, lent.node, lent.lease);
+            for lent in std::iter::once(lent).chain(backup) {
+                self.effects.push_back(Effect::Revoke { node: lent.node, lease: lent.lease });
+            }
+        }
+        self.floor.carve(&self.state, tile);
     }
 
     /// Of two leases of a range, one was accepted: the other ends.
@@ -217,6 +263,10 @@ impl Scheduler {
         let Some(node) = self.floor.nodes.get_mut(&id) else { return };
         let is_active = node.is_active();
         node.failures += u64::from(kind != FailureKind::HandedBack);
+        // Who had not begun to render is not to blame for making no progress.
+        if kind != FailureKind::TimedOut || held.started {
+            self.count_failure(now, id, held.tile.job, kind);
+        }
         match kind {
             FailureKind::OutOfMemory | FailureKind::Incompatible => self.floor.exclude(id, held.tile.job),
             FailureKind::DeviceLost | FailureKind::DiskFull | FailureKind::BlobUnavailable => {
@@ -239,6 +289,25 @@ impl Scheduler {
         if let Some(floor) = self.floor.jobs.get_mut(&held.tile.job) {
             floor.trouble = Some(format!("node {id}: {message}"));
         }
+    }
+
+    /// Counts a failure against the node: on this job, unless it is recorded and
+    /// counted there, and in general.
+    fn count_failure(&mut self, now: Timestamp, id: NodeId, job: JobId, kind: FailureKind) {
+        match kind {
+            FailureKind::OutOfMemory
+            | FailureKind::Incompatible
+            | FailureKind::DeviceLost
+            | FailureKind::DiskFull
+            | FailureKind::BlobUnavailable => {
+                if let Some(desk) = self.floor.jobs.get_mut(&job) {
+                    desk.troubled.fail(id, kind);
+                    self.floor.refresh_block(&self.state, &self.limits, id, job);
+                }
+            }
+            FailureKind::Render | FailureKind::TimedOut | FailureKind::HandedBack => {}
+        }
+        self.floor.note_failure(now, id, job, kind, &self.limits);
     }
 
     fn assemble_if_complete(&mut self, job: JobId, frame: FrameNumber) {
@@ -278,6 +347,7 @@ impl Scheduler {
                 Timer::Wake(node) => self.floor.touched.push(node),
                 Timer::Rise(job) => self.floor.rise(&self.state, now, job),
                 Timer::Survey(job) => self.survey(now, job),
+                Timer::Release(node) => self.floor.release_node(node, &self.limits),
                 Timer::Assemble(job, frame) => {
                     let floor = self.floor.jobs.get_mut(&job);
                     if let Some(assembling) = floor.and_then(|floor| floor.assembling.get_mut(&frame)) {

@@ -94,12 +94,11 @@ impl Round<'_> {
         if !node.is_active() || node.paused_until.is_some() {
             return false;
         }
-        let lanes = node.lanes as usize;
         // Of a node of which nothing is known, on a farm of which something is, it
         // may well be that one block takes longer than all the rest.
         let is_probed = self.floor.usual_cost.is_none() || node.power.known().is_some();
-        let few = lanes.saturating_mul(if is_probed { self.limits.leases_per_lane as usize } else { 1 });
-        let many = lanes.saturating_mul(self.limits.leases_per_lane_max as usize);
+        let few = node.most_leases(if is_probed { self.limits.leases_per_lane } else { 1 });
+        let many = node.most_leases(self.limits.leases_per_lane_max);
         let target_us = micros(self.limits.queue_target).saturating_mul(u64::from(node.lanes));
         let held = node.leases.len();
         held < few || (held < many && node.queued_us < target_us)
@@ -278,7 +277,7 @@ impl Round<'_> {
     fn take_tile(&mut self, id: NodeId, job: JobId) -> Option<TileId> {
         let record = self.state.jobs.get(&job)?;
         let node = self.floor.nodes.get(&id)?;
-        if node.excluded.contains(&job) {
+        if node.excluded.contains(&job) || self.floor.is_passed_over(id, job) {
             return None;
         }
         let floor = self.floor.jobs.get(&job)?;
@@ -306,17 +305,18 @@ impl Round<'_> {
         frame: FrameNumber,
         appetite: Appetite,
     ) -> Option<(RectIndex, BlockRange)> {
-        let Floor { nodes, jobs, crew, .. } = &mut *self.floor;
-        let Desk { pools, excluded, profile, .. } = jobs.get_mut(&job)?;
+        let takers = self.floor.takers(job);
+        let Floor { nodes, jobs, .. } = &mut *self.floor;
+        let Desk { pools, excluded, blocked, profile, .. } = jobs.get_mut(&job)?;
         let suits = |node: &Node| node.is_active() && node.fit.suits(profile);
-        let could_take = |id: &NodeId| nodes.get(id).is_some_and(suits) && !excluded.contains(id);
-        let takers = || (crew.suiting(profile) as usize).saturating_sub(excluded.len());
+        let could_take =
+            |id: &NodeId| nodes.get(id).is_some_and(suits) && !excluded.contains(id) && !blocked.contains(id);
         // A rectangle that failed on this node, while another could take it.
         let is_barred = |rect: RectIndex| {
             let strikes = record.strikes.get(&(frame, rect));
             strikes.is_some_and(|strikes| {
                 let struck = strikes.nodes.iter().filter(|id| could_take(id)).count();
-                strikes.nodes.contains(&id) && takers() > struck
+                strikes.nodes.contains(&id) && takers > struck
             })
         };
         pools.get_mut(&frame)?.take(appetite, is_barred)
@@ -334,7 +334,8 @@ fn appetite(
 ) -> Appetite {
     // What is foretold is trusted by half.
     let foretold = || Some(node.speed_on(job, floor.stake.cost.known())? / 2);
-    let Some(speed) = node.speed(job).or_else(foretold) else {
+    let speed = node.speed(job).or_else(foretold).filter(|_| !node.probation);
+    let Some(speed) = speed else {
         return Appetite { level: 0, whole: false };
     };
     let target = u128::from(speed) * u128::from(micros(limits.lease_target)) / 1_000_000;

@@ -8,7 +8,7 @@ use super::share::{self, Estimate};
 use super::state::Hold;
 use crate::id::{BlobDigest, JobId, LeaseId};
 use crate::limits::Limits;
-use crate::tile::TileId;
+use crate::tile::{BlockRange, TileId};
 use crate::time::Timestamp;
 
 /// A connected node.
@@ -22,14 +22,22 @@ pub(super) struct Node {
     pub(super) power: Estimate,
     /// Whether it said itself that it takes nothing more.
     pub(super) draining: bool,
+    /// Whether it said that it takes nothing for now.
+    pub(super) resting: bool,
     /// How people hold it back, as recorded.
     pub(super) hold: Hold,
+    /// Whether it is on probation, and until when in quarantine, as its conduct has
+    /// it.
+    pub(super) probation: bool,
+    pub(super) quarantined_until: Option<Timestamp>,
     pub(super) paused_until: Option<Timestamp>,
     /// Failures in a row.
     pub(super) setbacks: u32,
     pub(super) leases: BTreeMap<LeaseId, Held>,
     /// When a lease of it last ended.
     pub(super) freed_at: Timestamp,
+    /// What is left of leases of which a part was accepted.
+    pub(super) parted: BTreeMap<LeaseId, Vec<BlockRange>>,
     /// How many of them are of which job.
     pub(super) held_jobs: Vec<(JobId, u32)>,
     /// The predicted time of all its leases, in microseconds of one lane.
@@ -74,11 +82,15 @@ impl Node {
             fit,
             power: Estimate::default(),
             draining: false,
+            resting: false,
             hold,
+            probation: false,
+            quarantined_until: None,
             paused_until: None,
             setbacks: 0,
             leases: BTreeMap::new(),
             freed_at: Timestamp(0),
+            parted: BTreeMap::new(),
             held_jobs: Vec::new(),
             queued_us: 0,
             job: None,
@@ -93,7 +105,7 @@ impl Node {
 
     /// Whether it may be granted leases at all.
     pub(super) fn is_active(&self) -> bool {
-        !self.draining && self.hold == Hold::default()
+        !self.draining && !self.resting && self.quarantined_until.is_none() && self.hold == Hold::default()
     }
 
     /// What its lanes have of power together, if that is known.

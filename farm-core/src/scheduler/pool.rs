@@ -65,6 +65,11 @@ impl Pool {
         }
     }
 
+    /// Base blocks of a pixel.
+    pub(super) fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
     /// Whether nothing is free.
     pub(super) fn is_exhausted(&self) -> bool {
         self.free_blocks == 0

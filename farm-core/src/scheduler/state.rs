@@ -10,8 +10,10 @@ mod snapshot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use self::snapshot::{
-    Entry, HoldPart, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, StrikePart, TilePart,
+    Entry, FailureCountPart, HoldPart, JobPart, SNAPSHOT_VERSION, SnapshotError, SnapshotPart, StrikePart,
+    TilePart,
 };
+use super::blocklist::FailureCounts;
 use super::fact::Fact;
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
 use crate::job::{FrameRange, JobSpec, Resolution};
@@ -59,6 +61,8 @@ pub(super) struct JobRecord {
     /// Those of them that failed too often: while there is one, the job failed.
     pub(super) struck_out: BTreeSet<(FrameNumber, RectIndex)>,
     pub(super) failures: VecDeque<String>,
+    /// Failures by node that may be the job's fault or the node's.
+    pub(super) failed_on: FailureCounts,
     pub(super) rects_done: u64,
     pub(super) samples_done: u64,
     pub(super) rays: u64,
@@ -144,16 +148,24 @@ impl State {
             Fact::NodeDrained { node } => self.hold(*node, |hold| hold.drained = true),
             Fact::NodeUndrained { node } => self.hold(*node, |hold| hold.drained = false),
             Fact::NodeBanned { node } => self.hold(*node, |hold| hold.banned = true),
-            Fact::NodeForgiven { node } => self.hold(*node, |hold| hold.banned = false),
+            Fact::NodeForgiven { node } => {
+                self.hold(*node, |hold| hold.banned = false);
+                for record in self.jobs.values_mut() {
+                    record.failed_on.forget(*node);
+                }
+            }
             Fact::TileAccepted { tile, node, blob, rays, render_us } => {
                 let accepted = Accepted { range: tile.range, blob: *blob, node: *node };
                 self.change(tile.job, |record| record.accept(tile, accepted, *rays, *render_us));
             }
-            Fact::TileFailed { tile, node, message, .. } => {
+            Fact::TileFailed { tile, node, kind, message } => {
                 let (strikes, attempts) = (self.strikes_per_tile, self.attempts_per_tile);
                 let messages = self.failure_messages;
                 self.change(tile.job, |record| {
                     record.strike(tile, *node, strikes, attempts);
+                    if !record.is_over() {
+                        record.failed_on.fail(*node, *kind);
+                    }
                     record.failures.push_back(format!("node {node}: {message}"));
                     while record.failures.len() > messages {
                         record.failures.pop_front();
@@ -169,6 +181,11 @@ impl State {
     /// How people hold a node back; by default they do not.
     pub(super) fn hold_of(&self, node: NodeId) -> Hold {
         self.held_back.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Whether failures of a node are recorded of some job.
+    pub(super) fn has_failures_of(&self, node: NodeId) -> bool {
+        self.jobs.values().any(|record| record.failed_on.names(node))
     }
 
     fn hold(&mut self, node: NodeId, change: impl FnOnce(&mut Hold)) {
@@ -205,6 +222,7 @@ impl JobRecord {
             strikes: BTreeMap::new(),
             struck_out: BTreeSet::new(),
             failures: VecDeque::new(),
+            failed_on: FailureCounts::default(),
             rects_done: 0,
             samples_done: 0,
             rays: 0,
@@ -233,6 +251,7 @@ impl JobRecord {
             strikes: _,
             struck_out: _,
             failures: _,
+            failed_on: _,
             rects_done: _,
             samples_done: _,
             rays: _,
@@ -364,11 +383,13 @@ impl JobRecord {
     }
 
     fn forget_strikes(&mut self) {
+        self.failed_on.clear();
         self.strikes.clear();
         self.struck_out.clear();
     }
 
     fn accept(&mut self, tile: &TileId, accepted: Accepted, rays: u64, render_us: u64) {
+        self.failed_on.deliver(accepted.node);
         self.results += 1;
         self.samples_done = self.samples_done.saturating_add(self.samples_of(tile));
         self.rays = self.rays.saturating_add(rays);
@@ -397,6 +418,9 @@ impl JobRecord {
     fn deliver(&mut self, frame: FrameNumber, pixel_digest: BlobDigest) {
         self.delivered.insert(frame, pixel_digest);
         self.frames.remove(&frame);
+        if self.is_delivered() {
+            self.failed_on.clear();
+        }
     }
 }
 

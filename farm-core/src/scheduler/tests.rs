@@ -4,8 +4,10 @@ mod commands;
 mod faults;
 mod history;
 mod order;
+mod parts;
 mod pools;
 mod shares;
+mod standing;
 mod tail;
 mod works;
 

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::command::FailureKind;
 use super::desk::Desk;
 use super::floor::Floor;
 use super::node::Node;
@@ -11,6 +12,7 @@ use super::share::UNIT;
 use super::state::{Accepted, Hold, JobRecord, State};
 use super::unfit;
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
+use crate::limits::Limits;
 use crate::plan;
 use crate::tile::{Rect, RectIndex, TileId};
 use crate::time::Timestamp;
@@ -123,8 +125,14 @@ pub struct JobShare {
 pub enum NodeStanding {
     /// It is granted what suits it.
     Working,
+    /// It failed repeatedly: it is granted little at a time until it does well.
+    Probation,
+    /// It failed on probation too: it is granted nothing for a while.
+    Quarantined,
     /// It said that it takes nothing more, and leaves when it is done.
     Draining,
+    /// It said that it takes nothing for now: somebody uses it, or its hours are over.
+    Resting,
     /// A person drained it: it is granted nothing more.
     Drained,
     /// A person banned it: nothing is granted to it or taken from it.
@@ -132,12 +140,24 @@ pub enum NodeStanding {
 }
 
 impl NodeStanding {
-    fn new(draining: bool, hold: Hold) -> Self {
-        match (hold.banned, hold.drained, draining) {
-            (true, _, _) => Self::Banned,
-            (false, true, _) => Self::Drained,
-            (false, false, true) => Self::Draining,
-            (false, false, false) => Self::Working,
+    /// Of a connected node; what people said comes first.
+    fn of(node: &Node) -> Self {
+        match Self::held(node.hold) {
+            Some(held) => held,
+            None if node.draining => Self::Draining,
+            None if node.resting => Self::Resting,
+            None if node.quarantined_until.is_some() => Self::Quarantined,
+            None if node.probation => Self::Probation,
+            None => Self::Working,
+        }
+    }
+
+    /// Of a node that people hold back.
+    fn held(hold: Hold) -> Option<Self> {
+        match (hold.banned, hold.drained) {
+            (true, _) => Some(Self::Banned),
+            (false, true) => Some(Self::Drained),
+            (false, false) => None,
         }
     }
 
@@ -146,7 +166,10 @@ impl NodeStanding {
     pub fn word(self) -> &'static str {
         match self {
             Self::Working => "working",
+            Self::Probation => "on probation",
+            Self::Quarantined => "in quarantine",
             Self::Draining => "draining",
+            Self::Resting => "resting",
             Self::Drained => "drained",
             Self::Banned => "banned",
         }
@@ -176,6 +199,21 @@ pub struct NodeView {
     /// The memory of its smallest lane, where it is known.
     #[serde(default)]
     pub memory_bytes: Option<u64>,
+    /// When its quarantine ends, if it is in one, by the master's clock.
+    #[serde(default)]
+    pub quarantined_until: Option<Timestamp>,
+    /// Jobs that it gets no more of as long as another node can take them.
+    #[serde(default)]
+    pub blocked: Vec<BlockedJob>,
+}
+
+/// A job that a node failed on too often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedJob {
+    /// The job.
+    pub job: JobId,
+    /// How it failed.
+    pub kinds: Vec<FailureKind>,
 }
 
 /// The view of a job, from counters alone.
@@ -219,7 +257,9 @@ fn share_of(floor: &Floor, job: JobId, record: &JobRecord) -> JobShare {
 }
 
 /// The view of a node.
-pub(super) fn node_view(id: NodeId, node: &Node) -> NodeView {
+pub(super) fn node_view(state: &State, floor: &Floor, limits: &Limits, id: NodeId, node: &Node) -> NodeView {
+    let kinds = |job| floor.blocking_kinds(state, limits, id, job).into_iter().collect();
+    let blocked = floor.blocked_jobs(id).map(|job| BlockedJob { job, kinds: kinds(job) });
     let speed = node.speeds.last().map_or(0, |(_, speed)| *speed);
     #[expect(clippy::cast_precision_loss, reason = "a speed is for people to read")]
     let samples_per_second = speed as f64 * f64::from(node.lanes);
@@ -227,12 +267,14 @@ pub(super) fn node_view(id: NodeId, node: &Node) -> NodeView {
         node: id,
         lanes: node.lanes,
         leases: u32::try_from(node.leases.len()).unwrap_or(u32::MAX),
-        standing: NodeStanding::new(node.draining, node.hold),
+        standing: NodeStanding::of(node),
         samples_per_second,
         tiles: node.tiles,
         failures: node.failures,
         tags: node.equipment.tags.clone(),
         memory_bytes: node.equipment.memory_bytes,
+        quarantined_until: node.quarantined_until,
+        blocked: blocked.collect(),
     }
 }
 
@@ -242,7 +284,7 @@ pub(super) fn absent_nodes<'a>(
     floor: &'a Floor,
 ) -> impl Iterator<Item = (NodeId, NodeStanding)> + 'a {
     let absent = state.held_back.iter().filter(|(id, _)| !floor.nodes.contains_key(id));
-    absent.map(|(id, hold)| (*id, NodeStanding::new(false, *hold)))
+    absent.filter_map(|(id, hold)| Some((*id, NodeStanding::held(*hold)?)))
 }
 
 /// The accepted tiles of a frame, in plan order.
@@ -303,7 +345,8 @@ fn explain(floor: &Floor, job: JobId, record: &JobRecord) -> String {
         };
     }
     if job_floor.busy_nodes > 0 {
-        return format!("running on {}", count(job_floor.busy_nodes.into(), "node"));
+        let nodes = count(job_floor.busy_nodes.into(), "node");
+        return format!("running on {nodes}{}", explain_blocks(floor, job));
     }
     if !job_floor.assembling.is_empty() && job_floor.ready.is_none() {
         let waiting = job_floor.assembling.values().any(|assembling| assembling.waiting);
@@ -312,7 +355,17 @@ fn explain(floor: &Floor, job: JobId, record: &JobRecord) -> String {
             None => format!("writing {}", count(job_floor.assembling.len() as u64, "frame")),
         };
     }
-    explain_waiting(floor, job_floor, job, record)
+    explain_waiting(floor, job_floor, job, record) + &explain_blocks(floor, job)
+}
+
+/// Who gets no more of a job, to be added to why it stands where it does.
+fn explain_blocks(floor: &Floor, job: JobId) -> String {
+    let Some(desk) = floor.jobs.get(&job).filter(|_| floor.takers(job) > 0) else { return String::new() };
+    match (desk.blocked.len(), desk.blocked.first()) {
+        (1, Some(node)) => format!("; node {node} gets no more of it, having failed on it too often"),
+        (0, _) | (_, None) => String::new(),
+        (many, _) => format!("; {many} nodes get no more of it, having failed on it too often"),
+    }
 }
 
 fn explain_failure(record: &JobRecord, frame: FrameNumber, rect: RectIndex) -> String {
@@ -359,20 +412,42 @@ fn explain_waiting(floor: &Floor, job_floor: &Desk, job: JobId, record: &JobReco
         let nodes = count(nodes.into(), "node");
         return format!("waiting: {nodes} {verb} busy with job {other}, {why}{risen}");
     }
-    match trouble.or(record.failures.back().map(String::as_str)) {
+    let quarantined =
+        explain_quarantine(floor).map_or_else(String::new, |quarantine| format!("; {quarantine}"));
+    let explanation = match trouble.or(record.failures.back().map(String::as_str)) {
         Some(trouble) => format!("waiting: the free nodes pause after a failure: {trouble}"),
         None => "waiting: for a node to become free".into(),
-    }
+    };
+    explanation + &quarantined
+}
+
+/// How many nodes are in quarantine, and until when the first of them.
+fn explain_quarantine(floor: &Floor) -> Option<String> {
+    let ends = floor.nodes.values().filter_map(|node| node.quarantined_until);
+    let (number, first) = (ends.clone().count() as u64, ends.min()?);
+    let seconds = first.since(floor.now.unwrap_or_default()).as_millis().div_ceil(1000);
+    let verb = if number == 1 { "is" } else { "are" };
+    let first = if number == 1 { "" } else { ", the first" };
+    Some(format!("{} {verb} in quarantine{first} for {seconds} s", count(number, "node")))
 }
 
 /// Why none of the connected nodes may work.
 fn explain_inactive(floor: &Floor) -> String {
-    let standings = [NodeStanding::Draining, NodeStanding::Drained, NodeStanding::Banned];
+    let standings = [
+        NodeStanding::Draining,
+        NodeStanding::Resting,
+        NodeStanding::Drained,
+        NodeStanding::Banned,
+        NodeStanding::Quarantined,
+    ];
     let number = |standing: NodeStanding| {
-        let stands = |node: &&Node| NodeStanding::new(node.draining, node.hold) == standing;
+        let stands = |node: &&Node| NodeStanding::of(node) == standing;
         (floor.nodes.values().filter(stands).count(), standing.word())
     };
     let numbers: Vec<_> = standings.map(number).into_iter().filter(|(number, _)| *number > 0).collect();
+    if let (Some(quarantine), [(_, "in quarantine")]) = (explain_quarantine(floor), &numbers[..]) {
+        return format!("waiting: no other node is connected, and {quarantine}");
+    }
     if let [(_, word)] = numbers[..] {
         return format!("waiting: every connected node is {word}");
     }

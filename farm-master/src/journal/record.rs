@@ -39,6 +39,9 @@ const FIRST_PARTS: i64 = 1;
 /// The version of the parts that know of shares and pools.
 const PARTS_OF_SHARES: i64 = 2;
 
+/// The version of parts that count the failures of nodes.
+const PARTS_OF_FAILURES: i64 = 3;
+
 /// Longest record. A job of 65,536 blobs, 34 bytes each, is a little over 2 MiB.
 const RECORD_BYTES: usize = 16 << 20;
 
@@ -77,6 +80,7 @@ pub(super) fn part_version(part: &SnapshotPart) -> i64 {
         | SnapshotPart::Tiles { .. }
         | SnapshotPart::Strikes { .. }
         | SnapshotPart::Holds { .. } => FIRST_PARTS,
+        SnapshotPart::FailureCounts { .. } => PARTS_OF_FAILURES,
     }
 }
 

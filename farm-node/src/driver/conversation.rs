@@ -7,7 +7,7 @@ use farm_core::scheduler::{FailureKind, Lease};
 use farm_core::{BlobDigest, JobId};
 use farm_wire::message::{FromNode, LaneDescription, ToNode, Verdict};
 
-use super::{Driver, KeptTile};
+use super::Driver;
 use crate::error::NodeError;
 use crate::job::KnownJob;
 use crate::link::{Link, LinkEvent, MESSAGES_AT_ONCE};
@@ -63,9 +63,7 @@ impl Driver {
         self.link = None;
         self.sends.abort_all();
         for tile in self.tiles.values_mut() {
-            if let KeptTile::Encoding { wanted } = tile {
-                *wanted = false;
-            }
+            tile.wanted = false;
         }
         if std::mem::take(&mut self.greeting) {
             return;

@@ -1,7 +1,12 @@
 //! The driver on false adapters against a scripted master, over real QUIC.
 
+mod address;
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
 use farm_core::scheduler::{FailureKind, HeldLease, Lease};
-use farm_core::{JobSpec, RenderTask, TileImage};
+use farm_core::{BlockRange, JobSpec, RenderTask, TileImage};
 use farm_wire::message::{Request, Response, ToNode, Verdict};
 use farm_wire::tile::decode_tile;
 use farm_wire::transfer::{receive_tile, serve_bytes};
@@ -54,10 +59,16 @@ impl Farm {
     }
 
     async fn start_with(cache_bytes: u64) -> Self {
+        Self::start_behind(cache_bytes, async |master| master).await
+    }
+
+    /// A farm whose node finds the master where `between` says, which is given its
+    /// address.
+    async fn start_behind(cache_bytes: u64, between: impl AsyncFnOnce(SocketAddr) -> SocketAddr) -> Self {
         let stage = Arc::default();
         let (events, lane_events) = mpsc::channel(16);
         let lane = lane(&stage, any_scene(&stage), events).await;
-        Self::start_on(cache_bytes, stage, lane, lane_events).await
+        Self::start_on(cache_bytes, stage, lane, lane_events, between).await
     }
 
     async fn start_on(
@@ -65,6 +76,7 @@ impl Farm {
         stage: Arc<Stage>,
         lane: Lane,
         lane_events: mpsc::Receiver<LaneEvent>,
+        between: impl AsyncFnOnce(SocketAddr) -> SocketAddr,
     ) -> Self {
         let lanes = vec![lane];
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -72,7 +84,7 @@ impl Farm {
         let loopback = ([127, 0, 0, 1], 0).into();
         let server = Server::bind(loopback, &authority, Arc::new(OpenBook)).expect("loopback can be bound");
         let ticket = Ticket {
-            addresses: vec![server.local_address().to_string()],
+            addresses: vec![between(server.local_address()).await.to_string()],
             ca_fingerprint: authority.fingerprint(),
             role: Role::Node,
             id: 1,
@@ -88,6 +100,13 @@ impl Farm {
         let node = OpenNode { shader_digest: SHADERS, cache, lanes, lane_events, tags, limits, node_limits };
         let node = node.connect(credentials);
         Self { server, node, stage, identity, folder }
+    }
+
+    /// Waits until the lane itself, and not only the agent, is at a [`WAIT`] task.
+    async fn lane_waits(&self) {
+        while !self.stage.waits.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The next connection, greeted.
@@ -204,7 +223,8 @@ impl Session {
 #[tokio::test]
 async fn node_without_adapters_answers_leases_with_empty_tiles() {
     let (events, lane_events) = mpsc::channel(1);
-    let farm = Farm::start_on(1_000_000, Arc::default(), Lane::nothing(events), lane_events).await;
+    let farm =
+        Farm::start_on(1_000_000, Arc::default(), Lane::nothing(events), lane_events, async |it| it).await;
     let mut session = farm.accept().await;
     let (scene, bytes) = manifest();
     session.open_job(1, spec(scene, RENDER)).await;
@@ -325,6 +345,71 @@ async fn leaving_at_once_hands_back_what_renders() {
 }
 
 #[tokio::test]
+async fn leaving_at_once_delivers_what_is_whole_and_hands_back_the_rest_after_that() {
+    let farm = Farm::start().await;
+    farm.stage.whole_blocks.store(3, Ordering::SeqCst);
+    let mut session = farm.accept().await;
+    session.open_fetched_job(WAIT).await;
+    session.rendering(1).await;
+    farm.lane_waits().await;
+    farm.node.leave_at_once();
+    let mut ranges = Vec::new();
+    for _ in 0..2 {
+        let (header, _) = session.tile().await;
+        assert_eq!(header.lease, LeaseId(1));
+        ranges.push(header.tile.range);
+    }
+    ranges.sort_unstable_by_key(BlockRange::start);
+    assert_eq!(ranges, [BlockRange { level: 1, index: 0 }, BlockRange { level: 0, index: 2 }]);
+    assert_eq!(session.message().await, Some(FromNode::Draining));
+    session.settle(1).await;
+    session.settle(1).await;
+    let (lease, kind, _) = session.failure().await;
+    assert_eq!((lease, kind), (LeaseId(1), FailureKind::HandedBack));
+    farm.node.wait().await.expect("it leaves in order");
+}
+
+#[tokio::test]
+async fn resting_node_gives_way_stays_connected_and_works_again() {
+    let farm = Farm::start().await;
+    farm.stage.whole_blocks.store(2, Ordering::SeqCst);
+    let mut session = farm.accept().await;
+    session.open_fetched_job(WAIT).await;
+    session.rendering(1).await;
+    farm.lane_waits().await;
+    let door = farm.node.door();
+    door.rest(true);
+    assert_eq!(session.message().await, Some(FromNode::Resting));
+    assert_eq!(session.tile().await.0.tile.range, BlockRange { level: 1, index: 0 });
+    session.settle(1).await;
+    assert_eq!(session.failure().await.0, LeaseId(1), "the rest of it");
+    session.grant(2, 1, 1).await;
+    assert_eq!(session.failure().await.1, FailureKind::HandedBack);
+    session.peer.close("to see what happens");
+    let mut session = farm.accept().await;
+    assert_eq!(session.message().await, Some(FromNode::Resting), "it still rests");
+    door.rest(false);
+    assert_eq!(session.message().await, Some(FromNode::Resumed));
+    session.open_job(2, spec(manifest().0, RENDER)).await;
+    session.grant(3, 2, 0).await;
+    assert_eq!(session.tile().await.0.lease, LeaseId(3));
+}
+
+#[tokio::test]
+async fn lost_device_is_reported_and_opened_again_for_the_next_lease() {
+    let farm = Farm::start().await;
+    let mut session = farm.accept().await;
+    session.open_fetched_job(crate::testing::LOSE).await;
+    let (lease, kind, message) = session.failure().await;
+    assert_eq!((lease, kind), (LeaseId(1), FailureKind::DeviceLost), "{message}");
+    assert_eq!(farm.stage.opened.load(Ordering::SeqCst), 1);
+    session.open_job(2, spec(manifest().0, RENDER)).await;
+    session.grant(2, 2, 0).await;
+    assert_eq!(session.tile().await.0.lease, LeaseId(2));
+    assert_eq!(farm.stage.opened.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn node_without_a_master_leaves_at_once() {
     let farm = Farm::start().await;
     farm.server.close().await;
@@ -382,6 +467,26 @@ async fn scene_larger_than_the_cache_is_the_disks_trouble() {
     session.serve_fetch(&blobs).await;
     let (lease, kind, _) = session.failure().await;
     assert_eq!((lease, kind), (LeaseId(1), FailureKind::DiskFull));
+}
+
+#[tokio::test]
+async fn disk_that_refuses_a_blob_is_named_and_work_goes_on_when_it_takes_it() {
+    let farm = Farm::start().await;
+    let mut session = farm.accept().await;
+    let (scene, bytes) = manifest();
+    // A file in the place of the folder that the blob belongs in.
+    let place = farm.folder.path().join("cache").join(&scene.to_string()[..2]);
+    std::fs::write(&place, "in the way").expect("the folder is writable");
+    session.open_job(1, spec(scene, RENDER)).await;
+    session.grant(1, 1, 0).await;
+    let (lease, kind, message) = session.failure().await;
+    assert_eq!((lease, kind), (LeaseId(1), FailureKind::DiskFull));
+    assert!(message.contains(place.to_str().expect("a usual path")), "{message}");
+    assert!(message.contains("--cache"), "it says what to do: {message}");
+    std::fs::remove_file(&place).expect("it is there");
+    session.grant(2, 1, 1).await;
+    session.serve_fetch(&BTreeMap::from([(scene, bytes)])).await;
+    assert_eq!(session.tile().await.0.lease, LeaseId(2));
 }
 
 #[tokio::test]

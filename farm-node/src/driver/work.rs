@@ -1,7 +1,6 @@
 //! What the lanes render for the driver, and the tiles that it keeps and sends.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use farm_core::agent::{AgentCommand, LaneIndex};
 use farm_core::scheduler::FailureKind;
@@ -10,8 +9,8 @@ use farm_wire::message::FromNode;
 use farm_wire::tile::TileAttributes;
 use farm_wire::{WireError, transfer};
 
-use super::{Done, Driver, KeptTile};
-use crate::lane::{EncodedTile, LaneEvent, LaneFailure, Order};
+use super::{Done, Driver, KeptTiles};
+use crate::lane::{EncodedTile, LaneEvent, LaneFailure, Order, Stop};
 
 impl Driver {
     pub(super) fn take_lane_event(&mut self, event: LaneEvent) {
@@ -22,13 +21,22 @@ impl Driver {
             }
             LaneEvent::Rendered { lane, lease } => {
                 tracing::debug!(%lease, "lease is rendered");
-                self.stops.remove(&lease);
-                self.tiles.insert(lease, KeptTile::Encoding { wanted: false });
+                self.await_tiles(lease, 1);
                 self.tell(AgentCommand::FinishRender { lane, lease });
+            }
+            LaneEvent::Yielded { lane, lease, tiles } => {
+                self.await_tiles(lease, tiles);
+                let tiles = u32::try_from(tiles).expect("one for each level of a tree at most");
+                self.tell(AgentCommand::YieldRender { lane, lease, tiles });
             }
             LaneEvent::Encoded { lease, tile } => self.take_encoded(lease, tile),
             LaneEvent::Failed { lane, lease, failure } => self.take_failure(lane, lease, failure),
         }
+    }
+
+    fn await_tiles(&mut self, lease: LeaseId, awaited: usize) {
+        self.stops.remove(&lease);
+        self.tiles.insert(lease, KeptTiles { ready: Vec::new(), awaited, wanted: false, empty: None });
     }
 
     fn take_encoded(&mut self, lease: LeaseId, tile: EncodedTile) {
@@ -36,9 +44,9 @@ impl Driver {
             // Nobody wants it any more.
             return;
         };
-        let is_wanted = matches!(kept, KeptTile::Encoding { wanted: true });
-        *kept = KeptTile::Ready(Arc::new(tile));
-        if is_wanted {
+        kept.ready.push(Arc::new(tile));
+        kept.awaited = kept.awaited.saturating_sub(1);
+        if kept.awaited == 0 && kept.wanted {
             self.send_tile(lease);
         }
     }
@@ -50,10 +58,8 @@ impl Driver {
             tracing::warn!("lane {}, lease {lease}: {message}", lane.0);
         }
         if self.tiles.remove(&lease).is_some() {
-            // Rendered but not encoded: for the agent it is finished, so the
-            // lease is given up as a settled one and the master told here.
-            self.tell(AgentCommand::SettleTile(lease));
-            self.send(FromNode::Failed { lease, kind, message });
+            // Rendered but not encoded.
+            self.tell(AgentCommand::LoseTile { lease, kind, message });
             return;
         }
         self.tell(AgentCommand::FailRender { lane, lease, kind, message });
@@ -66,8 +72,8 @@ impl Driver {
     pub(super) fn start_render(&mut self, lane: LaneIndex, lease: LeaseId, job: JobId, task: RenderTask) {
         let place = usize::try_from(lane.0).unwrap_or(usize::MAX);
         if self.lanes.get(place).is_some_and(|lane| !lane.has_adapter()) {
-            let tile = self.agent.tile_of(lease).map(KeptTile::Empty);
-            self.tiles.extend(tile.map(|tile| (lease, tile)));
+            let empty = self.agent.tile_of(lease);
+            self.tiles.insert(lease, KeptTiles { ready: Vec::new(), awaited: 0, wanted: false, empty });
             return self.tell(AgentCommand::FinishRender { lane, lease });
         }
         let order = self.make_order(lease, job, task);
@@ -99,31 +105,29 @@ impl Driver {
             samples_per_pixel: task.range.samples(task.settings.samples_per_pixel),
             finished: task.is_whole(),
         };
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(Stop::default());
         Some(Order { lease, task, attributes, tile_size: known.tile_size, stop })
     }
 
     pub(super) fn send_tile(&mut self, lease: LeaseId) {
-        let tile = match self.tiles.get_mut(&lease) {
-            Some(KeptTile::Ready(tile)) => Arc::clone(tile),
-            Some(KeptTile::Encoding { wanted }) => {
-                *wanted = true;
-                return;
-            }
-            Some(KeptTile::Empty(tile)) => {
-                let tile = *tile;
-                return self.send(FromNode::EmptyTile { lease, tile });
-            }
-            None => return,
-        };
+        let Some(kept) = self.tiles.get_mut(&lease) else { return };
+        if let Some(tile) = kept.empty {
+            return self.send(FromNode::EmptyTile { lease, tile });
+        }
+        if kept.awaited > 0 {
+            kept.wanted = true;
+            return;
+        }
         let Some(link) = &self.link else {
             return;
         };
-        let (client, connection) = (link.client.clone(), self.connection);
-        self.sends.spawn(async move {
-            let outcome = transfer::send_tile(&client, &tile.header, &tile.bytes).await;
-            Done { connection, subject: lease, outcome }
-        });
+        for tile in &kept.ready {
+            let (client, connection, tile) = (link.client.clone(), self.connection, Arc::clone(tile));
+            self.sends.spawn(async move {
+                let outcome = transfer::send_tile(&client, &tile.header, &tile.bytes).await;
+                Done { connection, subject: lease, outcome }
+            });
+        }
     }
 
     pub(super) fn take_sent(&mut self, done: &Done<LeaseId, WireError>) {

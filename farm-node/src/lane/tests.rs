@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::testing::{LOSE, PANIC, PIXEL, RENDER, Stage, TILE_SIZE, WAIT, any_scene, lane, order};
 
@@ -122,10 +124,51 @@ async fn stopped_order_is_handed_back() {
     rig.order(waiting.clone());
     let first = rig.events.recv().await;
     assert!(matches!(first, Some(LaneEvent::Progressed { samples: 1, .. })), "{first:?}");
-    waiting.stop.store(true, Ordering::SeqCst);
-    running.stop.store(true, Ordering::SeqCst);
+    waiting.stop.drop_it();
+    running.stop.drop_it();
     assert_eq!(rig.failure(1).await.kind, FailureKind::HandedBack);
     assert_eq!(rig.failure(2).await.kind, FailureKind::HandedBack);
+}
+
+#[tokio::test]
+async fn order_that_gives_way_delivers_what_is_whole() {
+    let mut rig = Rig::start().await;
+    rig.stage.whole_blocks.store(3, Ordering::SeqCst);
+    let running = order(1, 1, WAIT);
+    rig.order(running.clone());
+    assert!(matches!(rig.events.recv().await, Some(LaneEvent::Progressed { .. })));
+    running.stop.give_way();
+    let yielded = rig.event().await;
+    assert!(matches!(yielded, LaneEvent::Yielded { lease: LeaseId(1), tiles: 2, .. }), "{yielded:?}");
+    let mut shares = 0;
+    for (level, index) in [(1, 0), (0, 2)] {
+        let LaneEvent::Encoded { lease: LeaseId(1), tile } = rig.event().await else { panic!("a tile") };
+        let range = farm_core::BlockRange { level, index };
+        assert_eq!(tile.header.tile, farm_core::TileId { range, ..running.attributes.tile });
+        let task = RenderTask { range, ..running.task.clone() };
+        let attributes = TileAttributes {
+            tile: tile.header.tile,
+            samples_per_pixel: range.samples(64),
+            finished: false,
+            ..running.attributes.clone()
+        };
+        let image = farm_wire::tile::decode_tile(&tile.bytes, &attributes, &task, TILE_SIZE);
+        assert_eq!(image.expect("it is what the master expects").range, range);
+        shares += tile.header.render_us;
+    }
+    assert!(shares > 0, "the time is shared among them");
+    rig.order(order(2, 1, RENDER));
+    rig.rendered(2).await;
+}
+
+#[tokio::test]
+async fn order_that_gives_way_in_its_first_block_is_handed_back() {
+    let mut rig = Rig::start().await;
+    let running = order(1, 1, WAIT);
+    rig.order(running.clone());
+    assert!(matches!(rig.events.recv().await, Some(LaneEvent::Progressed { .. })));
+    running.stop.give_way();
+    assert_eq!(rig.failure(1).await.kind, FailureKind::HandedBack);
 }
 
 #[tokio::test]

@@ -22,14 +22,14 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use farm_core::{RenderTask, TileImage};
+use farm_core::RenderTask;
 use shaders::native::{Bindings, RECORD_WORDS, Records, Width, render_blocks};
 
 use crate::dispatch::Slicing;
 use crate::film::{Film, samples_done};
 use crate::layout::{Params, Record};
 use crate::pack::PackedScene;
-use crate::{AdapterInfo, NATIVE, Progress, RenderError};
+use crate::{AdapterInfo, NATIVE, Progress, RenderError, Rendered};
 pub use numa::{NumaNode, numa_nodes};
 use traverse::Traversal;
 pub(crate) use tree::WideTree;
@@ -193,7 +193,7 @@ impl Cpu {
         task: &RenderTask,
         slicing: Slicing,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<TileImage, RenderError> {
+    ) -> Result<Rendered, RenderError> {
         let mut film = Film::new(task.rect, task.range, task.settings.samples_per_pixel);
         let total = film.items();
         let threads = self.pool.current_num_threads() as u64;
@@ -217,11 +217,12 @@ impl Cpu {
             }
             film.add(&slice);
             done = end;
-            if progress(Progress { samples: samples_done(task, done) }).is_break() {
-                return Err(RenderError::Stopped);
+            let is_stopped = progress(Progress { samples: samples_done(task, done) }).is_break();
+            if is_stopped && done < total {
+                return Ok(Rendered::Stopped(film.into_parts()));
             }
         }
-        Ok(film.finish(task))
+        Ok(Rendered::Done(film.finish(task)))
     }
 
     /// Renders some records on all threads, which take them one by one.

@@ -7,7 +7,7 @@ use farm_core::BlobDigest;
 use super::*;
 use crate::class::{probe_scene, probe_task};
 use crate::dispatch::Slicing;
-use crate::{DiskCache, PreparedScene};
+use crate::{DiskCache, PreparedScene, Rendered};
 
 /// The rectangles of a frame cut into squares, each with the place of its
 /// pixels in the frame.
@@ -80,7 +80,53 @@ pub(super) fn check_cuts(name: &str, scene: &Scene, task: &RenderTask) {
         let sliced = renderer()
             .render_sliced(&uploaded, &task, Slicing::Fixed(records), &mut |_| ControlFlow::Continue(()))
             .expect("rendered");
+        let Rendered::Done(sliced) = sliced else { panic!("nobody stopped it") };
         assert!(bits(&sliced) == bits(&whole), "{name}: slices of {records}");
+    }
+}
+
+#[test]
+fn what_is_whole_of_a_stopped_task_is_summed_with_the_rest_to_the_same_bits() {
+    let scene = probe_scene();
+    let mut task = probe_task();
+    task.settings.samples_per_pixel = 7 * 16 - 5;
+    task.range = BlockRange::root(7);
+    let whole = render(&scene, &task);
+    let uploaded = renderer().load(&scene).expect("small");
+    // A slice is most of a block, so the work stops between the ends of two.
+    let records = task.rect.area() - 7;
+    for (slices, finished) in [(1, 0), (2, 1), (3, 2), (4, 3)] {
+        let mut done = 0;
+        let stopped = renderer().render_sliced(&uploaded, &task, Slicing::Fixed(records), &mut |_| {
+            done += 1;
+            if done < slices { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        let Ok(Rendered::Stopped(mut parts)) = stopped else { panic!("it was not done: {stopped:?}") };
+        let end = parts.last().map_or(0, |part| part.range.end(7));
+        // A graphics adapter finishes what it is at.
+        assert!((finished..=finished + 2).contains(&end), "{end} blocks after {slices} slices");
+        assert_eq!(parts.len(), end.count_ones() as usize, "as few ranges as there can be");
+        for block in end..7 {
+            parts.push(render(
+                &scene,
+                &RenderTask { range: BlockRange { level: 0, index: block }, ..task.clone() },
+            ));
+        }
+        let mut sums: Vec<TileImage> = Vec::new();
+        for mut part in parts {
+            while let Some(earlier) = sums.pop_if(|earlier| earlier.range == part.range.sibling()) {
+                part = earlier.merge(&part).expect("siblings");
+            }
+            sums.push(part);
+        }
+        // The tree of seven blocks: the last one has no sibling.
+        let mut sum = sums.pop().expect("the last block").promote();
+        while let Some(earlier) = sums.pop() {
+            sum = earlier.merge(&sum).expect("siblings");
+        }
+        let merged = sum.finish(task.settings.samples_per_pixel).expect("whole");
+        assert!(bits(&merged) == bits(&whole), "stopped after {slices} slices");
+        assert_eq!((merged.samples, merged.rays), (whole.samples, whole.rays));
     }
 }
 

@@ -3,7 +3,8 @@
 use farm_scene::Lens;
 
 use super::*;
-use crate::RenderError;
+use crate::Rendered;
+use crate::dispatch::Slicing;
 
 #[test]
 fn an_empty_scene_shows_its_sky_or_nothing() {
@@ -94,8 +95,11 @@ fn work_stops_when_asked_and_says_how_far_it_is() {
     });
     assert_eq!(image.expect("rendered").samples, last);
     assert_eq!(last, task.samples());
-    let stopped = renderer().render(&uploaded, &task, &mut |_| ControlFlow::Break(()));
-    assert!(matches!(stopped, Err(RenderError::Stopped)));
+    let stop = &mut |_| ControlFlow::Break(());
+    let stopped = renderer().render_sliced(&uploaded, &task, Slicing::Fixed(500), stop);
+    assert!(matches!(stopped, Ok(Rendered::Stopped(parts)) if parts.is_empty()), "in its first block");
+    let done = renderer().render_sliced(&uploaded, &task, Slicing::Fixed(1 << 20), stop);
+    assert!(matches!(done, Ok(Rendered::Done(_))), "there is nothing left to stop");
 }
 
 /// A wall, black to the left and white to the right of the y axis, seen from a

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use std::num::NonZeroU32;
 
 use farm_core::scheduler::{
-    Fact, FailureKind, HeldLease, JobShare, JobStatus, JobView, Lease, NodeChange, NodeStanding, NodeView,
+    BlockedJob, Fact, FailureKind, HeldLease, JobShare, JobStatus, JobView, Lease, NodeChange, NodeStanding,
+    NodeView,
 };
 use farm_core::{
     BlobDigest, BlockRange, FilmSettings, FrameNumber, FrameRange, FrameScene, JobId, JobSpec, LeaseId,
@@ -196,7 +197,10 @@ fn region() -> impl Strategy<Value = Option<Rect>> {
 fn standing() -> impl Strategy<Value = NodeStanding> {
     prop_oneof![
         Just(NodeStanding::Working),
+        Just(NodeStanding::Probation),
+        Just(NodeStanding::Quarantined),
         Just(NodeStanding::Draining),
+        Just(NodeStanding::Resting),
         Just(NodeStanding::Drained),
         Just(NodeStanding::Banned),
     ]
@@ -216,17 +220,22 @@ fn node_change() -> impl Strategy<Value = NodeChange> {
 }
 
 fn listing() -> impl Strategy<Value = NodeListing> {
-    let view = (node(), any::<[u32; 2]>(), standing(), 0.0..1e15, any::<[u64; 2]>()).prop_map(
+    let until = option::of(any::<u64>().prop_map(Timestamp));
+    let blocked = (job(), vec(kind(), 0..3)).prop_map(|(job, kinds)| BlockedJob { job, kinds });
+    let standing = (standing(), until, vec(blocked, 0..3));
+    let view = (node(), any::<[u32; 2]>(), standing, 0.0..1e15, any::<[u64; 2]>()).prop_map(
         |(node, [lanes, leases], standing, samples_per_second, [tiles, failures])| NodeView {
             node,
             lanes,
             leases,
-            standing,
+            standing: standing.0,
             samples_per_second,
             tiles,
             failures,
             tags: vec!["gpu".into()],
             memory_bytes: Some(tiles),
+            quarantined_until: standing.1,
+            blocked: standing.2,
         },
     );
     (text(), view, vec(lane(), 0..3), text(), text())
@@ -253,6 +262,8 @@ fn from_node() -> impl Strategy<Value = FromNode> {
         }),
         Just(FromNode::Draining),
         (lease_id(), tile()).prop_map(|(lease, tile)| FromNode::EmptyTile { lease, tile }),
+        Just(FromNode::Resting),
+        Just(FromNode::Resumed),
     ]
 }
 
@@ -317,8 +328,8 @@ fn response() -> impl Strategy<Value = Response> {
             lanes
         }),
         Just(Response::Done),
-        (vec(listing(), 0..3), vec(absent_node(), 0..3))
-            .prop_map(|(nodes, absent)| Response::Nodes { nodes, absent }),
+        (vec(listing(), 0..3), vec(absent_node(), 0..3), any::<u64>())
+            .prop_map(|(nodes, absent, now)| Response::Nodes { nodes, absent, now: Timestamp(now) }),
         (text(), option::of(text())).prop_map(|(reason, hint)| Response::Refused { reason, hint }),
     ]
 }

@@ -203,10 +203,11 @@ impl Ledger {
     }
 }
 
-/// Property: nothing is granted to a node that is gone, leaving or held back.
+/// Property: nothing is granted to a node that is gone, leaving, resting or held back.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     present: BTreeSet<NodeId>,
+    resting: BTreeSet<NodeId>,
     held_back: HeldBack,
     /// Every node that ever was banned.
     suspects: BTreeSet<NodeId>,
@@ -215,15 +216,30 @@ pub(super) struct Presence {
 impl Presence {
     pub(super) fn join(&mut self, node: NodeId) {
         self.present.insert(node);
+        self.resting.remove(&node);
     }
 
     pub(super) fn leave(&mut self, node: NodeId) {
         self.present.remove(&node);
+        self.resting.remove(&node);
+    }
+
+    pub(super) fn rest(&mut self, node: NodeId) {
+        if self.present.remove(&node) {
+            self.resting.insert(node);
+        }
+    }
+
+    pub(super) fn resume(&mut self, node: NodeId) {
+        if self.resting.remove(&node) {
+            self.present.insert(node);
+        }
     }
 
     /// The master died; what was committed holds.
     pub(super) fn restore(&mut self, held_back: &HeldBack) {
         self.present.clear();
+        self.resting.clear();
         self.held_back = held_back.clone();
     }
 
@@ -300,6 +316,13 @@ impl Waste {
     /// Samples that were granted twice.
     pub(super) fn copied(&self) -> u64 {
         self.copied_in_all
+    }
+
+    /// A lane gave way within a block, of which so many samples are lost. Property:
+    /// that is less than a block.
+    pub(super) fn give_way(&mut self, lost: u64, block: u64) -> Checked {
+        self.excused += lost;
+        ensure(lost < block, "giving way loses less than a block", || format!("{lost} of {block} samples"))
     }
 
     pub(super) fn wasted(&self, accepted: u64) -> u64 {

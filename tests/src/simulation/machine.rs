@@ -2,7 +2,9 @@
 
 use farm_core::agent::{AgentCommand, AgentEffect, LaneIndex};
 use farm_core::scheduler::FailureKind;
-use farm_core::{BlobDigest, JobId, LeaseId, RectIndex, RenderTask, Timestamp};
+use farm_core::{
+    BASE_BLOCK_SAMPLES, BlobDigest, BlockRange, JobId, LeaseId, RectIndex, RenderTask, TileId, Timestamp,
+};
 
 use super::check::{Checked, Violation, ensure, honest_blob};
 use super::node::{Kept, Process, Run};
@@ -84,15 +86,30 @@ impl World {
         self.tell_agent(node, AgentCommand::Disconnect)
     }
 
-    /// Someone asks a node to leave, some of them more than once.
+    /// Someone asks a node to leave, some of them more than once. Only who does so a
+    /// third time has it drop what renders.
     pub(super) fn drain(&mut self, node: usize) -> Checked {
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
-        process.hurried = std::mem::replace(&mut process.drained, true);
-        if process.hurried {
+        process.drains += 1;
+        if process.drains > 2 {
             self.excuse_holdings(node);
         }
         self.tell_agent(node, AgentCommand::Drain)?;
         if self.random.chance(300) { self.drain(node) } else { Ok(()) }
+    }
+
+    /// A node's owner wants the machine for a while.
+    pub(super) fn rest(&mut self, node: usize) -> Checked {
+        let life = self.nodes[node].life;
+        self.schedule_within(10_000, Event::Resume { node, life });
+        self.tell_agent(node, AgentCommand::Rest)
+    }
+
+    pub(super) fn resume(&mut self, node: usize, life: u32) -> Checked {
+        if self.nodes[node].life != life {
+            return Ok(());
+        }
+        self.tell_agent(node, AgentCommand::Resume)
     }
 
     pub(super) fn node_sees_down(&mut self, id: ConnectionId) -> Checked {
@@ -180,12 +197,18 @@ impl World {
                 ensure(renders, "only what renders is stopped", || format!("lease {lease}"))?;
                 *lane = None;
             }
+            AgentEffect::YieldRender { lane, lease } => {
+                let run = process.lanes[lane.0 as usize].as_mut().filter(|run| run.lease == lease);
+                let renders = run.map(|run| run.yields = true).is_some();
+                ensure(renders, "only what renders gives way", || format!("lease {lease}"))?;
+            }
             AgentEffect::SendTile(lease) => {
-                let kept = process.kept.get(&lease).copied();
+                let kept = process.kept.get(&lease).cloned();
                 let violation =
                     || Violation { property: "only kept tiles are sent", what: format!("lease {lease}") };
-                let kept = kept.ok_or_else(violation)?;
-                self.send_from(node, ToMaster::Tile { lease, kept });
+                for kept in kept.ok_or_else(violation)? {
+                    self.send_from(node, ToMaster::Tile { lease, kept });
+                }
             }
             AgentEffect::ForgetTile(lease) => drop(process.kept.remove(&lease)),
             AgentEffect::SendProgress { lease, samples } => {
@@ -195,6 +218,8 @@ impl World {
                 self.send_from(node, ToMaster::Failed { lease, kind, message });
             }
             AgentEffect::SendDrain => self.send_from(node, ToMaster::Draining),
+            AgentEffect::SendRest => self.send_from(node, ToMaster::Resting),
+            AgentEffect::SendResume => self.send_from(node, ToMaster::Resumed),
             AgentEffect::Leave => {
                 self.nodes[node].check_leave()?;
                 self.kill_node(node);
@@ -224,7 +249,8 @@ impl World {
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         let run = process.next_run;
         process.next_run += 1;
-        process.lanes[lane.0 as usize] = Some(Run { run, lease, job, done: 0, samples: task.samples() });
+        process.lanes[lane.0 as usize] =
+            Some(Run { run, lease, job, done: 0, yields: false, samples: task.samples() });
         if hangs {
             process.hung = true;
             return Ok(());
@@ -257,6 +283,9 @@ impl World {
         }
         if current.done >= current.samples {
             return self.finish_render(node, lane, &current);
+        }
+        if current.yields {
+            return self.give_way(node, lane, &current);
         }
         self.evict_some_blob(node)?;
         self.schedule_slice(node, life, lane, run);
@@ -301,9 +330,40 @@ impl World {
         process.lanes[lane as usize] = None;
         if let Some(lease) = process.leases.remove(&run.lease) {
             let blob = if corrupt { BlobDigest([0xff; 32]) } else { honest_blob(&lease.tile) };
-            process.kept.insert(run.lease, Kept { tile: lease.tile, blob, render_us });
+            process.kept.insert(run.lease, vec![Kept { tile: lease.tile, blob, render_us }]);
         }
         self.tell_agent(node, AgentCommand::FinishRender { lane: LaneIndex(lane), lease: run.lease })
+    }
+
+    /// A lane stops: the blocks that are whole become tiles of as few ranges as they
+    /// make.
+    fn give_way(&mut self, node: usize, lane: u32, run: &Run) -> Checked {
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        let Some(lease) = process.leases.get(&run.lease).cloned() else { return Ok(()) };
+        let block = lease.rect.area() * u64::from(BASE_BLOCK_SAMPLES);
+        let (mut start, whole) = (lease.tile.range.start(), run.done / block);
+        let end = start + u32::try_from(whole).expect("a lease has few blocks");
+        let mut kept = Vec::new();
+        for level in (0..lease.tile.range.level).rev() {
+            if start + (1 << level) <= end {
+                let range = BlockRange { level, index: start >> level };
+                let tile = TileId { range, ..lease.tile };
+                let render_us = (block << level) * 1_000_000 / self.nodes[node].plan.speed;
+                kept.push(Kept { tile, blob: honest_blob(&tile), render_us });
+                start += 1 << level;
+            }
+        }
+        self.waste.give_way(run.done - whole * block, block)?;
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        process.lanes[lane as usize] = None;
+        let (lane, lease, tiles) = (LaneIndex(lane), run.lease, kept.len());
+        if kept.is_empty() {
+            let (kind, message) = (FailureKind::HandedBack, "stopped".into());
+            return self.tell_agent(node, AgentCommand::FailRender { lane, lease, kind, message });
+        }
+        process.kept.insert(lease, kept);
+        let tiles = u32::try_from(tiles).expect("one for each level");
+        self.tell_agent(node, AgentCommand::YieldRender { lane, lease, tiles })
     }
 
     fn excuse_lease(&mut self, node: usize, run: &Run) {

@@ -76,6 +76,8 @@ impl World {
                 self.withhold_grants(*node);
             }
             Command::DrainNode(node) => self.presence.leave(*node),
+            Command::RestNode(node) => self.presence.rest(*node),
+            Command::ResumeNode(node) => self.presence.resume(*node),
             _ => {}
         }
         self.leases.hear(self.now, &command, self.plan.limits.lease_timeout);
@@ -227,7 +229,10 @@ impl World {
                 if let (Verdict::Accepted, Some(tile)) = (&verdict, tile) {
                     self.ledger.check_settled(&tile)?;
                 }
-                self.granted.remove(&(node, lease));
+                // Of a lease that gave way some is still to be handed back.
+                if self.granted.get(&(node, lease)) == tile.as_ref() {
+                    self.granted.remove(&(node, lease));
+                }
                 self.send_current(node, ToNode::Settled(lease));
             }
             Effect::Grant { node, lease } => {
@@ -305,6 +310,8 @@ impl World {
                 Command::ReportFailure { node, lease, kind, message }
             }
             ToMaster::Draining => Command::DrainNode(node),
+            ToMaster::Resting => Command::RestNode(node),
+            ToMaster::Resumed => Command::ResumeNode(node),
             ToMaster::Tile { lease, kept } => {
                 let (tile, blob, render_us) = (kept.tile, kept.blob, kept.render_us);
                 master.delivered.entry((node, lease)).or_default().push_back(tile);

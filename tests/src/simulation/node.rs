@@ -45,17 +45,15 @@ pub(super) struct Process {
     /// Leases as the master sent them.
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     /// Encoded tiles that the agent has not told to forget.
-    pub(super) kept: BTreeMap<LeaseId, Kept>,
+    pub(super) kept: BTreeMap<LeaseId, Vec<Kept>>,
     pub(super) specs: BTreeMap<JobId, Box<JobSpec>>,
     pub(super) tick_at: Option<Timestamp>,
     /// Blobs that it waits for.
     pub(super) fetching: BTreeSet<BlobDigest>,
     /// Whether a lane hung in this process.
     pub(super) hung: bool,
-    /// Whether it was told to leave.
-    pub(super) drained: bool,
-    /// Whether it was told to leave twice.
-    pub(super) hurried: bool,
+    /// How often it was told to leave.
+    pub(super) drains: u32,
     /// Tiles that a plant has seen sent.
     pub(super) sent: BTreeSet<LeaseId>,
 }
@@ -67,6 +65,8 @@ pub(super) struct Run {
     pub(super) lease: LeaseId,
     pub(super) job: JobId,
     pub(super) done: u64,
+    /// Whether it is to stop after this slice.
+    pub(super) yields: bool,
     pub(super) samples: u64,
 }
 
@@ -108,8 +108,7 @@ impl SimulatedNode {
             tick_at: None,
             fetching: BTreeSet::new(),
             hung: false,
-            drained: false,
-            hurried: false,
+            drains: 0,
             sent: BTreeSet::new(),
         });
     }
@@ -152,7 +151,7 @@ impl SimulatedNode {
     pub(super) fn check_leave(&self) -> Checked {
         let Some(process) = &self.process else { return Ok(()) };
         let left = process.agent.holding().len() + process.kept.len();
-        let lossless = left == 0 || process.hurried;
+        let lossless = left == 0 || process.drains > 1;
         ensure(lossless, "a drained node loses nothing", || {
             format!("node {} held {left} leases and tiles", self.id)
         })
@@ -174,7 +173,10 @@ impl SimulatedNode {
         let most = lanes * (limits.leases_per_lane_max as usize + 1) + limits.unsent_tiles;
         let holding = process.agent.holding().len();
         ensure(holding <= most, "what a node holds is bounded", || format!("{holding} leases"))?;
+        // Each lane may have given way, with a tile for each level of its lease's tree.
         let kept = process.kept.len();
-        ensure(kept <= limits.unsent_tiles, "what a node holds is bounded", || format!("{kept} tiles"))
+        ensure(kept <= limits.unsent_tiles + lanes, "what a node holds is bounded", || {
+            format!("{kept} tiles")
+        })
     }
 }

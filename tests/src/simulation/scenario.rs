@@ -112,7 +112,8 @@ impl Scenario {
             None => (0..random.between(1, 4)).map(|_| small_job(random)).collect(),
         };
         Plan {
-            limits: Limits::default(),
+            // A long quarantine would only make the deadline of all jobs say less.
+            limits: Limits { quarantine_max: std::time::Duration::from_secs(60), ..Limits::default() },
             jobs,
             nodes,
             faults,

@@ -27,6 +27,8 @@ pub(super) enum ToMaster {
     Progress { lease: LeaseId, samples: u64 },
     Failed { lease: LeaseId, kind: farm_core::scheduler::FailureKind, message: String },
     Draining,
+    Resting,
+    Resumed,
     Tile { lease: LeaseId, kept: Kept },
 }
 
@@ -50,6 +52,7 @@ pub(super) enum Event {
     Connect { node: usize, life: u32 },
     NodeUp { node: usize },
     NodeTick { node: usize, life: u32 },
+    Resume { node: usize, life: u32 },
     Slice { node: usize, life: u32, lane: u32, run: u64, samples: u64 },
     BlobDone { node: usize, life: u32, digest: BlobDigest },
     MasterUp,
@@ -261,7 +264,7 @@ impl World {
     }
 
     /// When every job must have ended: all of its samples on one lane of the
-    /// slowest node, after two expired leases and two longest pauses.
+    /// slowest node, after two expired leases, two longest pauses and a quarantine.
     fn deadline(&self) -> Timestamp {
         let pixels = self.plan.jobs.iter().map(|job| job.resolution.area() * job.frames.count());
         let per_pixel = self.plan.jobs.iter().map(|job| u64::from(job.settings.samples_per_pixel));
@@ -269,7 +272,8 @@ impl World {
         let slowest = self.plan.nodes.iter().map(|node| node.speed).min().unwrap_or(1);
         let limits = &self.plan.limits;
         let start = Timestamp(self.plan.faults.heal_at_ms.max(20_000) + samples * 1_000 / slowest);
-        start.after(limits.lease_timeout * 2).after(limits.backoff_max * 2).after(AFTERMATH)
+        let pauses = limits.backoff_max * 2 + limits.quarantine_max;
+        start.after(limits.lease_timeout * 2).after(pauses).after(AFTERMATH)
     }
 
     fn describe_jobs(&self) -> String {
@@ -300,6 +304,7 @@ impl World {
             Event::Connect { node, life } => self.connect(node, life),
             Event::NodeUp { node } => self.node_up(node),
             Event::NodeTick { node, life } => self.node_tick(node, life),
+            Event::Resume { node, life } => self.resume(node, life),
             Event::Slice { node, life, lane, run, samples } => self.slice(node, life, lane, run, samples),
             Event::BlobDone { node, life, digest } => self.blob_done(node, life, digest),
             Event::MasterUp => self.master_up(),
@@ -343,6 +348,7 @@ impl World {
             | Event::Connect { .. }
             | Event::NodeUp { .. }
             | Event::NodeTick { .. }
+            | Event::Resume { .. }
             | Event::Slice { .. }
             | Event::BlobDone { .. }
             | Event::MasterUp
@@ -362,6 +368,7 @@ impl World {
             }
             Event::Connect { node, .. }
             | Event::NodeTick { node, .. }
+            | Event::Resume { node, .. }
             | Event::Slice { node, .. }
             | Event::BlobDone { node, .. } => Some(*node),
             Event::ToMaster(..)
@@ -403,7 +410,7 @@ impl World {
             return self.kill_master();
         }
         let node = self.random.index(self.nodes.len());
-        match self.random.between(0, 11) {
+        match self.random.between(0, 12) {
             0 => self.kill_node(node),
             1 => {
                 let connection = self.nodes[node].process.as_ref().and_then(|process| process.connection);
@@ -419,6 +426,7 @@ impl World {
             7 => self.nodes[node].remember(),
             8 => return self.come_back(node),
             9 => self.lose_power(node),
+            10 => return self.rest(node),
             _ => return self.person(),
         }
         Ok(())

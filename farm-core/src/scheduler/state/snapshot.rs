@@ -14,15 +14,15 @@ use super::{Accepted, FrameRecord, Hold, JobRecord, State, Strikes};
 use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
 use crate::job::JobSpec;
 use crate::limits::Limits;
-use crate::scheduler::Fact;
+use crate::scheduler::{Fact, FailureKind};
 use crate::tile::{BlockRange, RectIndex, TileId};
 use crate::time::Timestamp;
 
 /// The version of the form of [`SnapshotPart`]. Any addition to it, even a field
 /// with a default, has a new number: a program that does not know it must not
 /// go on without. Earlier forms are read as well, so what is added has a default.
-/// Version 2 knows of weights and needs of jobs.
-pub const SNAPSHOT_VERSION: u32 = 2;
+/// Version 2 knows of weights and needs of jobs, version 3 of failures of nodes.
+pub const SNAPSHOT_VERSION: u32 = 3;
 
 /// Entries of one part: 4096 tiles of about 100 bytes are 400 KiB, written in a
 /// few milliseconds.
@@ -67,11 +67,30 @@ pub enum SnapshotPart {
         /// The rectangles, by frame.
         strikes: Vec<StrikePart>,
     },
+    /// Failures on a job that may be its fault or a node's. Since version 3.
+    FailureCounts {
+        /// The job.
+        job: JobId,
+        /// How often each node failed, less what it did well.
+        counts: Vec<FailureCountPart>,
+    },
     /// Nodes that people hold back.
     Holds {
         /// The nodes.
         nodes: Vec<HoldPart>,
     },
+}
+
+/// How often a node failed on a job by one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailureCountPart {
+    /// The node.
+    pub node: NodeId,
+    /// The kind.
+    pub kind: FailureKind,
+    /// Eight for each failure, less one for each accepted tile.
+    pub weight: u32,
 }
 
 /// How people hold a node back.
@@ -210,7 +229,8 @@ impl State {
         let entries = |record: &JobRecord| {
             let in_frames = |frame: &FrameRecord| frame.tiles.len() + frame.kept.len();
             let in_frames: usize = record.frames.values().map(in_frames).sum();
-            1 + (record.delivered.len() + in_frames + record.strikes.len()) as u64
+            let failed = record.failed_on.weights().len();
+            1 + (record.delivered.len() + in_frames + record.strikes.len() + failed) as u64
         };
         self.jobs.values().map(entries).sum::<u64>() + self.held_back.len() as u64
     }
@@ -247,6 +267,12 @@ impl State {
                 let record = self.introduced(job)?;
                 strikes.into_iter().for_each(|part| record.take_strikes(part, nodes, attempts));
             }
+            SnapshotPart::FailureCounts { job, counts } => {
+                let record = self.introduced(job)?;
+                for FailureCountPart { node, kind, weight } in counts {
+                    record.failed_on.put(node, kind, weight);
+                }
+            }
             SnapshotPart::Holds { nodes } => {
                 let holds = nodes
                     .into_iter()
@@ -276,6 +302,7 @@ impl JobRecord {
             strikes,
             struck_out: _, // By the limits, of `strikes`.
             failures,
+            failed_on,
             rects_done,
             samples_done,
             rays,
@@ -300,7 +327,10 @@ impl JobRecord {
         let tiles = frames.iter().flat_map(move |(frame, record)| record.parts(job, *frame));
         let strikes = chunks(strikes.iter().map(|((frame, rect), strikes)| strikes.part(*frame, *rect)));
         let strikes = strikes.map(move |strikes| SnapshotPart::Strikes { job, strikes });
-        std::iter::once(head).chain(delivered).chain(tiles).chain(strikes)
+        let counts = failed_on.weights();
+        let counts = chunks(counts.map(|(node, kind, weight)| FailureCountPart { node, kind, weight }));
+        let counts = counts.map(move |counts| SnapshotPart::FailureCounts { job, counts });
+        std::iter::once(head).chain(delivered).chain(tiles).chain(strikes).chain(counts)
     }
 
     fn from_part(part: JobPart, failure_messages: usize) -> Self {

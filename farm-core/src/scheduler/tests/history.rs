@@ -19,7 +19,7 @@ impl Farm {
         }
     }
 
-    fn take_snapshot(&mut self) {
+    pub(super) fn take_snapshot(&mut self) {
         let state = self.scheduler.state();
         self.snapshot = (state.snapshot().collect(), self.journal.len());
         let lists = self.snapshot.0.iter().map(|part| match part {
@@ -28,6 +28,7 @@ impl Farm {
             SnapshotPart::Kept { rects, .. } => rects.len(),
             SnapshotPart::Tiles { tiles, .. } => tiles.len(),
             SnapshotPart::Strikes { strikes, .. } => strikes.len(),
+            SnapshotPart::FailureCounts { counts, .. } => counts.len(),
             SnapshotPart::Holds { nodes } => nodes.len(),
         });
         assert_eq!(lists.sum::<usize>() as u64, state.snapshot_entries());
@@ -41,7 +42,7 @@ impl Farm {
         State::restore(parts.chain(facts), limits)
     }
 
-    fn rejoin(&mut self, node: NodeId) {
+    pub(super) fn rejoin(&mut self, node: NodeId) {
         let leases = self.leases_of(node);
         let holding = leases.iter().map(|lease| HeldLease { lease: lease.id, tile: lease.tile }).collect();
         self.handle(Command::JoinNode { node, lanes: 1, equipment: Default::default(), holding });
@@ -225,6 +226,8 @@ enum Step {
     Drain(u64),
     Report { node: u64, pick: prop::sample::Index, render_us: u64 },
     ReportStray { pick: prop::sample::Index, level: u8, index: u32 },
+    ReportPart { node: u64, pick: prop::sample::Index, level: u8, index: prop::sample::Index },
+    Rest(u64, bool),
     Fail { node: u64, pick: prop::sample::Index, kind: u8 },
     Progress { node: u64, pick: prop::sample::Index, samples: u64 },
     Deliver(u64),
@@ -254,6 +257,9 @@ fn step() -> impl Strategy<Value = Step> {
         20 => (node.clone(), pick(), 1u64..5_000_000)
             .prop_map(|(node, pick, render_us)| Step::Report { node, pick, render_us }),
         2 => (pick(), 0u8..4, 0u32..8).prop_map(|(pick, level, index)| Step::ReportStray { pick, level, index }),
+        6 => (node.clone(), pick(), 0u8..4, pick())
+            .prop_map(|(node, pick, level, index)| Step::ReportPart { node, pick, level, index }),
+        1 => (node.clone(), any::<bool>()).prop_map(|(node, rests)| Step::Rest(node, rests)),
         2 => (node.clone(), pick(), 0u8..8).prop_map(|(node, pick, kind)| Step::Fail { node, pick, kind }),
         2 => (node, pick(), 0u64..3).prop_map(|(node, pick, samples)| Step::Progress { node, pick, samples }),
         3 => (1u64..4).prop_map(Step::Deliver),
@@ -311,6 +317,18 @@ impl Farm {
                     self.report_tile(NodeId(9), LeaseId(0), TileId { range, ..lease.tile }, 1);
                 }
             }
+            Step::ReportPart { node, pick, level, index } => {
+                if let Some(lease) = self.pick(*node, pick) {
+                    let whole = lease.tile.range;
+                    let level = (*level).min(whole.level);
+                    let down = whole.level - level;
+                    let place = u32::try_from(index.index(1 << down)).expect("a small number");
+                    let range = crate::tile::BlockRange { level, index: (whole.index << down) + place };
+                    self.report_tile(NodeId(*node), lease.id, TileId { range, ..lease.tile }, 1000);
+                }
+            }
+            Step::Rest(node, true) => self.handle(Command::RestNode(NodeId(*node))),
+            Step::Rest(node, false) => self.handle(Command::ResumeNode(NodeId(*node))),
             Step::Fail { node, pick, kind } => {
                 if let Some(lease) = self.pick(*node, pick) {
                     let kinds = [

@@ -4,7 +4,7 @@
 //! They are never changed; what changes the form of a record brings a version
 //! and a fixture of its own.
 
-use farm_core::scheduler::FailureKind;
+use farm_core::scheduler::{FailureKind, SnapshotPart};
 use farm_core::{BlockRange, JobSpec, Limits, Needs, NodeId, RectIndex, TileId, Timestamp};
 use sqlx::SqliteConnection;
 
@@ -16,6 +16,9 @@ const VERSION_1: &str = include_str!("version-1.sql");
 
 /// A snapshot of all facts of [`history`] but the last two, which follow it.
 const VERSION_2: &str = include_str!("version-2.sql");
+
+/// As [`VERSION_2`], with a part of version 3: it has counts of failures.
+const SNAPSHOT_3: &str = include_str!("snapshot-3.sql");
 
 /// How many facts the snapshot stands for.
 const COVERED: usize = 9;
@@ -119,12 +122,24 @@ async fn journal_of_version_2_is_replayed() {
     assert_eq!(State::restore(entries, &Limits::default()), Ok(state_of(&history())));
 }
 
+#[tokio::test]
+async fn snapshot_of_version_3_is_replayed() {
+    let (_folder, path) = fixture(SNAPSHOT_3).await;
+    let entries = entries(&path).await.expect("version 3 is known");
+    let counts = entries.iter().filter_map(|entry| match entry {
+        Entry::Snapshot(SnapshotPart::FailureCounts { counts, .. }) => Some(counts.len()),
+        _ => None,
+    });
+    assert_eq!(counts.collect::<Vec<_>>(), [1]);
+    assert_eq!(State::restore(entries, &Limits::default()), Ok(state_of(&history())));
+}
+
 /// If this fails, the form of a record was changed: give it a new version, read
 /// the old one too, and add a fixture.
 #[tokio::test]
 async fn records_are_still_written_as_their_versions_say() {
     let (_folder, path) = written().await;
-    let (_fixture, fixture) = fixture(VERSION_2).await;
+    let (_fixture, fixture) = fixture(SNAPSHOT_3).await;
     assert_eq!(records(&path).await, records(&fixture).await);
     let (_folder, path) = self::fixture(VERSION_1).await;
     let mut journal = SqliteJournal::open(&path).await.expect("it opens");
@@ -193,7 +208,7 @@ async fn snapshot_of_a_later_version_is_named_and_nothing_is_lost() {
         .expect("the statement is right");
     let before = records(&path).await;
     let error = entries(&path).await.expect_err("the version is unknown");
-    assert!(matches!(error, JournalError::UnknownSnapshot { version: 9, known: 2, .. }), "{error}");
+    assert!(matches!(error, JournalError::UnknownSnapshot { version: 9, known: 3, .. }), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("version")), "{error}");
     assert_eq!(records(&path).await, before);
 }
