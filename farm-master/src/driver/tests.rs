@@ -95,7 +95,8 @@ impl Running {
     async fn join(&self, connection: u64, shader_digest: BlobDigest) -> mpsc::Receiver<ToNode> {
         let (outbox, letters) = mpsc::channel(64);
         let (node, lanes, holding) = (NodeId(7), 1, Vec::new());
-        let joining = Joining { node, lanes, shader_digest, holding, connection, outbox };
+        let equipment = farm_core::scheduler::Equipment::default();
+        let joining = Joining { node, lanes, shader_digest, equipment, holding, connection, outbox };
         self.handle.join(joining).await;
         letters
     }
