@@ -149,6 +149,8 @@ mod tests {
             samples_per_second: 0.0,
             tiles: 0,
             failures: 9,
+            tags: Vec::new(),
+            memory_bytes: None,
             quarantined_until: until,
             blocked,
         };
