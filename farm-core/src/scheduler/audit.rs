@@ -134,6 +134,9 @@ impl Scheduler {
         if active.clone().map(Node::total_power).sum::<u64>() != self.floor.active_power {
             return Err("the power of active nodes is wrong".into());
         }
+        if active.clone().map(Node::measured_lanes).sum::<u64>() != self.floor.measured_lanes {
+            return Err("the number of measured lanes is wrong".into());
+        }
         let mut crew = Crew::default();
         active.for_each(|node| crew.add(node.fit));
         if crew != self.floor.crew {

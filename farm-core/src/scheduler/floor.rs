@@ -46,6 +46,8 @@ pub(super) struct Floor {
     pub(super) crew: Crew,
     /// What their lanes have of power, where it is known.
     pub(super) active_power: u64,
+    /// The lanes of which it is known.
+    pub(super) measured_lanes: u64,
     pub(super) powers: Powers,
     /// The latest cost of a job's samples that is known.
     pub(super) usual_cost: Option<u64>,
@@ -104,6 +106,7 @@ impl Floor {
             active_lanes: 0,
             crew: Crew::default(),
             active_power: 0,
+            measured_lanes: 0,
             powers: Powers::default(),
             usual_cost: None,
             now: None,

@@ -113,6 +113,11 @@ impl Node {
         self.power.known().unwrap_or(0).saturating_mul(self.lanes.into())
     }
 
+    /// Its lanes, if their power is known.
+    pub(super) fn measured_lanes(&self) -> u64 {
+        self.power.known().map_or(0, |_| self.lanes.into())
+    }
+
     /// Whether it said, or was seen, to hold a scene.
     pub(super) fn holds(&self, scene: &BlobDigest) -> bool {
         self.equipment.scenes.contains(scene)

@@ -88,7 +88,7 @@ pub(super) fn measure(
     let (samples, render_us) = (u128::from(samples.max(1)), u128::from(render_us.max(1)));
     // Of a power, the cost that the result shows, and the other way around.
     let cost_by = |power: u64| (u128::from(power) << COST_SHIFT) * render_us / (samples * 1_000_000);
-    let power_by = |cost: u64| u128::from(cost) * samples * 1_000_000 / render_us >> COST_SHIFT;
+    let power_by = |cost: u64| (u128::from(cost) * samples * 1_000_000 / render_us) >> COST_SHIFT;
     match (power.known(), cost.known().or(usual_cost)) {
         (None, None) => {
             power.take(UNIT.into(), POWER_RESULTS);

@@ -87,6 +87,7 @@ impl Floor {
         self.active_nodes += 1;
         self.active_lanes += u64::from(node.lanes);
         self.active_power += node.total_power();
+        self.measured_lanes += node.measured_lanes();
         self.powers.add(&node.power);
         self.crew.add(node.fit);
         if let Some(desk) = node.job.and_then(|job| self.jobs.get_mut(&job)) {
@@ -99,6 +100,7 @@ impl Floor {
         self.active_nodes -= 1;
         self.active_lanes -= u64::from(node.lanes);
         self.active_power -= node.total_power();
+        self.measured_lanes -= node.measured_lanes();
         self.powers.remove(&node.power);
         self.crew.remove(node.fit);
         if let Some(desk) = node.job.and_then(|job| self.jobs.get_mut(&job)) {
@@ -106,9 +108,14 @@ impl Floor {
         }
     }
 
-    /// The power of the farm; as long as nothing was measured, all lanes have 1.
+    /// The power of the farm. Lanes that were not measured yet count as much as the
+    /// others do in the mean; as long as none was, each has 1.
     pub(super) fn power(&self) -> u64 {
-        if self.active_power > 0 { self.active_power } else { self.active_lanes.saturating_mul(UNIT) }
+        if self.measured_lanes == 0 {
+            return self.active_lanes.saturating_mul(UNIT);
+        }
+        let all = u128::from(self.active_power) * u128::from(self.active_lanes);
+        u64::try_from(all / u128::from(self.measured_lanes)).unwrap_or(u64::MAX)
     }
 
     /// Removes a job that is over from the share.
@@ -211,7 +218,7 @@ impl Floor {
         let job = tile.job;
         let (Some(node), Some(desk)) = (self.nodes.get_mut(&id), self.jobs.get_mut(&job)) else { return };
         let stake = &mut desk.stake;
-        let (before, power) = (node.total_power(), node.power);
+        let (before, power, measured) = (node.total_power(), node.power, node.measured_lanes());
         let is_first = stake.cost.known().is_none();
         let is_alone = stake.only == Some(id);
         stake.only = Some(id).filter(|_| is_first || is_alone);
@@ -226,6 +233,7 @@ impl Floor {
         if node.is_active() {
             let after = node.total_power();
             self.active_power = self.active_power - before + after;
+            self.measured_lanes = self.measured_lanes - measured + node.measured_lanes();
             self.powers.remove(&power);
             self.powers.add(&node.power);
             if let Some(desk) = node.job.and_then(|job| self.jobs.get_mut(&job)) {

@@ -556,7 +556,7 @@ pub fn gather(live: Mask, words: &[u32], index: U32) -> U32 {
 pub fn gather_row(live: Mask, words: &[u32], index: U32) -> [U32; 4] {
     let reach = words_in_reach(words.len());
     if reach < 4 {
-        return core::array::from_fn(|word| gather(live, words, index + U32::splat(word as u32)));
+        return [0, 1, 2, 3].map(|word| gather(live, words, index + U32::splat(word)));
     }
     let first = if live.0 { index.0.min(reach - 4) as usize } else { 0 };
     core::array::from_fn(|word| U32(words[first + word]))

@@ -340,7 +340,7 @@ pub fn gather(live: Mask, words: &[u32], index: U32) -> U32 {
 pub fn gather_row(live: Mask, words: &[u32], index: U32) -> [U32; 4] {
     let reach = words_in_reach(words.len());
     if reach < 4 {
-        return core::array::from_fn(|word| gather(live, words, index + U32::splat(word as u32)));
+        return [0, 1, 2, 3].map(|word| gather(live, words, index + U32::splat(word)));
     }
     let first = select(live, index.min(U32::splat(reach - 4)), U32::splat(0)).to_array();
     // SAFETY: the module's contract; from every first word on there are four.
