@@ -180,7 +180,7 @@ impl Rules {
         });
         let moments = walls.flat_map(|wall| {
             let moment = zone.to_ambiguous_timestamp(wall);
-            [moment.clone().earlier().ok(), moment.later().ok()].into_iter().flatten()
+            [moment.earlier().ok(), moment.later().ok()].into_iter().flatten()
         });
         let last = now.checked_add(jiff::SignedDuration::from_hours(8 * 24)).ok()?;
         // When clocks are set, the wall jumps over edges or back before them.
