@@ -83,6 +83,8 @@ impl World {
             self.schedule_within(2_000, Event::BlobDone { node, life, digest });
         }
         self.schedule(0, Event::Connect { node, life });
+        // It may have rested, and what was to wake it went to another life.
+        self.schedule_within(10_000, Event::Resume { node, life });
         self.tell_agent(node, AgentCommand::Disconnect)
     }
 
