@@ -199,13 +199,14 @@ fn job_that_no_node_could_take_is_owed_a_minute_of_its_share() {
     }
     // It is too large for every node that comes to it, until it is tried again.
     let too_large = |(_, lease): &(&(NodeId, LeaseId), &Lease)| lease.tile.job == JobId(2);
-    while farm.scheduler.floor.jobs[&JobId(2)].excluded.len() < workers.len() {
+    for _ in 0..100 {
         while let Some((&(node, _), lease)) = farm.leases.iter().find(too_large) {
             let lease = lease.clone();
             farm.fail(node, &lease, FailureKind::OutOfMemory);
         }
         farm.work(&mut workers, Duration::from_secs(1));
     }
+    assert_eq!(farm.scheduler.floor.jobs[&JobId(2)].excluded.len(), workers.len());
     let done = farm.work(&mut workers, Duration::from_secs(2000));
     assert_eq!(done[&JobId(2)], 0);
     farm.handle(Command::RetryJob { request: 1, job: JobId(2) });
@@ -215,4 +216,35 @@ fn job_that_no_node_could_take_is_owed_a_minute_of_its_share() {
     // minutes it has a half; give or take the slack, 10 s.
     assert!((0.55..=0.65).contains(&late), "it has {late:.2} of what was done");
     check_shares(&samples(farm.work(&mut workers, Duration::from_secs(400))), &[1, 1]);
+}
+
+#[test]
+fn what_was_not_delivered_is_not_charged() {
+    let mut farm = Farm::new(Limits::default());
+    farm.submit(endless(0, 1));
+    let pass = |farm: &Farm| farm.scheduler.floor.jobs[&JOB].stake.pass;
+    farm.join(NodeId(1));
+    assert!(pass(&farm) > 0, "a lease is charged when it is granted");
+    farm.leave(NodeId(1));
+    assert_eq!(pass(&farm), 0);
+}
+
+#[test]
+fn waiting_counts_anew_from_a_persons_word() {
+    let step = Duration::from_secs(100);
+    let mut farm = Farm::new(Limits { ageing_step: step, ..Limits::default() });
+    farm.submit(endless(3, 1));
+    farm.submit(endless(0, 1));
+    let mut workers = workers(2, even);
+    for worker in &workers {
+        farm.join(worker.node);
+    }
+    let level = |farm: &Farm| farm.scheduler.job(JobId(2)).expect("it is there").share.level;
+    farm.work(&mut workers, step * 3 / 2);
+    assert_eq!(level(&farm), 1);
+    farm.handle(Command::PrioritizeJob { request: 1, job: JobId(2), priority: -1 });
+    farm.work(&mut workers, step * 3 / 4);
+    assert_eq!(level(&farm), -1, "the half step before counts no more");
+    farm.work(&mut workers, step / 2);
+    assert_eq!(level(&farm), 0);
 }

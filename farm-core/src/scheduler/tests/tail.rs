@@ -132,6 +132,8 @@ fn copies_are_at_most_5_percent_of_a_jobs_samples() {
     let samples = 16 * 16 * 64 * 64;
     let copied = run(50);
     assert!(copied > 0 && copied * 20 <= samples, "{copied} of {samples}");
+    let copied = run(5);
+    assert!(copied > 0 && copied * 200 <= samples, "{copied} of {samples}");
     assert_eq!(run(0), 0, "they can be turned off");
 }
 
@@ -174,4 +176,38 @@ fn time_that_is_left_is_foretold_from_what_each_rectangle_cost() {
     }
     let left = farm.job().left_ms.expect("a node works on it");
     assert!((48_000..=60_000).contains(&left), "{left} ms of 54,000");
+}
+
+#[test]
+fn slow_node_that_was_left_out_works_when_nobody_else_does() {
+    let mut farm = Farm::new(Limits { leases_per_lane: 2, ..small_limits() });
+    farm.submit(spec(8, 16));
+    farm.join(B);
+    let lease = farm.first_lease(B);
+    farm.report(B, &lease, 10_000);
+    farm.join(A);
+    let slow = farm.first_lease(A);
+    farm.report(A, &slow, 10_000_000);
+    assert_eq!(farm.leases_of(A), [], "it would be late");
+    let [lost, last] = <[Lease; 2]>::try_from(farm.leases_of(B)).expect("two leases for a lane");
+    farm.fail(B, &lost, FailureKind::DeviceLost);
+    assert_eq!(farm.leases_of(A), [], "the other one works yet");
+    farm.report(B, &last, 10_000);
+    assert_eq!(farm.leases_of(B), [], "it pauses");
+    assert!(!farm.leases_of(A).is_empty());
+}
+
+#[test]
+fn node_that_nobody_knows_is_given_one_lease_where_others_are_known() {
+    let mut farm = Farm::new(Limits::default());
+    farm.submit(spec(64, 16));
+    farm.join(A);
+    assert_eq!(farm.leases_of(A).len(), 3, "of the first one nothing can be known");
+    let lease = farm.first_lease(A);
+    farm.report(A, &lease, 1_000_000);
+    farm.join(B);
+    assert_eq!(farm.leases_of(B).len(), 1);
+    let lease = farm.first_lease(B);
+    farm.report(B, &lease, 1_000_000);
+    assert_eq!(farm.leases_of(B).len(), 3);
 }
