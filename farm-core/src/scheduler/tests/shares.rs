@@ -248,3 +248,27 @@ fn waiting_counts_anew_from_a_persons_word() {
     farm.work(&mut workers, step / 2);
     assert_eq!(level(&farm), 0);
 }
+
+#[test]
+fn nodes_that_were_not_measured_yet_count_for_what_a_job_is_owed() {
+    let mut farm = Farm::new(Limits::default());
+    farm.submit(endless(0, 1));
+    let needs = crate::job::Needs { tags: vec!["gpu".into()], ..Default::default() };
+    farm.submit(JobSpec { needs, ..endless(0, 1) });
+    let mut workers = workers(10, even);
+    for worker in &workers {
+        farm.join(worker.node);
+    }
+    let done = farm.work(&mut workers, Duration::from_secs(2000));
+    assert_eq!(done[&JobId(2)], 0);
+    for worker in &mut workers {
+        farm.leave(worker.node);
+        let equipment = Equipment { tags: vec!["gpu".into()], ..Equipment::default() };
+        farm.handle(Command::JoinNode { node: worker.node, lanes: 1, equipment, holding: Vec::new() });
+        *worker = Worker::new(worker.node.0, worker.factor, even);
+    }
+    let done = samples(farm.work(&mut workers, Duration::from_secs(300)));
+    let late = done[&JobId(2)] / (done[&JobId(1)] + done[&JobId(2)]);
+    // A half, and of the first minute or so the other half too.
+    assert!((0.55..=0.75).contains(&late), "it has {late:.2} of what was done");
+}
