@@ -77,6 +77,11 @@ fn probability(stage: &Stage, point: Vec3, normal: Vec3, light: usize) -> f64 {
 /// 300 lamps of two triangles here and there, in a cloud as wide as 4, which fly about
 /// and turn in so many parts of the shutter's time.
 fn lamps(parts: usize) -> Stage {
+    lamps_that_face(None, parts)
+}
+
+/// The same, but that they all face one way where there is one.
+fn lamps_that_face(axis: Option<DVec3>, parts: usize) -> Stage {
     let mut random = Random(21);
     let mut anywhere = || (random.point() * 0.5).as_dvec3();
     let turned = |axis: DVec3| {
@@ -84,7 +89,9 @@ fn lamps(parts: usize) -> Stage {
     };
     let mut place = |way: f64| {
         let scale = Affine3A::from_scale(Point::splat(0.02));
-        Affine3A::from_translation((anywhere() * way).as_vec3()) * turned(anywhere()) * scale
+        let place = anywhere() * way;
+        let axis = axis.unwrap_or_else(&mut anywhere);
+        Affine3A::from_translation(place.as_vec3()) * turned(axis) * scale
     };
     let instances: Vec<Instance> = (0..300).map(|_| Instance { mesh: 0, transform: place(4.0) }).collect();
     let fly = |(index, instance): (u32, &Instance)| {
@@ -150,8 +157,7 @@ fn corners_at(stage: &Stage, light: usize, time: u32) -> [DVec3; 3] {
 /// wherever it is at the time.
 #[test]
 fn every_light_that_reaches_a_surface_can_be_chosen() {
-    for parts in [0, 1, 5] {
-        let stage = lamps(parts);
+    for stage in [lamps(0), lamps(1), lamps(5), lamps_that_face(Some(DVec3::NEG_Z), 0)] {
         let mut random = Random(24);
         let first_light = stage.packed.lights.len() - 600;
         for _ in 0..200 {
