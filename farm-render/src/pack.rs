@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytemuck::Zeroable;
 use farm_scene::{Environment, Scene};
 use glam::{Affine3A, Vec3};
+use shaders::native::Overrides;
 
 use crate::RenderError;
 use crate::geometry::Geometry;
@@ -66,6 +67,24 @@ impl Features {
             ("HAS_MOTION", self.motion),
         ]
         .map(|(name, has)| (name, f64::from(u8::from(has))))
+    }
+
+    /// The same, natively.
+    pub(crate) fn overrides(self) -> Overrides {
+        Overrides {
+            HAS_TEXTURES: self.textures,
+            HAS_SKY_MAP: self.sky_map,
+            HAS_ALPHA: self.alpha,
+            HAS_LIGHTS: self.lights,
+            HAS_EMISSION: self.emission,
+            HAS_INSTANCES: self.instances,
+            HAS_COAT: self.coat,
+            HAS_SHEEN: self.sheen,
+            HAS_ANISOTROPY: self.anisotropy,
+            HAS_IRIDESCENCE: self.iridescence,
+            HAS_TRANSMISSION: self.transmission,
+            HAS_MOTION: self.motion,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::types;
 use naga::{Block, Expression, Function, Handle, Literal, LocalVariable, Module, Statement, UnaryOperator};
 
 /// What a function takes besides its arguments.
@@ -55,6 +56,9 @@ pub(super) fn needs(module: &Module, function: &Function, known: &HashMap<Handle
             Expression::GlobalVariable(variable) => {
                 needs.bindings = true;
                 needs.live |= module.global_variables[variable].space != naga::AddressSpace::Uniform;
+            }
+            Expression::Override(name) => {
+                needs.bindings |= types::switch(module, &module.overrides[name]).is_some();
             }
             // Elements of arrays are set for live lanes only.
             Expression::Access { .. } => needs.live = true,

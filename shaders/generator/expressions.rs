@@ -79,6 +79,12 @@ impl Body<'_> {
                 let naga::Constant { name, init, .. } = &self.module.constants[*constant];
                 self.constant(name.as_deref(), *init, span)
             }
+            Expression::Override(name)
+                if types::switch(self.module, &self.module.overrides[*name]).is_some() =>
+            {
+                let name = self.module.overrides[*name].name.as_deref().unwrap_or_default();
+                Ok(Text::atom(format!("Mask::splat(bindings.overrides.{name})")))
+            }
             // Native code keeps the value that the WGSL gives.
             Expression::Override(constant) => {
                 let naga::Override { name, init, .. } = &self.module.overrides[*constant];

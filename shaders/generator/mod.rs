@@ -151,7 +151,7 @@ impl Generator<'_> {
         let Options { name, lanes, single, .. } = *self.options;
         self.out.line("// Generated from WGSL by the build script of `shaders`; not to be edited.");
         self.out.line("#[allow(");
-        self.out.line("    clippy::all, clippy::pedantic, missing_docs, unused, unreachable_pub, unused_qualifications,");
+        self.out.line("    clippy::all, clippy::pedantic, missing_docs, nonstandard_style, unused, unreachable_pub, unused_qualifications,");
         self.out.line("    reason = \"generated\"");
         self.out.line(")]");
         self.out.open(format!("pub mod {name} {{"));
@@ -161,7 +161,7 @@ impl Generator<'_> {
         match single {
             Some(single) => {
                 self.out.line(format!("use {single} as single;"));
-                self.out.line("pub use single::Bindings;");
+                self.out.line("pub use single::{Bindings, Overrides};");
             }
             None => {
                 self.out.line("use self as single;");
@@ -192,15 +192,44 @@ impl Generator<'_> {
             };
             self.out.line(format!("pub {name}: {ty},"));
         }
+        self.out.line("/// The overrides that are switches.");
+        self.out.line("pub overrides: Overrides,");
         self.out.close("}");
+        self.overrides();
         Ok(())
+    }
+
+    /// The struct of the overrides that are switches: they are looked at as the code
+    /// runs, and branches that they close are skipped by all lanes.
+    fn overrides(&mut self) {
+        let switches: Vec<(String, bool)> = self
+            .module
+            .overrides
+            .iter()
+            .filter_map(|(_, switch)| Some((switch.name.clone()?, types::switch(self.module, switch)?)))
+            .collect();
+        self.out.line("");
+        self.out.line("/// Overrides that are switches; by default, as the WGSL has them.");
+        self.out.line("#[derive(Clone, Copy, Debug)]");
+        self.out.open("pub struct Overrides {");
+        for (name, _) in &switches {
+            self.out.line(format!("pub {name}: bool,"));
+        }
+        self.out.close("}");
+        self.out.open("impl Default for Overrides {");
+        self.out.open("fn default() -> Self {");
+        let fields: Vec<String> = switches.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        self.out.line(format!("Self {{ {} }}", fields.join(", ")));
+        self.out.close("}");
+        self.out.close("}");
     }
 
     fn constants(&mut self) -> Result<()> {
         let constants = self.module.constants.iter().map(|(handle, constant)| {
             (self.module.constants.get_span(handle), &constant.name, Some(constant.init))
         });
-        let overrides = self.module.overrides.iter().map(|(handle, constant)| {
+        let values = self.module.overrides.iter().filter(|(_, it)| types::switch(self.module, it).is_none());
+        let overrides = values.map(|(handle, constant)| {
             (self.module.overrides.get_span(handle), &constant.name, constant.init)
         });
         for (span, name, init) in constants.chain(overrides) {

@@ -17,6 +17,14 @@ pub(super) fn scalar_name(scalar: Scalar, span: Span) -> Result<&'static str> {
     }
 }
 
+/// The value that an override has where it is not overridden, if it is a switch.
+pub(super) fn switch(module: &Module, switch: &naga::Override) -> Option<bool> {
+    match module.global_expressions[switch.init?] {
+        naga::Expression::Literal(naga::Literal::Bool(value)) => Some(value),
+        _ => None,
+    }
+}
+
 pub(super) fn size_of(size: VectorSize) -> u32 {
     match size {
         VectorSize::Bi => 2,

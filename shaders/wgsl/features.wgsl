@@ -1,6 +1,6 @@
 // What a scene has. A kernel that is compiled for a scene leaves out what that
 // has not, which is worth a quarter of the time on some adapters; the native
-// version skips it as it goes.
+// version looks at the switches as it runs, and skips what they close.
 
 // Materials with textures.
 override HAS_TEXTURES: bool = true;

@@ -299,14 +299,15 @@ pub(crate) fn bindings<'a>(
         materials: bytemuck::cast_slice(&packed.materials),
         lights: bytemuck::cast_slice(&packed.lights),
         texels: &packed.texels,
+        overrides: packed.features().overrides(),
     }
 }
 
 /// Renders a share of the records on the calling thread.
 fn render_share(width: Width, scene: &CpuScene, params: Params, share: &mut Share<'_>) {
-    let room = share.taken.len();
+    let room = share.in_flight();
     let record_count = u32::try_from(room).expect("at most IN_FLIGHT, rounded up to a group");
-    let params = Params { record_count, ..params };
+    let params = Params { record_count, item_samples: 1, ..params };
     let packed = &scene.packed;
     let mut records = vec![0; room * RECORD_WORDS];
     let mut bindings = bindings(packed, &params, &mut records);

@@ -29,7 +29,7 @@ mod tests;
 
 pub(crate) use memory::memory;
 pub use rays::{HitBatch, RECORD_WORDS, RayBatch, Records, Tracer};
-pub use scalar::Bindings;
+pub use scalar::{Bindings, Overrides};
 pub use width::{Width, render_blocks};
 
 include!(concat!(env!("OUT_DIR"), "/path_tracer_1.rs"));

@@ -70,6 +70,7 @@ fn run(lanes: u32, which: u32, pairs: &[[u32; 2]]) -> Vec<u32> {
         choice: &[which, count, 0, 0],
         pairs: pairs.as_flattened(),
         answers: &mut answers,
+        overrides: scalar::Overrides::default(),
     };
     match lanes {
         1 => {
