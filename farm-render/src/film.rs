@@ -51,7 +51,7 @@ impl Film {
         let place = u64::try_from(place).expect("below the number of pixels");
         let x = self.rect.x + to_u32(place % u64::from(self.rect.width));
         let y = self.rect.y + to_u32(place / u64::from(self.rect.width));
-        Record { pixel: x | y << 16, block, rays: 0, luminance_squares: 0.0, sum: [0.0; 4] }
+        Record { pixel: x | y << 16, item: block, rays: 0, luminance_squares: 0.0, sum: [0.0; 4] }
     }
 
     /// Takes the results of the next items.
@@ -139,7 +139,7 @@ mod tests {
         for index in 0..film.items() {
             let mut record = film.item(index);
             let x = f32::from(u16::try_from(record.pixel & 0xffff).expect("16 bits"));
-            let value = 0.1 * x + 1.0 / (1.0 + record.block as f32);
+            let value = 0.1 * x + 1.0 / (1.0 + record.item as f32);
             record.sum = [value, value * 1e7, value * 1e-7, 1.0];
             record.rays = 1;
             film.add(&[record]);
@@ -171,7 +171,7 @@ mod tests {
         for items in 0..11 * area {
             let mut film = Film::new(RECT, root, samples_per_pixel);
             for index in 0..items {
-                let block = film.item(index).block;
+                let block = film.item(index).item;
                 let lone = BlockRange { level: 0, index: block };
                 let place = film.places[usize::try_from(index % area).expect("a small number")];
                 let pixel = sum(lone, samples_per_pixel).pixels[place];

@@ -94,6 +94,10 @@ pub(crate) struct Params {
     pub(crate) clamp_indirect: f32,
     pub(crate) motion_parts: u32,
     pub(crate) camera_keys: u32,
+    pub(crate) item_samples: u32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
+    pub(crate) padding2: u32,
 }
 
 /// A work item and its result.
@@ -101,7 +105,7 @@ pub(crate) struct Params {
 #[repr(C)]
 pub(crate) struct Record {
     pub(crate) pixel: u32,
-    pub(crate) block: u32,
+    pub(crate) item: u32,
     pub(crate) rays: u32,
     pub(crate) luminance_squares: f32,
     pub(crate) sum: [f32; 4],
@@ -277,9 +281,13 @@ mod tests {
             clamp_direct,
             clamp_indirect,
             motion_parts,
-            camera_keys
+            camera_keys,
+            item_samples,
+            padding0,
+            padding1,
+            padding2
         );
-        check!(&module, Record, pixel, block, rays, luminance_squares, sum);
+        check!(&module, Record, pixel, item, rays, luminance_squares, sum);
         check!(&module, Node, grid, children, planes_x, planes_y, planes_z);
         check!(&module, Triangle, a, b, c);
         check!(

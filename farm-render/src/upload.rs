@@ -124,6 +124,7 @@ pub(crate) fn task_params(
         seed,
         frame: task.frame.0,
         samples_per_pixel,
+        item_samples: farm_core::BASE_BLOCK_SAMPLES,
         max_depth,
         filter_kind,
         filter_table,

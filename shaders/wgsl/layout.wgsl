@@ -60,14 +60,19 @@ struct Params {
     // First word in `attributes` of where the camera is at their ends (right, up,
     // back and position), or NONE.
     camera_keys: u32,
+    // Samples of a work item, which divide those of a base block.
+    item_samples: u32,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
 }
 
-// A work item and its result: 16 samples of one pixel.
+// A work item and its result: `params.item_samples` samples of one pixel.
 struct Record {
     // x + 65536·y.
     pixel: u32,
-    // Base block of samples.
-    block: u32,
+    // Which of the pixel's items it is.
+    item: u32,
     // Rays traced.
     rays: u32,
     // Sum of the squares of the samples' luminance.

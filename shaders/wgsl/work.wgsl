@@ -1,5 +1,4 @@
-// A work item: the samples of one base block of one pixel, one path after the
-// other.
+// A work item: samples of one base block of one pixel, one path after the other.
 
 import package::layout::{params, records, Record};
 import package::film::film_radiance;
@@ -7,9 +6,6 @@ import package::path::{advance_path, begin_path, Path};
 import package::sampler::pixel_key;
 import package::traverse::Hit;
 import package::vector::luminance;
-
-// Samples of a base block, as the farm counts them.
-const BLOCK_SAMPLES: u32 = 16u;
 
 struct Work {
     // Place of its record.
@@ -39,12 +35,12 @@ fn begin_work(place: u32) -> Work {
     var record = records[place];
     let x = record.pixel & 0xffffu;
     let y = record.pixel >> 16u;
-    let sample = record.block * BLOCK_SAMPLES;
+    let sample = record.item * params.item_samples;
     record.sum = vec4<f32>(0.0);
     record.luminance_squares = 0.0;
     record.rays = 0u;
     work.record = record;
-    work.end = min(sample + BLOCK_SAMPLES, params.samples_per_pixel);
+    work.end = min(sample + params.item_samples, params.samples_per_pixel);
     work.done = sample >= work.end;
     if (work.done) {
         records[place] = record;

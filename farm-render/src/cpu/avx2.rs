@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 
+use super::beam::{Bounds, Packet};
 use super::stack::Stack;
 use super::traverse::{EdgeTest, Hit, Level, Ray, Search, Traversal};
 use super::tree::{Child, WideNode};
@@ -30,6 +31,16 @@ pub(super) struct Space {
     origin: [__m256; 3],
     shear: [__m256; 2],
     scale: f32,
+}
+
+/// The bounds of rays, each in 8 lanes.
+pub(super) struct Beam {
+    /// What near planes are met the soonest from, and far planes the latest.
+    origin: [[__m256; 3]; 2],
+    inverse: [[__m256; 3]; 2],
+    t_min: __m256,
+    /// As in [`Space`].
+    near_offset: [usize; 3],
 }
 
 /// The axes in the order that makes the first, second or third the last.
@@ -74,6 +85,52 @@ pub(super) unsafe fn closest_avx512<const ANY: bool>(traversal: &Traversal<'_>, 
     unsafe { traversal.walk_world::<Vectors<true>, ANY>(ray) }
 }
 
+/// [`Traversal::closest_together`].
+///
+/// # Safety
+///
+/// [`Vectors<false>`] must be here, and no `t_min` be negative.
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) unsafe fn together_avx2(traversal: &Traversal<'_>, rays: &[Ray], hits: &mut [Hit]) {
+    // SAFETY: the caller upholds it.
+    unsafe { traversal.walk_together::<Vectors<false>>(rays, hits) }
+}
+
+/// [`Traversal::closest_together`].
+///
+/// # Safety
+///
+/// [`Vectors<true>`] must be here, and no `t_min` be negative.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) unsafe fn together_avx512(traversal: &Traversal<'_>, rays: &[Ray], hits: &mut [Hit]) {
+    // SAFETY: the caller upholds it.
+    unsafe { traversal.walk_together::<Vectors<true>>(rays, hits) }
+}
+
+/// [`Traversal::visit_mesh`].
+///
+/// # Safety
+///
+/// As for [`together_avx2`].
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+#[inline(never)]
+unsafe fn mesh_avx2(traversal: &Traversal<'_>, packet: &mut Packet<'_>, name: u32) {
+    // SAFETY: the caller upholds it.
+    unsafe { traversal.visit_mesh::<Vectors<false>>(packet, name) }
+}
+
+/// [`Traversal::visit_mesh`].
+///
+/// # Safety
+///
+/// As for [`together_avx512`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+#[inline(never)]
+unsafe fn mesh_avx512(traversal: &Traversal<'_>, packet: &mut Packet<'_>, name: u32) {
+    // SAFETY: the caller upholds it.
+    unsafe { traversal.visit_mesh::<Vectors<true>>(packet, name) }
+}
+
 /// [`Traversal::visit_instances`].
 ///
 /// # Safety
@@ -108,6 +165,7 @@ unsafe fn visit_avx512<const ANY: bool>(
 
 impl<const AVX512: bool> Level for Vectors<AVX512> {
     type Space = Space;
+    type Beam = Beam;
     /// Distances compared as integers, which takes a quarter of the time and
     /// orders floats that are not negative as floats do. Where a near distance is
     /// negative `t_min` replaces it, and where a far one is the box is missed.
@@ -195,6 +253,55 @@ impl<const AVX512: bool> Level for Vectors<AVX512> {
     }
 
     #[inline(always)]
+    unsafe fn beam(bounds: &Bounds) -> Beam {
+        // SAFETY: the caller has AVX2.
+        unsafe {
+            let origin = |axis: usize, is_near: bool| _mm256_set1_ps(bounds.origin_towards(axis, is_near));
+            let inverse = |side: usize, axis: usize| _mm256_set1_ps(bounds.inverse[side][axis]);
+            Beam {
+                origin: [
+                    [origin(0, true), origin(1, true), origin(2, true)],
+                    [origin(0, false), origin(1, false), origin(2, false)],
+                ],
+                inverse: [
+                    [inverse(0, 0), inverse(0, 1), inverse(0, 2)],
+                    [inverse(1, 0), inverse(1, 1), inverse(1, 2)],
+                ],
+                t_min: _mm256_set1_ps(bounds.t_min + 0.0),
+                near_offset: [0, 1, 2].map(|axis| 64 * axis + 32 * bounds.near_side[axis]),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn children_met_by_beam(beam: &Beam, node: &WideNode, t_max: f32) -> (u32, __m256i) {
+        let planes = node.planes.as_ptr().cast::<u8>();
+        // SAFETY: as in `children_met`.
+        unsafe {
+            let distances = |axis: usize, side: usize| {
+                let planes = planes.add(beam.near_offset[axis] ^ (32 * side));
+                let way = _mm256_sub_ps(_mm256_load_ps(planes.cast()), beam.origin[side][axis]);
+                (_mm256_mul_ps(way, beam.inverse[0][axis]), _mm256_mul_ps(way, beam.inverse[1][axis]))
+            };
+            let soonest = |axis: usize| {
+                let (low, high) = distances(axis, 0);
+                _mm256_min_ps(low, high)
+            };
+            let latest = |axis: usize| {
+                let (low, high) = distances(axis, 1);
+                _mm256_max_ps(low, high)
+            };
+            // Of zeros the second argument counts, which has the sign that integers want.
+            let near = _mm256_max_ps(_mm256_max_ps(soonest(0), soonest(1)), soonest(2));
+            let near = _mm256_max_ps(near, beam.t_min);
+            let far = _mm256_min_ps(_mm256_min_ps(latest(0), latest(1)), latest(2));
+            let far = _mm256_min_ps(far, _mm256_set1_ps(t_max));
+            let met = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(near, far));
+            (met.cast_unsigned(), _mm256_castps_si256(near))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn keys(near: __m256i) -> [i32; 8] {
         let mut keys = [0; 8];
         // SAFETY: the caller has AVX2, and there is room for 8 words.
@@ -255,6 +362,18 @@ impl<const AVX512: bool> Level for Vectors<AVX512> {
             rest = others.get(1..).unwrap_or_default();
         }
         false
+    }
+
+    #[inline(always)]
+    unsafe fn visit_mesh(traversal: &Traversal<'_>, packet: &mut Packet<'_>, name: u32) {
+        // SAFETY: the caller has these instructions.
+        unsafe {
+            if AVX512 {
+                mesh_avx512(traversal, packet, name);
+            } else {
+                mesh_avx2(traversal, packet, name);
+            }
+        }
     }
 
     #[inline(always)]

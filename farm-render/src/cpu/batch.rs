@@ -3,10 +3,11 @@
 
 use shaders::native::{HitBatch, RayBatch, Tracer};
 
+use super::beam::BEAM;
 #[cfg(target_arch = "x86_64")]
 use super::lanes16;
 use super::quad::QuadTree;
-use super::traverse::{Hit, Ray, Traversal};
+use super::traverse::{Hit, Ray, Traversal, no_hit};
 
 /// Fewer rays than this are traced one after the other: lanes that have no ray
 /// take as long as those that do.
@@ -33,6 +34,9 @@ pub(super) fn can_walk(quads: &QuadTree) -> bool {
 /// will do another one of them may be found.
 impl Tracer for Traversal<'_> {
     fn trace(&self, rays: &RayBatch, hits: &mut HitBatch) {
+        for slots in rays.alike.chunks(BEAM) {
+            self.trace_together(rays, slots, hits);
+        }
         // Vectors compare distances in a way that wants none below zero.
         #[cfg(target_arch = "x86_64")]
         if rays.wanted.len() >= WORTH_LANES
@@ -44,6 +48,21 @@ impl Tracer for Traversal<'_> {
         for &slot in &rays.wanted {
             let hit = self.closest(&ray_in(rays, slot as usize), slot >= rays.any_opaque_from);
             put_hit(hits, slot as usize, &hit);
+        }
+    }
+}
+
+impl Traversal<'_> {
+    fn trace_together(&self, rays: &RayBatch, slots: &[u32], hits: &mut HitBatch) {
+        let first = ray_in(rays, slots[0] as usize);
+        let (mut packet, mut found) = ([first; BEAM], [no_hit(&first); BEAM]);
+        let (packet, found) = (&mut packet[..slots.len()], &mut found[..slots.len()]);
+        for (ray, &slot) in packet.iter_mut().zip(slots) {
+            *ray = ray_in(rays, slot as usize);
+        }
+        self.closest_together(packet, found);
+        for (hit, &slot) in found.iter().zip(slots) {
+            put_hit(hits, slot as usize, hit);
         }
     }
 }

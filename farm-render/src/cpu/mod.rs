@@ -8,11 +8,13 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod batch;
+mod beam;
 #[cfg(target_arch = "x86_64")]
 mod lanes16;
 mod numa;
 mod portable;
 mod quad;
+mod share;
 mod stack;
 mod traverse;
 mod tree;
@@ -23,7 +25,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use farm_core::RenderTask;
-use shaders::native::{Bindings, RECORD_WORDS, Records, Width, render_blocks};
+use shaders::native::{Bindings, RECORD_WORDS, Width, render_blocks};
 
 use crate::dispatch::Slicing;
 use crate::film::{Film, samples_done};
@@ -31,19 +33,23 @@ use crate::layout::{Params, Record};
 use crate::pack::PackedScene;
 use crate::{AdapterInfo, NATIVE, Progress, RenderError, Rendered};
 pub use numa::{NumaNode, numa_nodes};
+use share::Share;
 use traverse::Traversal;
 pub(crate) use tree::WideTree;
 
-/// Records that are in flight on a thread, at most: those who trace many rays at
-/// once are seldom short of them, and their paths stay in the second-level cache
-/// (about 250 bytes each).
+/// Paths that are in flight on a thread, at most: those who trace many rays at
+/// once are seldom short of them, and they stay in the second-level cache (about
+/// 250 bytes each).
 const IN_FLIGHT: usize = 1024;
+
+/// Samples of a record.
+const BLOCK: usize = farm_core::BASE_BLOCK_SAMPLES as usize;
 
 /// At most this part of a thread's share of a slice is in flight at once, so that
 /// threads that are done early find something left.
 const SHARES: usize = 2;
 
-/// What numbers of records in flight are a multiple of, and numbers of lanes
+/// What numbers of paths in flight are a multiple of, and numbers of lanes
 /// divide.
 const GROUP: usize = 16;
 
@@ -227,41 +233,18 @@ impl Cpu {
 
     /// Renders some records on all threads, which take them one by one.
     fn render_slice(&self, scene: &CpuScene, params: Params, slice: &mut [Record]) {
-        let share = slice.len().div_ceil(self.pool.current_num_threads() * SHARES);
+        let samples = slice.len() * BLOCK;
+        let share = samples.div_ceil(self.pool.current_num_threads() * SHARES);
         let in_flight = share.min(IN_FLIGHT).next_multiple_of(GROUP);
         let (queue, next) = (&*slice, AtomicUsize::new(0));
         let finished = self.pool.broadcast(|_| {
-            let mut share = Share { queue, next: &next, taken: vec![0; in_flight], finished: Vec::new() };
+            let mut share = Share::new(queue, &next, params.samples_per_pixel, in_flight);
             render_share(self.width, scene, params, &mut share);
             share.finished
         });
         for (index, record) in finished.into_iter().flatten() {
             slice[index] = record;
         }
-    }
-}
-
-/// A thread's share of the records of a slice.
-struct Share<'a> {
-    queue: &'a [Record],
-    /// The first that no thread has taken.
-    next: &'a AtomicUsize,
-    /// Which one is in each slot.
-    taken: Vec<usize>,
-    finished: Vec<(usize, Record)>,
-}
-
-impl Records for Share<'_> {
-    fn take(&mut self, slot: usize, record: &mut [u32]) -> bool {
-        let index = self.next.fetch_add(1, Ordering::Relaxed);
-        let Some(next) = self.queue.get(index) else { return false };
-        self.taken[slot] = index;
-        record.copy_from_slice(bytemuck::cast_slice(std::slice::from_ref(next)));
-        true
-    }
-
-    fn finish(&mut self, slot: usize, record: &[u32]) {
-        self.finished.push((self.taken[slot], bytemuck::pod_read_unaligned(bytemuck::cast_slice(record))));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Nodes and leaves in plain Rust, which compilers make vectors of.
 
+use super::beam::{Bounds, Packet};
 use super::stack::Stack;
 use super::traverse::{EdgeTest, Level, Search, Traversal, divisible, edge};
 use super::tree::{Child, WideNode};
@@ -39,6 +40,7 @@ fn smaller(distance: f32, than: f32) -> f32 {
 
 impl Level for Portable {
     type Space = Space;
+    type Beam = Bounds;
     type Near = [f32; 8];
 
     #[inline(always)]
@@ -98,6 +100,34 @@ impl Level for Portable {
     }
 
     #[inline(always)]
+    unsafe fn beam(bounds: &Bounds) -> Bounds {
+        *bounds
+    }
+
+    #[inline(always)]
+    unsafe fn children_met_by_beam(beam: &Bounds, node: &WideNode, t_max: f32) -> (u32, [f32; 8]) {
+        let mut near = [beam.t_min; 8];
+        let mut far = [t_max; 8];
+        for axis in 0..3 {
+            let near_planes = &node.planes[axis][beam.near_side[axis]];
+            let far_planes = &node.planes[axis][1 - beam.near_side[axis]];
+            let (near_origin, far_origin) =
+                (beam.origin_towards(axis, true), beam.origin_towards(axis, false));
+            let [low, high] = beam.inverse.map(|inverse| inverse[axis]);
+            for child in 0..8 {
+                let (to_near, to_far) = (near_planes[child] - near_origin, far_planes[child] - far_origin);
+                near[child] = larger(smaller(to_near * low, to_near * high), near[child]);
+                far[child] = smaller(larger(to_far * low, to_far * high), far[child]);
+            }
+        }
+        let mut met = 0;
+        for child in 0..8 {
+            met |= u32::from(near[child] <= far[child]) << (child + 1);
+        }
+        (met >> 1, near)
+    }
+
+    #[inline(always)]
     unsafe fn keys(near: [f32; 8]) -> [i32; 8] {
         near.map(|distance| distance.to_bits().cast_signed().max(0))
     }
@@ -147,6 +177,11 @@ impl Level for Portable {
     }
 
     #[inline(always)]
+    unsafe fn visit_mesh(traversal: &Traversal<'_>, packet: &mut Packet<'_>, name: u32) {
+        walk_mesh(traversal, packet, name);
+    }
+
+    #[inline(always)]
     unsafe fn visit_instances<const ANY: bool>(
         traversal: &Traversal<'_>,
         search: &mut Search<'_>,
@@ -161,4 +196,11 @@ impl Level for Portable {
 fn visit<const ANY: bool>(traversal: &Traversal<'_>, search: &mut Search<'_>, leaf: Child) -> bool {
     // SAFETY: every processor has this level.
     unsafe { traversal.visit_instances::<Portable, ANY>(search, leaf) }
+}
+
+/// [`Traversal::visit_mesh`].
+#[inline(never)]
+fn walk_mesh(traversal: &Traversal<'_>, packet: &mut Packet<'_>, name: u32) {
+    // SAFETY: every processor has this level.
+    unsafe { traversal.visit_mesh::<Portable>(packet, name) }
 }

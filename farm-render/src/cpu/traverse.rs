@@ -16,7 +16,8 @@ use std::slice;
 use bytemuck::Zeroable as _;
 
 #[cfg(target_arch = "x86_64")]
-use super::avx2::{Vectors, closest_avx2, closest_avx512};
+use super::avx2::{Vectors, closest_avx2, closest_avx512, together_avx2, together_avx512};
+use super::beam::{Bounds, Packet};
 #[cfg(target_arch = "x86_64")]
 use super::lanes16;
 use super::portable::Portable;
@@ -69,6 +70,8 @@ pub(super) struct EdgeTest {
 pub(super) trait Level {
     /// A ray made ready for a space.
     type Space;
+    /// The bounds of rays that walk together.
+    type Beam;
     /// The distances at which the children of a node are met.
     type Near: Copy;
 
@@ -92,6 +95,13 @@ pub(super) trait Level {
     /// returns the nearest.
     unsafe fn push_sorted(near: Self::Near, met: u32, children: &[Child; 8], stack: &mut Stack) -> Child;
 
+    /// Makes a beam ready.
+    unsafe fn beam(bounds: &Bounds) -> Self::Beam;
+
+    /// The children that a ray of a beam may meet before `t_max`, a bit each, and
+    /// distances before which none meets them. `t_min` must not be negative.
+    unsafe fn children_met_by_beam(beam: &Self::Beam, node: &WideNode, t_max: f32) -> (u32, Self::Near);
+
     /// Calls `visit` for those of at most 3 triangles whose edge functions agree,
     /// until it returns true, and returns whether it did.
     unsafe fn triangles_met(
@@ -99,6 +109,9 @@ pub(super) trait Level {
         triangles: &[Triangle],
         visit: impl FnMut(u32, EdgeTest) -> bool,
     ) -> bool;
+
+    /// [`Traversal::visit_mesh`], compiled for the level.
+    unsafe fn visit_mesh(traversal: &Traversal<'_>, packet: &mut Packet<'_>, name: u32);
 
     /// [`Traversal::visit_instances`], compiled for the level.
     unsafe fn visit_instances<const ANY: bool>(
@@ -112,25 +125,25 @@ pub(super) trait Level {
 /// bits of distances, of which those below zero count as zero, and the lowest
 /// three may be anything.
 #[inline(always)]
-fn key_limit(t: f32) -> i32 {
+pub(super) fn key_limit(t: f32) -> i32 {
     t.to_bits().cast_signed().max(0) | 7
 }
 
 /// A ray on its way, in both spaces.
 pub(super) struct Search<'r> {
     ray: &'r Ray,
-    best: Hit,
+    pub(super) best: Hit,
     stack: Stack,
 }
 
 impl<'r> Search<'r> {
     #[inline(always)]
-    fn new(ray: &'r Ray) -> Self {
+    pub(super) fn new(ray: &'r Ray) -> Self {
         Self { ray, best: no_hit(ray), stack: Stack::new() }
     }
 }
 
-fn no_hit(ray: &Ray) -> Hit {
+pub(super) fn no_hit(ray: &Ray) -> Hit {
     Hit { t: ray.t_max, instance: NONE, triangle: NONE, b: 0.0, c: 0.0, front: false, opaque: true }
 }
 
@@ -146,11 +159,11 @@ enum Step {
 /// What rays are traced against.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Traversal<'a> {
-    tree: &'a WideTree,
-    triangles: &'a [Triangle],
-    instances: &'a [Instance],
+    pub(super) tree: &'a WideTree,
+    pub(super) triangles: &'a [Triangle],
+    pub(super) instances: &'a [Instance],
     /// Parts of the shutter's time; 0 where nothing moves.
-    parts: u32,
+    pub(super) parts: u32,
     kind: Kind,
 }
 
@@ -211,6 +224,21 @@ impl<'a> Traversal<'a> {
                 (Kind::Avx2, true) if ray.t_min >= 0.0 => closest_avx2::<true>(self, ray),
                 (_, false) => self.walk_world::<Portable, false>(ray),
                 (_, true) => self.walk_world::<Portable, true>(ray),
+            }
+        }
+    }
+
+    /// Finds the closest hits of at most [`super::beam::BEAM`] rays, soonest where these are alike.
+    pub(crate) fn closest_together(&self, rays: &[Ray], hits: &mut [Hit]) {
+        let is_alike = rays.iter().all(|ray| ray.t_min >= 0.0);
+        // SAFETY: the kind was detected, and everything is portable.
+        unsafe {
+            match self.kind {
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx512 if is_alike => together_avx512(self, rays, hits),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 if is_alike => together_avx2(self, rays, hits),
+                _ => self.walk_together::<Portable>(rays, hits),
             }
         }
     }
@@ -284,7 +312,7 @@ impl<'a> Traversal<'a> {
     ///
     /// The processor must have the level's instructions.
     #[inline(always)]
-    unsafe fn walk<L: Level, const ANY: bool, const MESH: bool>(
+    pub(super) unsafe fn walk<L: Level, const ANY: bool, const MESH: bool>(
         &self,
         search: &mut Search<'_>,
         space: &L::Space,
@@ -358,7 +386,26 @@ impl<'a> Traversal<'a> {
         let node = &self.tree.nodes[child.node()];
         fetch((&raw const node.children).cast());
         // SAFETY: the caller has the level's instructions.
-        let (met, near) = unsafe { L::children_met(space, node, t_max) };
+        unsafe {
+            let (met, near) = L::children_met(space, node, t_max);
+            self.put_off::<L>(stack, node, met, near, t_max)
+        }
+    }
+
+    /// [`Traversal::visit_node`], once it is known which children are met and where.
+    ///
+    /// # Safety
+    ///
+    /// The processor must have the level's instructions.
+    #[inline(always)]
+    pub(super) unsafe fn put_off<L: Level>(
+        &self,
+        stack: &mut Stack,
+        node: &WideNode,
+        met: u32,
+        near: L::Near,
+        t_max: f32,
+    ) -> Option<Child> {
         let others = met & met.wrapping_sub(1);
         let first = met.trailing_zeros() as usize & 7;
         if others == 0 {
@@ -441,7 +488,7 @@ impl<'a> Traversal<'a> {
 
     /// What a leaf names.
     #[inline(always)]
-    fn entries(&self, leaf: Child) -> &[Triangle] {
+    pub(super) fn entries(&self, leaf: Child) -> &[Triangle] {
         &self.triangles[leaf.first()..leaf.first() + leaf.count()]
     }
 
@@ -468,7 +515,7 @@ fn moment(time: u32, parts: u32) -> (u32, f32) {
 
 /// Fetches the cache line at an address, where the compiler offers that.
 #[inline(always)]
-fn fetch(address: *const i8) {
+pub(super) fn fetch(address: *const i8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -510,7 +557,13 @@ unsafe fn visit_triangles<L: Level, const ANY: bool>(
 /// A triangle's hit, from where its edge functions are known to agree; the order
 /// of operations is that of `intersect_triangle`.
 #[inline(always)]
-fn hit_of(scale: f32, triangle: &Triangle, place: u32, inside: u32, test: &EdgeTest) -> Option<Hit> {
+pub(super) fn hit_of(
+    scale: f32,
+    triangle: &Triangle,
+    place: u32,
+    inside: u32,
+    test: &EdgeTest,
+) -> Option<Hit> {
     let EdgeTest { edges: [u, v, w], depths: [a, b, c] } = test;
     let determinant = u + v + w;
     // It is no NaN, as its terms have one sign.
@@ -542,12 +595,12 @@ pub(super) fn divisible(x: f32) -> f32 {
 }
 
 /// Rows of an affine map times a point.
-fn transform_point(rows: &[[f32; 4]; 3], point: &[f32; 3]) -> [f32; 3] {
+pub(super) fn transform_point(rows: &[[f32; 4]; 3], point: &[f32; 3]) -> [f32; 3] {
     rows.map(|row| dot3(&row, point) + row[3])
 }
 
 /// Rows of an affine map times a direction.
-fn transform_direction(rows: &[[f32; 4]; 3], direction: &[f32; 3]) -> [f32; 3] {
+pub(super) fn transform_direction(rows: &[[f32; 4]; 3], direction: &[f32; 3]) -> [f32; 3] {
     rows.map(|row| dot3(&row, direction))
 }
 
@@ -571,7 +624,7 @@ fn comes_before(instance: u32, triangle: u32, other_instance: u32, other_triangl
 
 /// Whether a hit lies behind the ray's beginning and before the best one.
 #[inline(always)]
-fn beats(ray: &Ray, best: &Hit, hit: &Hit) -> bool {
+pub(super) fn beats(ray: &Ray, best: &Hit, hit: &Hit) -> bool {
     let behind = hit.t > ray.t_min
         || (hit.t == ray.t_min
             && comes_before(ray.after_instance, ray.after_triangle, hit.instance, hit.triangle));

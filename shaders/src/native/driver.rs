@@ -110,6 +110,7 @@ macro_rules! driver_of {
             let mut state = State { taken: vec![false; slots], is_empty: false };
             loop {
                 rays.wanted.clear();
+                rays.alike.clear();
                 for (first, work) in (0..).step_by(WIDTH).zip(&mut works) {
                     let idle = work.done.bits().count_ones() as usize;
                     if !state.is_empty && idle * FETCH_SHARE >= WIDTH {
@@ -120,14 +121,18 @@ macro_rules! driver_of {
                     let live = !work.done;
                     let path = &work.path;
                     put(&mut rays, first, &path.ray, path.time);
-                    list(&mut rays.wanted, first, live & path.alive & !path.held);
+                    let own = live & path.alive & !path.held;
+                    // Samples are taken pixel by pixel.
+                    let from_camera = own & path.segments.eq(U32::splat(0));
+                    list(&mut rays.wanted, first, own & !from_camera);
+                    list(&mut rays.alike, first, from_camera);
                     let shadowed = live & path.shadowed;
                     if shadowed.any() {
                         put(&mut rays, slots + first, &path.shadow, path.time);
                         list(&mut rays.wanted, slots + first, shadowed);
                     }
                 }
-                if rays.wanted.is_empty() && state.is_empty {
+                if rays.wanted.is_empty() && rays.alike.is_empty() && state.is_empty {
                     break;
                 }
                 tracer.trace(&rays, &mut hits);

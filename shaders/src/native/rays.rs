@@ -22,6 +22,9 @@ pub struct RayBatch {
     pub time: Vec<u32>,
     /// Slots of the rays that are to be traced.
     pub wanted: Vec<u32>,
+    /// Slots of further ones whose closest hits are wanted, each much like its
+    /// neighbours in the list.
+    pub alike: Vec<u32>,
     /// The first slot of those where any opaque hit will do, if there is one;
     /// before it, the closest hit is wanted.
     pub any_opaque_from: u32,
@@ -85,6 +88,7 @@ impl RayBatch {
             after_triangle: words(),
             time: words(),
             wanted: Vec::with_capacity(slots),
+            alike: Vec::with_capacity(slots),
             any_opaque_from: u32::MAX,
         }
     }

@@ -102,8 +102,14 @@ fn check(world: &World, rays: &[Ray]) -> usize {
 }
 
 /// Traces rays together. They lie in every other slot, those for which any opaque
-/// hit will do behind all others, and are wanted last first.
-fn trace(traversal: &Traversal<'_>, rays: &[Ray], any_opaque: impl Fn(usize) -> bool) -> Vec<Hit> {
+/// hit will do behind all others, and are wanted last first. `alike` tells which of
+/// the others are said to be alike.
+fn trace(
+    traversal: &Traversal<'_>,
+    rays: &[Ray],
+    any_opaque: impl Fn(usize) -> bool,
+    alike: impl Fn(usize) -> bool,
+) -> Vec<Hit> {
     let slots = 4 * rays.len();
     let (mut batch, mut hits) = (RayBatch::with_slots(slots), HitBatch::with_slots(slots));
     batch.any_opaque_from = u32::try_from(2 * rays.len()).expect("thousands");
@@ -117,7 +123,8 @@ fn trace(traversal: &Traversal<'_>, rays: &[Ray], any_opaque: impl Fn(usize) -> 
         (batch.t_min[slot], batch.t_max[slot]) = (ray.t_min, ray.t_max);
         (batch.after_instance[slot], batch.after_triangle[slot]) = (ray.after_instance, ray.after_triangle);
         batch.time[slot] = ray.time;
-        batch.wanted.push(u32::try_from(slot).expect("thousands"));
+        let list = if alike(index) && !any_opaque(index) { &mut batch.alike } else { &mut batch.wanted };
+        list.push(u32::try_from(slot).expect("thousands"));
     }
     traversal.trace(&batch, &mut hits);
     let found = |slot: usize| Hit {
@@ -139,7 +146,7 @@ fn check_batches(world: &World, tree: &WideTree, rays: &[Ray]) {
         let traversal = Traversal { kind, ..world.traversal(tree) };
         for (rays, start) in [(rays, 0), (rays, 1), (&rays[..rays.len().min(5)], 0), (&rays[..0], 0)] {
             let any_opaque = |index: usize| index % 3 == start;
-            let hits = trace(&traversal, rays, any_opaque);
+            let hits = trace(&traversal, rays, any_opaque, |index| index % 5 < 2);
             for (index, ray) in rays.iter().enumerate() {
                 let (found, closest) = (hits[index], traversal.closest(ray, false));
                 if any_opaque(index) && found.instance != NONE && found.opaque {
@@ -276,6 +283,68 @@ fn a_closed_mesh_is_not_missed_from_inside() {
     }
 }
 
+/// Bundles of at most 16 rays that begin and point much alike.
+fn bundles(random: &mut Random, targets: &[[Vec3; 3]], count: usize) -> Vec<Vec<Ray>> {
+    (0..count)
+        .map(|i| {
+            // From far away, boxes must be grown by what is lost of the origin.
+            let origin = random.point() * [1.5, 20.0, 1.5, 5.0e3][i % 4];
+            let towards = targets[random.below(targets.len())][i % 3] - origin;
+            let spread = [0.05, 1.0e-3, 0.3, 0.0][i % 4];
+            let lens = if i % 5 == 0 { 0.01 } else { 0.0 };
+            let mut bundle: Vec<Ray> = (0..=i % 16)
+                .map(|_| {
+                    let aside = random.point() * towards.length() * spread;
+                    ray(origin + random.point() * lens, (towards + aside).normalize())
+                })
+                .collect();
+            if i % 7 == 0 {
+                bundle.iter_mut().step_by(3).for_each(|ray| ray.t_min = 0.4);
+            }
+            if i % 11 == 0 {
+                bundle.iter_mut().step_by(2).for_each(|ray| ray.t_max = 1.2);
+            }
+            bundle
+        })
+        .collect()
+}
+
+#[test]
+fn rays_that_are_alike_hit_together_what_each_hits_alone() {
+    let random = &mut Random(21);
+    let triangles = soup(random, 500, 0.15);
+    let ball = sphere(20, 14);
+    let maps = [
+        DAffine3::IDENTITY,
+        turned(DVec3::new(1.0, -2.0, 0.5), DVec3::splat(0.2), 0.4),
+        DAffine3::from_scale(DVec3::new(1.0, 1.0e-4, 1.0)),
+    ];
+    let worlds = [
+        World::default().with_triangles(&triangles, mixed_flags).packed(),
+        World::default().with_triangles(&ball, |_| 2).packed(),
+        World::default()
+            .with_instances(&ball, mixed_flags, &maps)
+            .with_triangles(&triangles[..100], mixed_flags)
+            .packed(),
+    ];
+    for world in &worlds {
+        let tree = world.tree();
+        let mut count = 0;
+        for bundle in bundles(random, &triangles, 3000) {
+            for kind in Kind::detected() {
+                let traversal = Traversal { kind, ..world.traversal(&tree) };
+                let hits = trace(&traversal, &bundle, |_| false, |_| true);
+                for (ray, found) in bundle.iter().zip(hits) {
+                    let alone = world.closest(ray);
+                    assert_eq!(bits(&found), bits(&alone), "{kind:?} {ray:?} {found:?} {alone:?}");
+                    count += usize::from(found.instance != NONE);
+                }
+            }
+        }
+        assert!(count > 3000, "{count} hits are no test");
+    }
+}
+
 #[test]
 fn a_ray_goes_on_behind_each_of_its_hits() {
     let random = &mut Random(9);
@@ -388,7 +457,8 @@ fn rays_that_are_not_numbers_return() {
             let found = traversal.closest(ray, false);
             assert!(found.instance == NONE || found.t < ray.t_max, "{ray:?}");
         }
-        trace(&traversal, &rays, |_| false);
+        trace(&traversal, &rays, |_| false, |_| false);
+        trace(&traversal, &rays, |_| false, |_| true);
     }
 }
 

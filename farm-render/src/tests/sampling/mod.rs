@@ -42,7 +42,8 @@
 //! | box of a node, half as large, flat, rounded down; its cone, too narrow | nodes hold their lights |
 //! | falloff of a node, of its last light; both sides, only where all lights have them | nodes hold their lights |
 //! | cut: what is sent taken from the other child; the trail's place or its rest, lost | a chosen light is found |
-//! | lights' nodes, seen from outside under too small an angle | lights that reach a surface |
+//! | lights' nodes, seen from outside or inside under too small an angle | lights that reach a surface |
+//! | weight of a node of the cut, the other part's | χ² of chosen lights |
 //! | normals, tangents: when the shutter opens, of the first part, of its beginning | their values in between |
 //! | normals, tangents of another shape; normals that grow as the instance does | their values in between |
 //! | triangles, always between the first place and the next | a triangle that moves, drawn and hit |
@@ -57,6 +58,9 @@
 //! | stacks of two lanes, swapped when stored or loaded | rays against all triangles |
 //! | pages: mask, shift, one read for another, sizes of host and kernel that differ | elements of pages |
 //! | rows of a buffer: where the last begins, words or lanes swapped | lanes against one lane |
+//! | beam: a bound, an origin, its growth, its beginning or end wrong; axes that differ | rays that are alike |
+//! | samples of a block, taken apart into places that another has | the kernel as it is written |
+//! | switch of a feature, another's | a coat over what is under it |
 //! | rows of a struct: one read for the next, words of one turned | surfaces and lights that move |
 
 mod bsdf;
