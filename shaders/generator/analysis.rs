@@ -120,6 +120,28 @@ pub(super) fn visit(block: &Block, found: &mut dyn FnMut(&Statement)) {
     }
 }
 
+/// Calls `found` for a block and the blocks inside.
+fn visit_blocks(block: &Block, found: &mut dyn FnMut(&Block)) {
+    found(block);
+    for statement in block {
+        match statement {
+            Statement::Block(inner) => visit_blocks(inner, found),
+            Statement::If { accept, reject, .. } => {
+                visit_blocks(accept, found);
+                visit_blocks(reject, found);
+            }
+            Statement::Loop { body, continuing, .. } => {
+                visit_blocks(body, found);
+                visit_blocks(continuing, found);
+            }
+            Statement::Switch { cases, .. } => {
+                cases.iter().for_each(|case| visit_blocks(&case.body, found));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Every folded variable of a function.
 pub(super) fn folds(
     function: &Function,
@@ -175,6 +197,35 @@ pub(super) fn returns_early(body: &Block) -> bool {
     visit(body, &mut |statement| count += u32::from(matches!(statement, Statement::Return { .. })));
     let last = matches!(body.last(), Some(Statement::Return { .. }));
     count > u32::from(last)
+}
+
+/// The variable that every `return` of a function returns, if it is a struct: lanes
+/// that have left it keep it as it was then, and so it is the result.
+pub(super) fn returned(module: &Module, function: &Function) -> Option<Handle<LocalVariable>> {
+    let mut found = Vec::new();
+    visit_blocks(&function.body, &mut |block| {
+        for (at, statement) in block.iter().enumerate() {
+            let Statement::Return { value } = statement else { continue };
+            // The value must be that of the moment, and not an older one.
+            let before = at.checked_sub(1).map(|before| &block[before]);
+            found.push(value.filter(|value| {
+                matches!(before, Some(Statement::Emit(range)) if range.clone().any(|handle| handle == *value))
+            }));
+        }
+    });
+    let variable_of = |value: Option<Handle<Expression>>| match function.expressions[value?] {
+        Expression::Load { pointer } => match function.expressions[pointer] {
+            Expression::LocalVariable(variable) => Some(variable),
+            _ => None,
+        },
+        _ => None,
+    };
+    let variable = variable_of(*found.first()?)?;
+    let is_struct = matches!(
+        module.types[function.local_variables[variable].ty].inner,
+        naga::TypeInner::Struct { .. }
+    );
+    (is_struct && found.into_iter().all(|value| variable_of(value) == Some(variable))).then_some(variable)
 }
 
 /// Whether a block can take lanes out of the mask around it.

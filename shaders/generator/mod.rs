@@ -130,6 +130,10 @@ struct Body<'a> {
     taken: HashSet<String>,
     /// Whether lanes may return before the end.
     returns_early: bool,
+    /// The variable that is the result as lanes leave it, where there is one.
+    returned: Option<Handle<LocalVariable>>,
+    /// Whether lanes may have returned by here.
+    has_left: bool,
     /// Inside a branch or loop, where stores must keep other lanes' values.
     masked: bool,
     labels: usize,
@@ -324,6 +328,8 @@ impl<'a> Body<'a> {
             folds: analysis::folds(function, needs),
             taken,
             returns_early: analysis::returns_early(&function.body),
+            returned: analysis::returned(module, function),
+            has_left: false,
             masked: false,
             labels: 0,
             exits: Vec::new(),

@@ -51,6 +51,21 @@ impl Body<'_> {
         }
     }
 
+    /// Whether a place is of what lanes may have left as their result.
+    fn is_left(&self, pointer: Handle<Expression>) -> bool {
+        let mut root = pointer;
+        while let Expression::Access { base, .. } | Expression::AccessIndex { base, .. } =
+            self.function.expressions[root]
+        {
+            root = base;
+        }
+        let variable = match self.function.expressions[root] {
+            Expression::LocalVariable(variable) => Some(variable),
+            _ => None,
+        };
+        self.has_left && variable.is_some() && variable == self.returned
+    }
+
     fn local_place(&self, name: &str, ty: Handle<Type>, steps: &[Handle<Expression>]) -> Result<Place> {
         let mut pointee = Pointee::Type(ty);
         let mut text = name.to_owned();
@@ -198,7 +213,7 @@ impl Body<'_> {
     pub(super) fn store(&mut self, pointer: Handle<Expression>, value: &str) -> Result<()> {
         let span = self.function.expressions.get_span(pointer);
         match self.place(pointer)? {
-            Place::Local(target) if self.masked => {
+            Place::Local(target) if self.masked || self.is_left(pointer) => {
                 self.out.line(format!("{target} = select(live, {value}, {target});"));
             }
             Place::Local(target) => self.out.line(format!("{target} = {value};")),

@@ -24,7 +24,9 @@ impl Body<'_> {
         let body = &self.function.body;
         if self.returns_early {
             self.out.line("let mut live = live;");
-            if let Some(result) = &self.function.result {
+            if self.returned.is_none()
+                && let Some(result) = &self.function.result
+            {
                 let span = Span::UNDEFINED;
                 let zero = types::zero(self.module, result.ty, span)?;
                 self.out.line(format!("let mut result = {zero};"));
@@ -38,9 +40,19 @@ impl Body<'_> {
         }
         self.statements(body, &Tail::Function)?;
         if self.returns_early && !matches!(body.last(), Some(Statement::Return { .. })) {
-            self.out.line(if self.function.result.is_some() { "result" } else { "" });
+            let result = self.result();
+            self.out.line(result);
         }
         Ok(())
+    }
+
+    /// What is returned where lanes have returned before; nothing without a result.
+    fn result(&self) -> String {
+        match (self.returned, &self.function.result) {
+            (Some(variable), _) => self.locals[&variable].clone(),
+            (None, Some(_)) => "result".to_owned(),
+            (None, None) => String::new(),
+        }
     }
 
     fn local(&mut self, handle: Handle<LocalVariable>, variable: &LocalVariable) -> Result<()> {
@@ -69,6 +81,7 @@ impl Body<'_> {
             let is_last = end + 1 == all.len();
             if !is_last && leaves_mask(statement) {
                 self.leave_if_none(tail);
+                self.has_left = true;
             }
             at = end + 1;
         }
@@ -78,8 +91,7 @@ impl Body<'_> {
     /// Skips the rest of a block where no lane is left in it.
     fn leave_if_none(&mut self, tail: &Tail) {
         let leave = match tail {
-            Tail::Function if self.function.result.is_some() => "return result;".to_owned(),
-            Tail::Function => "return;".to_owned(),
+            Tail::Function => format!("return {};", self.result()),
             Tail::Value(label) => format!("break 'block_{label} live;"),
             Tail::Plain(label) => format!("break 'turn_{label};"),
         };
@@ -303,8 +315,17 @@ impl Body<'_> {
     }
 
     fn leave_function(&mut self, value: Option<Handle<Expression>>, tail: &Tail) -> Result<()> {
-        let value = value.map(|value| self.render(value)).transpose()?.map(|text| text.text);
         let at_end = matches!(tail, Tail::Function);
+        if self.returns_early && self.returned.is_some() {
+            if at_end {
+                let result = self.result();
+                self.out.line(result);
+            } else {
+                self.out.line("live = Mask::splat(false);");
+            }
+            return Ok(());
+        }
+        let value = value.map(|value| self.render(value)).transpose()?.map(|text| text.text);
         match value {
             Some(value) if at_end && !self.returns_early => self.out.line(value),
             Some(value) if at_end => self.out.line(format!("select(live, {value}, result)")),

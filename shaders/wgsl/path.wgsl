@@ -93,18 +93,15 @@ fn passes(path: Path, hit: Hit, coverage: f32) -> bool {
     return chance >= quantised_probability(coverage);
 }
 
-// Adds light to a path that reached the camera after so many bounces. What is
+// What counts of light that reached the camera after so many bounces. What is
 // brighter than the picture's bounds keeps its hue.
-fn gain(before: Path, light: vec3<f32>, bounces: u32) -> Path {
-    var path = before;
+fn bounded(light: vec3<f32>, bounces: u32) -> vec3<f32> {
     let bound = select(params.clamp_indirect, params.clamp_direct, bounces <= 1u);
     let brightest = largest(light);
     if (brightest > bound) {
-        path.radiance += light * (bound / brightest);
-        return path;
+        return light * (bound / brightest);
     }
-    path.radiance += light;
-    return path;
+    return light;
 }
 
 // Takes what a shadow ray met into account. Translucent coverage weakens the
@@ -116,7 +113,7 @@ fn settle_shadow(before: Path, hit: Hit) -> Path {
     var path = before;
     if (hit.instance == NONE) {
         path.rays += 1u + path.shadow_passes;
-        path = gain(path, path.light, path.segments);
+        path.radiance += bounded(path.light, path.segments);
         path.shadowed = false;
         return path;
     }
@@ -279,7 +276,7 @@ fn extend_path(before: Path, hit: Hit) -> Path {
                 // A solid that is open has no end, as for the light that is aimed at.
                 path.throughput *= transmittance(path.media, BEYOND);
             }
-            path = gain(path, radiance_of_sky(path), path.segments);
+            path.radiance += bounded(radiance_of_sky(path), path.segments);
         }
         return path;
     }
@@ -294,12 +291,12 @@ fn extend_path(before: Path, hit: Hit) -> Path {
         path.throughput *= transmittance(path.media, hit.t);
     }
     if ((surface.flags & MATERIAL_UNLIT) != 0u) {
-        path = gain(path, path.throughput * surface.base_color, path.segments - 1u);
+        path.radiance += bounded(path.throughput * surface.base_color, path.segments - 1u);
         path.alive = false;
         return path;
     }
     if (HAS_EMISSION && (surface.flags & MATERIAL_EMISSIVE) != 0u) {
-        path = gain(path, radiance_of_surface(path, surface, hit.t), path.segments - 1u);
+        path.radiance += bounded(radiance_of_surface(path, surface, hit.t), path.segments - 1u);
     }
     if (path.segments >= params.max_depth) {
         path.alive = false;
