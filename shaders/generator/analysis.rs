@@ -12,6 +12,8 @@ pub(super) struct Needs {
     pub(super) live: bool,
     /// The buffers.
     pub(super) bindings: bool,
+    /// The argument that the result is for lanes that are not live.
+    pub(super) kept: Option<u32>,
 }
 
 impl Needs {
@@ -50,7 +52,7 @@ pub(super) struct Fold {
 
 /// What `function` needs, knowing what the functions before it do.
 pub(super) fn needs(module: &Module, function: &Function, known: &HashMap<Handle<Function>, Needs>) -> Needs {
-    let mut needs = Needs { live: branches(function, known, &function.body), bindings: false };
+    let mut needs = Needs { live: branches(function, known, &function.body), ..Needs::default() };
     for (_, expression) in function.expressions.iter() {
         match *expression {
             Expression::GlobalVariable(variable) => {
@@ -73,6 +75,9 @@ pub(super) fn needs(module: &Module, function: &Function, known: &HashMap<Handle
             needs.bindings |= callee.bindings;
         }
     });
+    if needs.live {
+        needs.kept = kept(module, function);
+    }
     needs
 }
 
@@ -221,11 +226,23 @@ pub(super) fn returned(module: &Module, function: &Function) -> Option<Handle<Lo
         _ => None,
     };
     let variable = variable_of(*found.first()?)?;
-    let is_struct = matches!(
-        module.types[function.local_variables[variable].ty].inner,
-        naga::TypeInner::Struct { .. }
-    );
+    let is_struct =
+        matches!(module.types[function.local_variables[variable].ty].inner, naga::TypeInner::Struct { .. });
     (is_struct && found.into_iter().all(|value| variable_of(value) == Some(variable))).then_some(variable)
+}
+
+/// The argument that the variable which a function returns begins as.
+fn kept(module: &Module, function: &Function) -> Option<u32> {
+    let variable = returned(module, function)?;
+    let of_variable = |pointer| function.expressions[pointer] == Expression::LocalVariable(variable);
+    let first = function.body.iter().find(|statement| !matches!(statement, Statement::Emit(_)))?;
+    match *first {
+        Statement::Store { pointer, value } if of_variable(pointer) => match function.expressions[value] {
+            Expression::FunctionArgument(index) => Some(index),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Whether a block can take lanes out of the mask around it.

@@ -76,6 +76,7 @@ pub(crate) fn generate(module: &Module, info: &ModuleInfo, options: &Options<'_>
         let needs = analysis::needs(module, &entry.function, &generator.needs);
         generator.function(&entry.name, &entry.function, info.get_entry_point(index), needs, false)?;
     }
+    generator.kept(&module.functions);
     generator.out.close("}");
     Ok(generator.out.text)
 }
@@ -132,8 +133,11 @@ struct Body<'a> {
     returns_early: bool,
     /// The variable that is the result as lanes leave it, where there is one.
     returned: Option<Handle<LocalVariable>>,
-    /// Whether lanes may have returned by here.
+    /// Whether it keeps what it has in lanes that are not live: they have returned,
+    /// or never were.
     has_left: bool,
+    /// The argument that it begins as and keeps from the start, where there is one.
+    kept: Option<u32>,
     /// Inside a branch or loop, where stores must keep other lanes' values.
     masked: bool,
     labels: usize,
@@ -270,6 +274,19 @@ impl Generator<'_> {
         Ok((arguments.join(", "), result))
     }
 
+    /// Names for the functions that keep an argument in lanes that are not live, for
+    /// code by hand that leans on that.
+    fn kept(&mut self, functions: &naga::Arena<Function>) {
+        self.out.line("");
+        self.out.open("pub mod kept {");
+        for (handle, function) in functions.iter() {
+            if let (Some(_), Some(name)) = (self.needs[&handle].kept, &function.name) {
+                self.out.line(format!("pub const {name}: () = ();"));
+            }
+        }
+        self.out.close("}");
+    }
+
     fn function(
         &mut self,
         name: &str,
@@ -284,9 +301,14 @@ impl Generator<'_> {
         if let Some(source) = (self.options.source_of)(name) {
             self.out.line(format!("/// `{source}`"));
         }
+        if let Some(kept) = needs.kept {
+            let argument = function.arguments[kept as usize].name.as_deref().unwrap_or("argument");
+            self.out.line("///");
+            self.out.line(format!("/// Lanes that are not live keep `{}`.", safe_name(argument)));
+        }
         self.attributes(is_inlined);
         self.out.open(format!("pub fn {name}({}{arguments}){result} {{", needs.parameters()));
-        Body::new(self.module, info, function, &self.needs, &mut self.out).translate()?;
+        Body::new(self.module, info, function, &self.needs, needs.kept, &mut self.out).translate()?;
         self.out.close("}");
         Ok(())
     }
@@ -307,6 +329,7 @@ impl<'a> Body<'a> {
         info: &'a FunctionInfo,
         function: &'a Function,
         needs: &'a HashMap<Handle<Function>, Needs>,
+        kept: Option<u32>,
         out: &'a mut Writer,
     ) -> Self {
         let arguments: Vec<String> = function
@@ -330,6 +353,7 @@ impl<'a> Body<'a> {
             returns_early: analysis::returns_early(&function.body),
             returned: analysis::returned(module, function),
             has_left: false,
+            kept,
             masked: false,
             labels: 0,
             exits: Vec::new(),

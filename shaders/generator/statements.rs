@@ -6,6 +6,7 @@ use naga::{Block, Expression, Handle, LocalVariable, Span, Statement, SwitchCase
 
 use super::analysis::{self, ends, leaves};
 use super::expressions::is_path;
+use super::places::Place;
 use super::{Body, Exits, Result, types, unsupported};
 
 /// Where lanes go on that a block's end leaves no work for.
@@ -77,7 +78,13 @@ impl Body<'_> {
             let next = all.get(end);
             self.values(&all[at..end], next.map(|(statement, _)| *statement))?;
             let Some((statement, span)) = next else { break };
-            self.statement(statement, *span, tail)?;
+            let before = end.checked_sub(1).map(|before| all[before].0);
+            if let Some((place, value)) = self.kept_by_call(before, statement) {
+                self.out.line(format!("{place} = {value};"));
+            } else {
+                self.statement(statement, *span, tail)?;
+            }
+            self.has_left |= self.kept.is_some() && self.masks_from(statement);
             let is_last = end + 1 == all.len();
             if !is_last && leaves_mask(statement) {
                 self.leave_if_none(tail);
@@ -86,6 +93,39 @@ impl Body<'_> {
             at = end + 1;
         }
         Ok(())
+    }
+
+    /// The place, and its new value, of `x = f(x)` where the other lanes' result of
+    /// the function is `x`: no mask is needed.
+    fn kept_by_call(&self, before: Option<&Statement>, statement: &Statement) -> Option<(String, String)> {
+        let Some(Statement::Call { function, arguments, result: Some(result) }) = before else { return None };
+        let Statement::Store { pointer, value } = statement else { return None };
+        let kept = self.needs.get(function)?.kept?;
+        let Expression::Load { pointer: from } = self.function.expressions[arguments[kept as usize]] else {
+            return None;
+        };
+        let (Ok(Place::Local(from)), Ok(Place::Local(to))) = (self.place(from), self.place(*pointer)) else {
+            return None;
+        };
+        // A value that has a name was read before something else.
+        let is_fresh = !self.names.contains_key(&arguments[kept as usize]);
+        let value_of_call = self.names.get(result).filter(|_| value == result && is_fresh && from == to)?;
+        Some((to, value_of_call.clone()))
+    }
+
+    /// Whether a statement is the one by which the returned variable begins as an
+    /// argument.
+    fn masks_from(&self, statement: &Statement) -> bool {
+        let Statement::Store { pointer, value } = statement else { return false };
+        let variable = match self.function.expressions[*pointer] {
+            Expression::LocalVariable(variable) => Some(variable),
+            _ => None,
+        };
+        let is_argument = matches!(
+            self.function.expressions[*value],
+            Expression::FunctionArgument(index) if Some(index) == self.kept
+        );
+        is_argument && variable.is_some() && variable == self.returned
     }
 
     /// Skips the rest of a block where no lane is left in it.

@@ -17,7 +17,7 @@ macro_rules! driver_of {
         $(#[target_feature(enable = $features)])?
         pub(super) fn $name(bindings: &mut Bindings<'_>, records: &mut dyn Records, tracer: &dyn Tracer) {
             use $crate::native::$lanes::{F32, Mask, U32, WIDTH, select};
-            use $crate::native::$version::{Hit, Ray, Work, advance_work, begin_work};
+            use $crate::native::$version::{Hit, Ray, Work, advance_work, begin_work, kept};
 
             /// Puts rays into their slots.
             #[inline(always)]
@@ -139,9 +139,10 @@ macro_rules! driver_of {
                 for (first, work) in (0..).step_by(WIDTH).zip(&mut works) {
                     let live = !work.done;
                     if live.any() {
-                        let advanced =
+                        // Other lanes keep their work.
+                        let () = kept::advance_work;
+                        *work =
                             advance_work(live, bindings, *work, hit(&hits, first), hit(&hits, slots + first));
-                        *work = if live.every() { advanced } else { select(live, advanced, *work) };
                     }
                 }
             }
