@@ -20,6 +20,17 @@ struct Outer {
     chosen: bool,
 }
 
+struct Walker {
+    steps: u32,
+    tags: vec2<u32>,
+    inner: Inner,
+}
+
+struct Walkers {
+    first: Walker,
+    second: Walker,
+}
+
 @group(0) @binding(0) var<uniform> choice: Choice;
 @group(0) @binding(1) var<storage, read> pairs: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read_write> answers: array<u32>;
@@ -213,6 +224,77 @@ fn structs_and_arrays(a: u32, b: u32) -> u32 {
     return bitcast<u32>(folded) ^ part.tag ^ u32(copy.chosen) ^ bitcast<u32>(outer.sum.x);
 }
 
+// Gives back what it was given, changed here and there: lanes leave it early, in a
+// loop too.
+fn advanced(before: Walker, by: u32) -> Walker {
+    var walker = before;
+    walker.steps += 1u;
+    if ((walker.tags.x & 1u) == 0u) {
+        walker.tags.y ^= by;
+        return walker;
+    }
+    walker.inner.corner.y += 2.0;
+    for (var i = 0u; i < 3u; i++) {
+        if (((by >> i) & 1u) == 1u) {
+            walker.tags.x += i;
+            return walker;
+        }
+        walker.inner.tag += 5u;
+    }
+    walker.tags.x *= 3u;
+    return walker;
+}
+
+// Returns what it makes, early or not.
+fn begun(a: u32, b: u32) -> Walker {
+    var walker: Walker;
+    walker.tags = vec2<u32>(a, b);
+    if (a % 3u == 0u) {
+        return walker;
+    }
+    walker.steps = a & b;
+    walker.inner.tag = 9u;
+    return walker;
+}
+
+// Returns an older value of what it changes.
+fn overtaken(before: Walker, by: u32) -> Walker {
+    var walker = before;
+    if (by > walker.tags.y) {
+        return walker;
+    }
+    let older = walker;
+    walker.steps += by;
+    if ((walker.steps & 4u) != 0u) {
+        return older;
+    }
+    return walker;
+}
+
+fn returned_structs(a: u32, b: u32) -> u32 {
+    var walkers: Walkers;
+    walkers.first = begun(a, b);
+    if ((a & 2u) == 0u) {
+        walkers.first = advanced(walkers.first, b);
+    }
+    let older = walkers.first;
+    walkers.first = advanced(walkers.first, a >> 3u);
+    if ((b & 1u) == 1u) {
+        walkers.first = advanced(older, b >> 5u);
+        walkers.second = advanced(walkers.first, b >> 2u);
+    }
+    if ((a & 4u) == 0u) {
+        walkers.second.tags.x += 7u;
+        walkers.second = advanced(walkers.second, b >> 7u);
+        walkers.second = overtaken(walkers.second, a >> 4u);
+    }
+    let first = walkers.first;
+    let second = walkers.second;
+    return (first.steps + 3u * first.tags.x + 5u * first.tags.y + 7u * first.inner.tag)
+        ^ (second.steps + 11u * second.tags.x + 13u * second.tags.y + 17u * second.inner.tag)
+        ^ bitcast<u32>(first.inner.corner.y + second.inner.corner.y * 4.0);
+}
+
 fn vectors(a: u32, b: u32) -> u32 {
     let v = vec3<f32>(as_float(a), as_float(b), 1.5);
     let w = v.zxy * 2.0 - vec3<f32>(v.xy, HALF);
@@ -249,7 +331,8 @@ fn trial(a: u32, b: u32) -> u32 {
         case 12u: { return cases(a, b); }
         case 13u: { return structs_and_arrays(a, b); }
         case 14u: { return vectors(a, b); }
-        case 15u: { return neighbours(a, b); }
+        case 15u: { return returned_structs(a, b); }
+        case 16u: { return neighbours(a, b); }
         default: { return order(a, b); }
     }
 }

@@ -19,10 +19,10 @@ include!(concat!(env!("OUT_DIR"), "/trial_16.rs"));
 pub(super) const SOURCE: &str = include_str!("../../tests/trial.wgsl");
 
 /// The trial that reads its neighbours' pairs; it has no function of two words.
-const NEIGHBOURS: u32 = 15;
+const NEIGHBOURS: u32 = 16;
 
 /// The trial of sums and products whose order WGSL leaves to the driver.
-const ORDER: u32 = 16;
+const ORDER: u32 = 17;
 
 /// Pairs of words: every two of the words at which arithmetic bends, then words
 /// without a pattern. Their number is no multiple of any width.

@@ -1,7 +1,7 @@
 //! The trials of `tests/trial.wgsl` in plain Rust, written from what WGSL says.
 
 /// The trials of two words, in the order of their numbers.
-pub(super) const EXPECTED: [fn(u32, u32) -> u32; 15] = [
+pub(super) const EXPECTED: [fn(u32, u32) -> u32; 16] = [
     unsigned_division,
     signed_division,
     shifts,
@@ -17,6 +17,7 @@ pub(super) const EXPECTED: [fn(u32, u32) -> u32; 15] = [
     cases,
     structs_and_arrays,
     vectors,
+    returned_structs,
 ];
 
 fn as_float(bits: u32) -> f32 {
@@ -218,4 +219,61 @@ pub(super) fn neighbours(pairs: &[[u32; 2]]) -> Vec<u32> {
         at(place)[0].wrapping_add(if more { at(place + 2)[1] } else { 0 })
     };
     pairs.iter().map(answer).collect()
+}
+
+#[derive(Clone, Copy, Default)]
+struct Walker {
+    steps: u32,
+    tags: [u32; 2],
+    tag: u32,
+    y: f32,
+}
+
+fn advanced(walker: &mut Walker, by: u32) {
+    walker.steps = walker.steps.wrapping_add(1);
+    if walker.tags[0].is_multiple_of(2) {
+        walker.tags[1] ^= by;
+        return;
+    }
+    walker.y += 2.0;
+    let Some(i) = (0..3).find(|i| by >> i & 1 == 1) else {
+        walker.tag += 15;
+        walker.tags[0] = walker.tags[0].wrapping_mul(3);
+        return;
+    };
+    walker.tag += 5 * i;
+    walker.tags[0] = walker.tags[0].wrapping_add(i);
+}
+
+fn returned_structs(a: u32, b: u32) -> u32 {
+    let mut first = Walker { tags: [a, b], ..Walker::default() };
+    if !a.is_multiple_of(3) {
+        (first.steps, first.tag) = (a & b, 9);
+    }
+    let mut second = Walker::default();
+    if a & 2 == 0 {
+        advanced(&mut first, b);
+    }
+    let older = first;
+    advanced(&mut first, a >> 3);
+    if b & 1 == 1 {
+        first = older;
+        advanced(&mut first, b >> 5);
+        second = first;
+        advanced(&mut second, b >> 2);
+    }
+    if a & 4 == 0 {
+        second.tags[0] = second.tags[0].wrapping_add(7);
+        advanced(&mut second, b >> 7);
+        let by = a >> 4;
+        let steps = second.steps.wrapping_add(by);
+        if by <= second.tags[1] && steps & 4 == 0 {
+            second.steps = steps;
+        }
+    }
+    let weigh = |walker: &Walker, [x, y, tag]: [u32; 3]| {
+        let tags = walker.tags[0].wrapping_mul(x).wrapping_add(walker.tags[1].wrapping_mul(y));
+        walker.steps.wrapping_add(tags).wrapping_add(walker.tag.wrapping_mul(tag))
+    };
+    weigh(&first, [3, 5, 7]) ^ weigh(&second, [11, 13, 17]) ^ (first.y + second.y * 4.0).to_bits()
 }
