@@ -31,7 +31,7 @@ arm: ## Every scene on aarch64 under qemu: the same bits as here
 
 FUZZ_SECONDS ?= 60
 
-fuzz: ## Hostile scene files and blobs, FUZZ_SECONDS each (needs cargo-fuzz and a nightly compiler)
+fuzz: ## Bytes from strangers for every decoder, FUZZ_SECONDS each (needs cargo-fuzz and a nightly compiler)
 	@CARGO='$(CARGO)' sh scripts/fuzz.sh $(FUZZ_SECONDS)
 
 CHAOS ?=

@@ -13,6 +13,8 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     exit 1
 fi
 
+targets='load unpack message record join ticket tile'
+
 # One input may take 512 MB at once, 1 GB in all and 10 seconds: the limits of
 # fuzz/src/lib.rs keep what loads far below, and a bomb is above.
 bounds='-rss_limit_mb=1024 -malloc_limit_mb=512 -timeout=10 -max_len=65536'
@@ -22,18 +24,19 @@ if [ "${1:-}" = seeds ]; then
     written=$(mktemp -d)
     trap 'rm -rf "$written"' EXIT
     trap 'exit 130' INT TERM
-    TESSERA_FUZZ_SEEDS=$written "${CARGO:-cargo}" test --locked -p farm-scene --lib
-    for target in load unpack; do
-        rm -f fuzz/seeds/$target/*
+    TESSERA_FUZZ_SEEDS=$written "${CARGO:-cargo}" test --locked -p farm-scene -p farm-wire --lib
+    for target in $targets; do
+        mkdir -p "fuzz/seeds/$target"
+        rm -f "fuzz/seeds/$target"/*
         # shellcheck disable=SC2086
-        cargo +nightly fuzz run $target fuzz/seeds/$target "$written/$target" -- -merge=1 $bounds
+        cargo +nightly fuzz run "$target" "fuzz/seeds/$target" "$written/$target" -- -merge=1 $bounds
     done
     exit
 fi
 
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-for target in ${*:-load unpack}; do
+for target in ${*:-$targets}; do
     mkdir -p "fuzz/corpus/$target"
     dictionary=
     [ ! -e "fuzz/$target.dict" ] || dictionary=-dict=fuzz/$target.dict

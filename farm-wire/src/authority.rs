@@ -70,6 +70,13 @@ impl CertificateAuthority {
         &self.certificate
     }
 
+    /// One that lives in memory alone.
+    #[cfg(fuzzing)]
+    pub(crate) fn of_a_day() -> Self {
+        let text = generate().expect("there is randomness");
+        Self::parse(&text).expect("it was just made")
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let sections = pem::parse_many(text).map_err(|error| error.to_string())?;
         let [certificate, key] = sections.as_slice() else {

@@ -12,6 +12,8 @@ pub mod codec;
 mod credentials;
 mod endpoint;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod identity;
 pub mod message;
 mod part_file;

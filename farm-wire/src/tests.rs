@@ -3,6 +3,7 @@
 mod bulk;
 mod joining;
 mod messages;
+mod seeds;
 mod streams;
 mod tiles;
 

@@ -1,6 +1,9 @@
 //! What the fuzz targets share.
 
 use farm_scene::SceneLimits;
+use farm_wire::codec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Limits that small inputs reach, so that what is beyond them is met often, and
 /// within which no scene needs more memory than a target is given.
@@ -28,4 +31,15 @@ pub fn limits() -> SceneLimits {
         manifest_bytes: 1 << 20,
         ..SceneLimits::default()
     }
+}
+
+/// Decodes a value; what decodes is written as bytes that decode to the same bytes.
+///
+/// # Panics
+/// When it is not.
+pub fn travels<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) {
+    let Ok(value) = codec::decode::<T>(bytes, limit) else { return };
+    let written = codec::encode(&value);
+    let read: T = codec::decode(&written, usize::MAX).expect("what is written can be read");
+    assert!(codec::encode(&read) == written, "a value changed on its way");
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use tokio::task::JoinSet;
 
-use super::{Farm, SECRET};
+use super::{Farm, SECRET, seeds};
 use crate::client::dial;
+use crate::codec::encode;
 use crate::{Client, Credentials, Role, WireError, tls};
 
 fn refusal<T>(result: Result<T, WireError>) -> String {
@@ -241,14 +242,20 @@ async fn a_join_is_bounded() {
 #[tokio::test]
 async fn a_good_secret_needs_a_good_signing_request() {
     let farm = Farm::start();
-    let request = crate::admission::JoinRequest {
+    let request = |signing_request: &[u8]| crate::admission::JoinRequest {
         ticket: super::TICKET,
         secret: SECRET.into(),
         role: Role::Node,
         name: "x".into(),
-        signing_request: serde_bytes::ByteBuf::from(vec![0x30; 100]),
+        signing_request: signing_request.to_vec().into(),
     };
-    let error = crate::credentials::exchange(&farm.ticket(Role::Node), &request).await;
+    let key = rcgen::KeyPair::generate().expect("there is randomness");
+    let good = rcgen::CertificateParams::default().serialize_request(&key).expect("it can be written");
+    let good = request(good.der());
+    seeds::write("join", &[&[0], &*encode(&good)].concat());
+    seeds::write("join", &[&[1], &**good.signing_request].concat());
+    seeds::write("ticket", &[&[0], farm.ticket(Role::Node).to_string().as_bytes()].concat());
+    let error = crate::credentials::exchange(&farm.ticket(Role::Node), &request(&[0x30; 100])).await;
     assert!(refusal(error).contains("signing request"));
     assert!(farm.book.joined.lock().expect("whole").is_empty());
 }

@@ -17,6 +17,7 @@ use proptest::option;
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::seeds;
 use crate::codec::{RESPONSE_LIMIT, decode, encode};
 use crate::message::{
     AbsentNode, FrameFile, FromNode, JobChange, LaneDescription, NodeListing, Precision, Request, Response,
@@ -24,7 +25,9 @@ use crate::message::{
 };
 
 fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> Result<(), TestCaseError> {
-    let decoded: T = decode(&encode(value), RESPONSE_LIMIT).expect("what we encode decodes");
+    let encoded = encode(value);
+    seeds::of_value::<T>(&encoded);
+    let decoded: T = decode(&encoded, RESPONSE_LIMIT).expect("what we encode decodes");
     prop_assert_eq!(&decoded, value);
     Ok(())
 }

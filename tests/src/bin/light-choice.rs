@@ -187,7 +187,7 @@ impl Shaded {
         }
         let surface = scalar::surface_at(ON, bindings, hit, ray.direction, time);
         let bsdf = scalar::bsdf_at(ON, bindings, surface, ray.direction, F32::splat(1.0));
-        let both = scalar::transmits(bsdf).bits() != 0;
+        let both = scalar::transmits(bindings, bsdf).bits() != 0;
         let normal = if both { Vec3::default() } else { surface.geometric_normal };
         Some(Self { origin: scalar::off_surface(surface, Mask::splat(false)), normal, bsdf, time })
     }
