@@ -133,8 +133,10 @@ enum TicketCommand {
 enum RoleArgument {
     /// Renders.
     Node,
-    /// Submits jobs and fetches pictures.
+    /// Submits jobs, and sees and changes its own.
     Artist,
+    /// As an artist, with everybody's jobs, and looks after the nodes.
+    Admin,
 }
 
 fn main() -> ExitCode {
@@ -230,10 +232,11 @@ fn serve(config: MasterConfig) -> Result<ExitCode, MasterError> {
 
 #[expect(clippy::print_stdout, reason = "tickets are the data of a first start")]
 fn print_first_tickets(master: &Master) -> Result<(), MasterError> {
-    tracing::info!("first start: join a node and log an artist in with these, within 7 days");
+    tracing::info!("first start: join a node and log an artist and an admin in with these, within 7 days");
     let node = master.create_ticket("first-node", Role::Node, FIRST_TICKETS, None)?;
     let artist = master.create_ticket("first-artist", Role::Artist, FIRST_TICKETS, None)?;
-    println!("farm-node join {node}\nfarm login {artist}");
+    let admin = master.create_ticket("first-admin", Role::Admin, FIRST_TICKETS, None)?;
+    println!("farm-node join {node}\nfarm login {artist}\nfarm login --name admin {admin}");
     Ok(())
 }
 
@@ -263,6 +266,7 @@ fn tickets(data: &std::path::Path, command: TicketCommand) -> Result<ExitCode, M
             let role = match role {
                 RoleArgument::Node => Role::Node,
                 RoleArgument::Artist => Role::Artist,
+                RoleArgument::Admin => Role::Admin,
             };
             let ticket = farm_master::create_ticket(data, &advertise, &name, role, valid_for, uses)?;
             println!("{ticket}");

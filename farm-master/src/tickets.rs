@@ -295,7 +295,7 @@ fn now_ms() -> i64 {
 }
 
 fn parse_role(name: &str) -> Option<Role> {
-    [Role::Node, Role::Artist].into_iter().find(|role| role.to_string() == name)
+    Role::ALL.into_iter().find(|role| role.to_string() == name)
 }
 
 #[cfg(test)]

@@ -199,7 +199,7 @@ async fn greet(connection: &quinn::Connection) -> Result<(), WireError> {
     SendStream::control(stream, JOIN_LIMIT).send(&greeting).await
 }
 
-/// An authenticated connection to a node or an artist. Cheap to clone; it
+/// An authenticated connection to a node, an artist or an admin. Cheap to clone; it
 /// closes with its last clone and stream.
 #[derive(Clone)]
 pub struct Peer {
