@@ -78,24 +78,31 @@ enum Command {
         #[command(subcommand)]
         command: TicketCommand,
     },
-    /// List and revoke who joined; works beside a running master.
-    Member {
+    /// List, revoke and restore who joined; works beside a running master.
+    #[command(alias = "member")]
+    Identity {
         /// The data folder [default: in this user's data folder].
         #[arg(long, value_name = "DIR", global = true)]
         data: Option<PathBuf>,
         #[command(subcommand)]
-        command: MemberCommand,
+        command: IdentityCommand,
     },
 }
 
 #[derive(Subcommand)]
-enum MemberCommand {
-    /// Print every member: number, role, name, state.
+enum IdentityCommand {
+    /// Print everybody who joined: number, role, name, state.
     List,
-    /// Refuse a member from its next connection on, by name or number.
+    /// Refuse somebody by name or number. A running master closes the
+    /// connections within about a second, and a node's leases go to others.
     Revoke {
-        /// Its name or number.
-        member: String,
+        /// The name or number.
+        identity: String,
+    },
+    /// Take somebody in again who was revoked, by name or number.
+    Restore {
+        /// The name or number.
+        identity: String,
     },
 }
 
@@ -153,7 +160,9 @@ fn main() -> ExitCode {
                 collect_garbage(&config.data, keep, dry_run)
             }),
         Command::Ticket { data, command } => tickets(&data.unwrap_or_else(default_data_folder), command),
-        Command::Member { data, command } => members(&data.unwrap_or_else(default_data_folder), &command),
+        Command::Identity { data, command } => {
+            identities(&data.unwrap_or_else(default_data_folder), &command)
+        }
     };
     match outcome {
         Ok(code) => code,
@@ -277,18 +286,19 @@ fn tickets(data: &std::path::Path, command: TicketCommand) -> Result<ExitCode, M
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the list of members is data")]
-fn members(data: &std::path::Path, command: &MemberCommand) -> Result<ExitCode, MasterError> {
+#[expect(clippy::print_stdout, reason = "the list of identities is data")]
+fn identities(data: &std::path::Path, command: &IdentityCommand) -> Result<ExitCode, MasterError> {
     let book = Tickets::open(&DataFolder::open(data)?.tickets())?;
     match command {
-        MemberCommand::List => {
+        IdentityCommand::List => {
             for member in book.members()? {
                 let state = if member.revoked { "revoked" } else { "good" };
                 let Identity { role, id, name } = member.identity;
                 println!("{id:016x}\t{role}\t{name}\t{state}");
             }
         }
-        MemberCommand::Revoke { member } => println!("{}", book.revoke_member(member)?),
+        IdentityCommand::Revoke { identity } => println!("{}", book.revoke_member(identity)?),
+        IdentityCommand::Restore { identity } => println!("{}", book.restore_member(identity)?),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::driver::Refusal;
 use crate::farm::Farm;
 use crate::rights::Person;
+use crate::tickets::REVOKED;
 use crate::{artists, nodes};
 
 /// How long a peer may take over one step of a conversation.
@@ -36,10 +37,22 @@ pub(crate) async fn serve(farm: Arc<Farm>, server: Arc<Server>) {
 async fn serve_peer(farm: Arc<Farm>, peer: Peer) {
     let name = peer.identity().name.clone();
     let person = |is_admin| Asker::Person(Person { owner: OwnerId(peer.identity().id), is_admin });
-    let outcome = match peer.identity().role {
-        Role::Node => nodes::serve(&farm, &peer).await,
-        Role::Artist => serve_requests(&farm, &peer, person(false)).await,
-        Role::Admin => serve_requests(&farm, &peer, person(true)).await,
+    let serving = async {
+        match peer.identity().role {
+            Role::Node => nodes::serve(&farm, &peer).await,
+            Role::Artist => serve_requests(&farm, &peer, person(false)).await,
+            Role::Admin => serve_requests(&farm, &peer, person(true)).await,
+        }
+    };
+    tokio::pin!(serving);
+    let outcome = tokio::select! {
+        outcome = &mut serving => outcome,
+        () = farm.revocations.revoked(peer.identity()) => {
+            tracing::warn!(identity = %peer.identity(), "revoked, so its connection is closed");
+            peer.refuse(REVOKED);
+            // It ends with the connection, and takes back what a node held.
+            serving.await
+        }
     };
     match outcome {
         Err(error @ WireError::Protocol(_)) => {

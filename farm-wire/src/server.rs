@@ -243,6 +243,12 @@ impl Peer {
         WireError::from_connection(self.connection.closed().await)
     }
 
+    /// Closes the connection for good, with a reason that the peer is told: it
+    /// may not do this, and need not try again.
+    pub fn refuse(&self, reason: &str) {
+        CloseCode::Refused.close(&self.connection, reason);
+    }
+
     /// Closes the connection, with a reason that the peer's log will show. For
     /// the peer it is lost, not refused: it may connect again.
     pub fn close(&self, reason: &str) {

@@ -1,6 +1,8 @@
-//! What each may, asked over the wire of a whole master.
+//! What each may, asked over the wire of a whole master; and that somebody
+//! revoked may nothing any more.
 
 use farm_core::OwnerId;
+use farm_wire::WireError;
 
 use super::*;
 
@@ -161,4 +163,37 @@ async fn job_of_another_looks_like_one_that_is_not_there() {
         assert_eq!(told(theirs, theirs_asked).await, told(nobodys, nobodys_asked).await);
     }
     master.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_identities_are_cut_off_at_once_and_their_leases_go_to_others() {
+    let (place, master) = Place::new().await;
+    let book = crate::tickets::Tickets::open(&place.root.path().join("tickets.sqlite"));
+    let book = book.expect("another process may open it");
+    let number = |credentials: &Credentials| format!("{:x}", credentials.identity().id);
+    let owner = Artist::connect(&join(&master, Role::Artist).await).await;
+    owner.upload().await;
+    let job_id = owner.submit(job()).await;
+    let lost_key = join(&master, Role::Node).await;
+    let mut lost = FakeNode::connect(&lost_key, Vec::new()).await;
+    lost.next_lease().await;
+    let guest_key = join(&master, Role::Artist).await;
+    let guest = Artist::connect(&guest_key).await;
+
+    for (key, client) in [(&lost_key, &lost.client), (&guest_key, &guest.client)] {
+        assert_eq!(book.revoke_member(&number(key)).expect("it is there"), 1);
+        let closed = client.closed().await;
+        assert!(matches!(&closed, WireError::Refused(reason) if reason.contains("revoked")), "{closed}");
+        let again = Client::connect(key).await.err().map(|error| error.to_string());
+        assert!(again.is_some_and(|reason| reason.contains("revoked")));
+    }
+    // What it held is rendered by another, long before a lease's deadline.
+    let other = FakeNode::connect(&join(&master, Role::Node).await, Vec::new()).await;
+    let work = tokio::spawn(other.work());
+    assert_eq!(owner.watch(job_id).await.status, JobStatus::Done);
+
+    assert_eq!(book.restore_member(&number(&guest_key)).expect("it is there"), 1);
+    Client::connect(&guest_key).await.expect("it is let in again");
+    master.shutdown().await;
+    work.await.expect("the node saw the master go");
 }
