@@ -46,7 +46,7 @@ until grep -q '^farm login ' "$work/tickets"; do
     sleep 0.1
 done
 node_ticket=$(sed -n 's/^farm-node join //p' "$work/tickets")
-artist_ticket=$(sed -n 's/^farm login //p' "$work/tickets")
+artist_ticket=$(sed -n 's/^farm login tessera-/tessera-/p' "$work/tickets")
 
 step 'two nodes join, each with one ticket'
 for n in 1 2; do

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use farm_core::{FrameRange, JobId, Rect};
 
 pub(crate) use self::bench::{BenchCommand, BenchSubject, DispatchCommand};
-pub(crate) use self::groups::{FarmArgs, OutputArgs, SceneArgs, SettingsArgs};
+pub(crate) use self::groups::{FarmArgs, FarmQuery, JobsCommand, OutputArgs, SceneArgs, SettingsArgs};
 use crate::values;
 
 /// Printed below every `--help` and in the man pages.
@@ -43,7 +43,7 @@ pub(crate) enum Command {
     /// Render a scene on this machine: a whole farm in one process.
     #[command(after_help = EXIT_CODES)]
     Render(Box<RenderCommand>),
-    /// Join a farm as an artist, with a ticket from its master.
+    /// Join a farm as an artist or an admin, with a ticket from its master.
     #[command(after_help = EXIT_CODES)]
     Login(LoginCommand),
     /// Send a scene to the farm and have it rendered there.
@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Submit(Box<SubmitCommand>),
     /// List the farm's jobs.
     #[command(after_help = EXIT_CODES)]
-    Jobs(FarmQuery),
+    Jobs(JobsCommand),
     /// Follow a job until it ends.
     #[command(after_help = EXIT_CODES)]
     Watch(JobCommand),
@@ -222,15 +222,6 @@ pub(crate) struct LoginCommand {
     pub(crate) output_args: OutputArgs,
 }
 
-/// A command that only asks the farm something.
-#[derive(Args, Debug)]
-pub(crate) struct FarmQuery {
-    #[command(flatten)]
-    pub(crate) farm: FarmArgs,
-    #[command(flatten)]
-    pub(crate) output_args: OutputArgs,
-}
-
 /// A command about one job.
 #[derive(Args, Debug)]
 pub(crate) struct JobCommand {
@@ -349,7 +340,8 @@ impl Command {
             Self::Render(command) => command.output_args.json,
             Self::Login(command) => command.output_args.json,
             Self::Submit(command) => command.output_args.json,
-            Self::Jobs(command) | Self::Nodes(command) => command.output_args.json,
+            Self::Jobs(command) => command.query.output_args.json,
+            Self::Nodes(command) => command.output_args.json,
             Self::Watch(command)
             | Self::Pause(command)
             | Self::Resume(command)

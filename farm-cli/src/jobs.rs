@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use farm_core::scheduler::{JobStatus, JobView};
-use farm_core::{JobId, Timestamp};
+use farm_core::{JobId, OwnerId, Timestamp};
+use farm_wire::Role;
 use farm_wire::message::JobChange;
 use indicatif::HumanDuration;
 use serde::Serialize;
 
-use crate::args::{FarmQuery, JobCommand};
+use crate::args::{FarmQuery, JobCommand, JobsCommand};
 use crate::follow::{Patience, follow};
 use crate::login::open_credentials;
 use crate::output::{Failure, percent, print_json, print_text, printable, table};
 use crate::progress::Progress;
 use crate::requests::{Link, change_job, list_jobs};
+
+/// Where the list says whose a job is: after its number and name.
+const OWNER_COLUMN: usize = 2;
 
 /// A job's status in a word.
 pub(crate) fn status_word(status: JobStatus) -> &'static str {
@@ -32,29 +36,54 @@ pub(crate) fn status_word(status: JobStatus) -> &'static str {
 pub(crate) async fn find_job(link: &Link, job: JobId) -> Result<JobView, Failure> {
     let (jobs, _) = list_jobs(link.client()).await?;
     jobs.into_iter().find(|view| view.job == job).ok_or_else(|| {
-        Failure::wrong_use(format!("the farm has no job {job}")).with_hint("`farm jobs` lists them")
+        Failure::wrong_use(format!("you have no job {job}"))
+            .with_hint("`farm jobs` lists the jobs that you have")
     })
 }
 
 /// `farm jobs`.
-pub(crate) async fn list(command: FarmQuery) -> Result<(), Failure> {
+pub(crate) async fn list(command: JobsCommand) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Report {
         jobs: Vec<JobView>,
     }
-    let link = Link::connect(open_credentials(&command.farm)?).await?;
-    let (jobs, now) = list_jobs(link.client()).await?;
+    let JobsCommand { all, query: FarmQuery { farm, output_args } } = command;
+    let credentials = open_credentials(&farm)?;
+    let who = credentials.identity().clone();
+    if all && who.role != Role::Admin {
+        return Err(Failure::wrong_use(format!(
+            "only an admin sees everybody's jobs, and this is the {who}"
+        ))
+        .with_hint("`farm jobs` lists your own; for others' log in with an admin ticket"));
+    }
+    let link = Link::connect(credentials).await?;
+    let (mut jobs, now) = list_jobs(link.client()).await?;
     link.close().await;
-    if command.output_args.json {
+    // To an admin the master says everybody's.
+    jobs.retain(|job| all || job.owner == Some(OwnerId(who.id)));
+    if output_args.json {
         return print_json(&Report { jobs });
     }
     if jobs.is_empty() {
-        Progress::new(command.output_args.quiet).note("the farm has no jobs; `farm submit` makes one");
+        let note = match (all, who.role) {
+            (true, _) => "the farm has no jobs; `farm submit` makes one",
+            (false, Role::Admin) => "you have no jobs; `farm jobs --all` lists everybody's",
+            (false, _) => "you have no jobs; `farm submit` makes one",
+        };
+        Progress::new(output_args.quiet).note(note);
         return Ok(());
     }
-    let heading = ["JOB", "NAME", "STATUS", "SAMPLES", "FRAMES", "LEFT", "PRIORITY", "WEIGHT", "AGE", "WHY"];
-    let rows = std::iter::once(heading.map(str::to_owned).to_vec());
-    print_text(&table(&rows.chain(jobs.iter().map(|job| job_row(job, now))).collect::<Vec<_>>()))
+    let mut heading =
+        vec!["JOB", "NAME", "STATUS", "SAMPLES", "FRAMES", "LEFT", "PRIORITY", "WEIGHT", "AGE", "WHY"];
+    let mut rows: Vec<Vec<String>> = jobs.iter().map(|job| job_row(job, now)).collect();
+    if all {
+        heading.insert(OWNER_COLUMN, "OWNER");
+        for (row, job) in rows.iter_mut().zip(&jobs) {
+            row.insert(OWNER_COLUMN, job.owner.map_or_else(|| "-".to_owned(), |owner| owner.to_string()));
+        }
+    }
+    rows.insert(0, heading.into_iter().map(str::to_owned).collect());
+    print_text(&table(&rows))
 }
 
 /// A job's row in the list.

@@ -1,4 +1,4 @@
-//! Joining a farm as an artist, and the credentials that come of it.
+//! Joining a farm as an artist or an admin, and the credentials that come of it.
 
 use std::path::PathBuf;
 
@@ -15,6 +15,7 @@ use crate::progress::Progress;
 #[derive(Serialize)]
 struct Report {
     name: String,
+    role: Role,
     addresses: Vec<String>,
     ca_fingerprint: BlobDigest,
     credentials: String,
@@ -25,11 +26,14 @@ pub(crate) async fn run(command: LoginCommand) -> Result<(), Failure> {
     let LoginCommand { ticket, name, farm, output_args } = command;
     let ticket: Ticket = ticket.trim().parse().map_err(|error| {
         Failure::wrong_use(format!("{error}"))
-            .with_hint("copy the whole artist ticket that the master printed, from `tessera-` to its end")
+            .with_hint("copy the whole ticket that the master printed, from `tessera-` to its end")
     })?;
-    if ticket.role != Role::Artist {
-        return Err(Failure::wrong_use("this ticket is for a node, not for an artist")
-            .with_hint("join a node with `farm-node join TICKET`"));
+    match ticket.role {
+        Role::Artist | Role::Admin => {}
+        Role::Node => {
+            return Err(Failure::wrong_use("this ticket is for a node, not for an artist or an admin")
+                .with_hint("join a node with `farm-node join TICKET`"));
+        }
     }
     let path = credentials_path(&farm)?;
     let name = name.unwrap_or_else(user_name);
@@ -51,6 +55,7 @@ pub(crate) async fn run(command: LoginCommand) -> Result<(), Failure> {
     credentials.save(&path)?;
     let report = Report {
         name: credentials.identity().name.clone(),
+        role: credentials.identity().role,
         addresses: ticket.addresses,
         ca_fingerprint: BlobDigest(ticket.ca_fingerprint),
         credentials: path.display().to_string(),
@@ -58,7 +63,12 @@ pub(crate) async fn run(command: LoginCommand) -> Result<(), Failure> {
     if output_args.json {
         return print_json(&report);
     }
-    progress.note(&format!("joined the farm at {} as {}", report.addresses.join(", "), report.name));
+    progress.note(&format!(
+        "joined the farm at {} as the {} {}",
+        report.addresses.join(", "),
+        report.role,
+        report.name
+    ));
     print_text(&format!("{}\n", report.credentials))
 }
 

@@ -342,6 +342,7 @@ mod tests {
             name: "test".into(),
             status: JobStatus::Running,
             explanation: "no node is connected".into(),
+            owner: None,
             priority: 0,
             share: Default::default(),
             submitted_at: Timestamp(0),

@@ -39,6 +39,18 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// Who submitted a job, named by the identity in the certificate of the artist or
+/// admin: 64 random bits drawn by the master when that person joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OwnerId(pub u64);
+
+impl fmt::Display for OwnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// A lease, unique for the life of one scheduler; a restart begins anew from
 /// numbers that no earlier life used, because the driver passes the epoch in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ pub mod time;
 
 pub use agent::Agent;
 pub use film::{TileImage, TileImageError};
-pub use id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId};
+pub use id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId, OwnerId};
 pub use job::{
     FilmSettings, FrameRange, FrameScene, JobSpec, JobSpecError, Needs, PixelFilter, RenderSettings,
     Resolution,

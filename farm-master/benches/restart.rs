@@ -50,7 +50,7 @@ fn job(frames: u32) -> Fact {
         weight: 1,
         needs: Default::default(),
     };
-    Fact::JobSubmitted { job: JobId(1), at: Timestamp(0), spec: Box::new(spec) }
+    Fact::JobSubmitted { job: JobId(1), at: Timestamp(0), spec: Box::new(spec), owner: None }
 }
 
 fn tile(number: u32) -> Fact {

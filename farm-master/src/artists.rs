@@ -1,4 +1,4 @@
-//! What an artist may ask, one request on each stream.
+//! What artists and admins ask, one request on each stream.
 //!
 //! Answers are `Ok(Ok(()))` when everything was said, `Ok(Err(refusal))` when
 //! the request is refused, and an error when the stream is lost.
@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
-use farm_core::scheduler::{Answer, JobStatus, JobView};
+use farm_core::scheduler::{Answer, JobStatus};
 use farm_core::{BlobDigest, FrameNumber, JobId, JobSpec, Scheduler};
 use farm_wire::WireError;
 use farm_wire::client::{RecvStream, SendStream};
@@ -18,6 +18,7 @@ use crate::blobs::{Begin, BlobError, BlobStore, Upload};
 use crate::driver::{Ask, Refusal, now};
 use crate::farm::Farm;
 use crate::peers;
+use crate::rights::{self, Person};
 
 /// Bytes read or written at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -31,27 +32,31 @@ const NAMED_BLOBS: usize = 3;
 /// How a request went; see the module's documentation.
 type Outcome = Result<Result<(), Refusal>, WireError>;
 
-/// Answers an artist's request.
+/// Answers the request of an artist or an admin.
 pub(crate) async fn answer(
     farm: &Farm,
+    person: Person,
     request: Request,
     send: &mut SendStream,
     receive: &mut RecvStream,
 ) -> Outcome {
+    if let Err(refusal) = rights::permit(farm, person, &request).await {
+        return Ok(Err(refusal));
+    }
     match request {
         Request::FindMissing { digests } => find_missing(farm, send, digests).await,
         Request::StoreBlob { digest, length } => store_blob(farm, send, receive, digest, length).await,
         Request::FetchBlob { digest, offset } => fetch_blob(farm, send, digest, offset).await,
-        Request::SubmitJob { spec } => submit_job(farm, send, spec).await,
-        Request::ListJobs => list_jobs(farm, send).await,
-        Request::WatchJob { job } => watch_job(farm, send, job).await,
+        Request::SubmitJob { spec } => submit_job(farm, send, person, spec).await,
+        Request::ListJobs => list_jobs(farm, send, person).await,
+        Request::WatchJob { job } => watch_job(farm, send, person, job).await,
         Request::ChangeJob { job, change } => change_farm(farm, send, Ask::Change(job, change)).await,
         Request::ChangeNode { node, change } => {
-            tracing::info!(%node, ?change, "an artist changes a node");
+            tracing::info!(%node, ?change, admin = %person.owner, "an admin changes a node");
             change_farm(farm, send, Ask::ChangeNode(node, change)).await
         }
         Request::FetchFrame { job, frame, file, precision } => {
-            fetch_frame(farm, send, job, frame, file, precision).await
+            fetch_frame(farm, send, person, job, frame, file, precision).await
         }
         Request::ListNodes => list_nodes(farm, send).await,
     }
@@ -189,7 +194,7 @@ async fn send_file(send: &mut SendStream, file: File, offset: u64, length: u64) 
     Ok(Ok(()))
 }
 
-async fn submit_job(farm: &Farm, send: &mut SendStream, spec: Box<JobSpec>) -> Outcome {
+async fn submit_job(farm: &Farm, send: &mut SendStream, person: Person, spec: Box<JobSpec>) -> Outcome {
     let mut closure: Vec<BlobDigest> = spec.all_blobs().collect();
     closure.sort_unstable();
     closure.dedup();
@@ -204,9 +209,9 @@ async fn submit_job(farm: &Farm, send: &mut SendStream, spec: Box<JobSpec>) -> O
     if !missing.is_empty() {
         return Ok(Err(incomplete(&missing)));
     }
-    match farm.driver.ask(Ask::Submit(spec)).await {
+    match farm.driver.ask(Ask::Submit(spec, person.owner)).await {
         Ok(Answer::Submitted(job)) => {
-            tracing::info!(%job, "job submitted");
+            tracing::info!(%job, owner = %person.owner, "job submitted");
             say(send, Response::Submitted { job }).await
         }
         Ok(Answer::Done) => say(send, Response::Done).await,
@@ -224,25 +229,23 @@ fn incomplete(missing: &[BlobDigest]) -> Refusal {
     )
 }
 
-async fn list_jobs(farm: &Farm, send: &mut SendStream) -> Outcome {
-    match farm.driver.look(|scheduler| scheduler.jobs().collect::<Vec<_>>()).await {
+async fn list_jobs(farm: &Farm, send: &mut SendStream, person: Person) -> Outcome {
+    let look = move |scheduler: &Scheduler| {
+        scheduler.jobs().filter(|view| person.has(view.owner)).collect::<Vec<_>>()
+    };
+    match farm.driver.look(look).await {
         Ok(jobs) => say(send, Response::Jobs { jobs, now: now() }).await,
         Err(refusal) => Ok(Err(refusal)),
     }
 }
 
-async fn view(farm: &Farm, job: JobId) -> Result<JobView, Refusal> {
-    let view = farm.driver.look(move |scheduler| scheduler.job(job)).await?;
-    view.ok_or_else(|| Refusal::with_hint(format!("there is no job {job}"), "`farm jobs` lists every job"))
-}
-
 /// Says how a job stands whenever that changes, until it ends.
-async fn watch_job(farm: &Farm, send: &mut SendStream, job: JobId) -> Outcome {
+async fn watch_job(farm: &Farm, send: &mut SendStream, person: Person, job: JobId) -> Outcome {
     let mut changes = farm.driver.changes();
     let mut said: Option<Response> = None;
     loop {
         changes.mark_unchanged();
-        let view = match view(farm, job).await {
+        let view = match rights::view(farm, person, job).await {
             Ok(view) => view,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -268,12 +271,13 @@ async fn watch_job(farm: &Farm, send: &mut SendStream, job: JobId) -> Outcome {
 async fn fetch_frame(
     farm: &Farm,
     send: &mut SendStream,
+    person: Person,
     job: JobId,
     frame: FrameNumber,
     file: FrameFile,
     precision: Precision,
 ) -> Outcome {
-    let view = match view(farm, job).await {
+    let view = match rights::view(farm, person, job).await {
         Ok(view) => view,
         Err(refusal) => return Ok(Err(refusal)),
     };

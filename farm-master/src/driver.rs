@@ -432,7 +432,7 @@ impl<J: Journal> Driver<J> {
                 () = &mut end => return true,
                 message = self.inbox.recv(), if self.backlog.len() < BACKLOG => match message {
                     None => return false,
-                    Some(Message::Ask { ask: Ask::Submit(_), reply }) => {
+                    Some(Message::Ask { ask: Ask::Submit(..), reply }) => {
                         let _ = reply.send(Err(Refusal::stuck(reason)));
                     }
                     Some(message) => self.backlog.push_back(message),

@@ -13,6 +13,7 @@ use crate::assemble::FrameFolder;
 use crate::blobs::BlobStore;
 use crate::config::Bounds;
 use crate::driver::DriverHandle;
+use crate::revocations::Revocations;
 
 /// Bytes that one permit of [`Farm::tile_memory`] stands for.
 const MEMORY_UNIT_BYTES: u64 = 64 << 10;
@@ -26,6 +27,7 @@ pub(crate) struct Farm {
     /// See [`crate::empty`].
     pub(crate) takes_empty_tiles: bool,
     pub(crate) roster: Roster,
+    pub(crate) revocations: Revocations,
     /// Bytes of tiles that are on their way to the disk.
     tile_memory: Arc<Semaphore>,
     /// Tiles that are being decoded and checked: one for each core.
@@ -39,6 +41,7 @@ impl Farm {
         blobs: Arc<BlobStore>,
         frames: FrameFolder,
         bounds: Bounds,
+        revocations: Revocations,
         takes_empty_tiles: bool,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -48,6 +51,7 @@ impl Farm {
             blobs,
             frames,
             roster: Roster::default(),
+            revocations,
             tile_memory: Arc::new(Semaphore::new(units as usize)),
             decoders: Semaphore::new(cores),
             connections: AtomicU64::new(0),

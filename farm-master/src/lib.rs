@@ -24,6 +24,8 @@ mod master;
 mod nodes;
 mod parallel;
 mod peers;
+mod revocations;
+mod rights;
 #[cfg(test)]
 mod testing;
 pub mod tickets;

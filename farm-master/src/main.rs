@@ -78,24 +78,31 @@ enum Command {
         #[command(subcommand)]
         command: TicketCommand,
     },
-    /// List and revoke who joined; works beside a running master.
-    Member {
+    /// List, revoke and restore who joined; works beside a running master.
+    #[command(alias = "member")]
+    Identity {
         /// The data folder [default: in this user's data folder].
         #[arg(long, value_name = "DIR", global = true)]
         data: Option<PathBuf>,
         #[command(subcommand)]
-        command: MemberCommand,
+        command: IdentityCommand,
     },
 }
 
 #[derive(Subcommand)]
-enum MemberCommand {
-    /// Print every member: number, role, name, state.
+enum IdentityCommand {
+    /// Print everybody who joined: number, role, name, state.
     List,
-    /// Refuse a member from its next connection on, by name or number.
+    /// Refuse somebody by name or number. A running master closes the
+    /// connections within about a second, and a node's leases go to others.
     Revoke {
-        /// Its name or number.
-        member: String,
+        /// The name or number.
+        identity: String,
+    },
+    /// Take somebody in again who was revoked, by name or number.
+    Restore {
+        /// The name or number.
+        identity: String,
     },
 }
 
@@ -133,8 +140,10 @@ enum TicketCommand {
 enum RoleArgument {
     /// Renders.
     Node,
-    /// Submits jobs and fetches pictures.
+    /// Submits jobs, and sees and changes its own.
     Artist,
+    /// As an artist, with everybody's jobs, and looks after the nodes.
+    Admin,
 }
 
 fn main() -> ExitCode {
@@ -151,7 +160,9 @@ fn main() -> ExitCode {
                 collect_garbage(&config.data, keep, dry_run)
             }),
         Command::Ticket { data, command } => tickets(&data.unwrap_or_else(default_data_folder), command),
-        Command::Member { data, command } => members(&data.unwrap_or_else(default_data_folder), &command),
+        Command::Identity { data, command } => {
+            identities(&data.unwrap_or_else(default_data_folder), &command)
+        }
     };
     match outcome {
         Ok(code) => code,
@@ -230,10 +241,11 @@ fn serve(config: MasterConfig) -> Result<ExitCode, MasterError> {
 
 #[expect(clippy::print_stdout, reason = "tickets are the data of a first start")]
 fn print_first_tickets(master: &Master) -> Result<(), MasterError> {
-    tracing::info!("first start: join a node and log an artist in with these, within 7 days");
+    tracing::info!("first start: join a node and log an artist and an admin in with these, within 7 days");
     let node = master.create_ticket("first-node", Role::Node, FIRST_TICKETS, None)?;
     let artist = master.create_ticket("first-artist", Role::Artist, FIRST_TICKETS, None)?;
-    println!("farm-node join {node}\nfarm login {artist}");
+    let admin = master.create_ticket("first-admin", Role::Admin, FIRST_TICKETS, None)?;
+    println!("farm-node join {node}\nfarm login {artist}\nfarm login --name admin {admin}");
     Ok(())
 }
 
@@ -263,6 +275,7 @@ fn tickets(data: &std::path::Path, command: TicketCommand) -> Result<ExitCode, M
             let role = match role {
                 RoleArgument::Node => Role::Node,
                 RoleArgument::Artist => Role::Artist,
+                RoleArgument::Admin => Role::Admin,
             };
             let ticket = farm_master::create_ticket(data, &advertise, &name, role, valid_for, uses)?;
             println!("{ticket}");
@@ -273,18 +286,19 @@ fn tickets(data: &std::path::Path, command: TicketCommand) -> Result<ExitCode, M
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the list of members is data")]
-fn members(data: &std::path::Path, command: &MemberCommand) -> Result<ExitCode, MasterError> {
+#[expect(clippy::print_stdout, reason = "the list of identities is data")]
+fn identities(data: &std::path::Path, command: &IdentityCommand) -> Result<ExitCode, MasterError> {
     let book = Tickets::open(&DataFolder::open(data)?.tickets())?;
     match command {
-        MemberCommand::List => {
+        IdentityCommand::List => {
             for member in book.members()? {
                 let state = if member.revoked { "revoked" } else { "good" };
                 let Identity { role, id, name } = member.identity;
                 println!("{id:016x}\t{role}\t{name}\t{state}");
             }
         }
-        MemberCommand::Revoke { member } => println!("{}", book.revoke_member(member)?),
+        IdentityCommand::Revoke { identity } => println!("{}", book.revoke_member(identity)?),
+        IdentityCommand::Restore { identity } => println!("{}", book.restore_member(identity)?),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ use crate::driver::{Assembler, Driver};
 use crate::farm::Farm;
 use crate::folder::{DataFolder, FolderLock};
 use crate::journal::SqliteJournal;
+use crate::revocations::Revocations;
 use crate::tickets::Tickets;
 use crate::{MasterConfig, MasterError, gc, peers};
 
@@ -68,8 +69,10 @@ impl Master {
         note_addresses(&folder.addresses(), &addresses)?;
         let keep = Keep::from(&config.bounds);
         let collector = tokio::spawn(gc::run(handle.clone(), Arc::clone(&blobs), keep));
-        let farm =
-            Arc::new(Farm::new(handle, Arc::clone(&blobs), frames, config.bounds, config.takes_empty_tiles));
+        let revocations = Revocations::watch(tickets.clone());
+        let (bounds, takes_empty_tiles) = (config.bounds, config.takes_empty_tiles);
+        let farm = Farm::new(handle, Arc::clone(&blobs), frames, bounds, revocations, takes_empty_tiles);
+        let farm = Arc::new(farm);
         let driver = tokio::spawn(driver.run());
         let peers = tokio::spawn(peers::serve(farm, Arc::clone(&server)));
         Ok(Self {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use farm_core::OwnerId;
 use farm_wire::client::{RecvStream, SendStream};
 use farm_wire::message::{Request, Response};
 use farm_wire::{Peer, Role, Server, WireError};
@@ -12,6 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::driver::Refusal;
 use crate::farm::Farm;
+use crate::rights::Person;
+use crate::tickets::REVOKED;
 use crate::{artists, nodes};
 
 /// How long a peer may take over one step of a conversation.
@@ -33,9 +36,23 @@ pub(crate) async fn serve(farm: Arc<Farm>, server: Arc<Server>) {
 
 async fn serve_peer(farm: Arc<Farm>, peer: Peer) {
     let name = peer.identity().name.clone();
-    let outcome = match peer.identity().role {
-        Role::Node => nodes::serve(&farm, &peer).await,
-        Role::Artist => serve_requests(&farm, &peer, Asker::Artist).await,
+    let person = |is_admin| Asker::Person(Person { owner: OwnerId(peer.identity().id), is_admin });
+    let serving = async {
+        match peer.identity().role {
+            Role::Node => nodes::serve(&farm, &peer).await,
+            Role::Artist => serve_requests(&farm, &peer, person(false)).await,
+            Role::Admin => serve_requests(&farm, &peer, person(true)).await,
+        }
+    };
+    tokio::pin!(serving);
+    let outcome = tokio::select! {
+        outcome = &mut serving => outcome,
+        () = farm.revocations.revoked(peer.identity()) => {
+            tracing::warn!(identity = %peer.identity(), "revoked, so its connection is closed");
+            peer.refuse(REVOKED);
+            // It ends with the connection, and takes back what a node held.
+            serving.await
+        }
     };
     match outcome {
         Err(error @ WireError::Protocol(_)) => {
@@ -56,7 +73,8 @@ async fn serve_peer(farm: Arc<Farm>, peer: Peer) {
 /// Who asks: it decides what is answered.
 #[derive(Clone)]
 pub(crate) enum Asker {
-    Artist,
+    /// An artist or an admin may ask what its rights are.
+    Person(Person),
     /// A node may fetch the blobs of the jobs that were described to it.
     Node(Arc<nodes::Described>),
 }
@@ -94,7 +112,9 @@ async fn answer(
             false => Err(Refusal::new(format!("no job of this node has the blob {digest}"))),
         },
         (Asker::Node(_), _) => Err(Refusal::new("nodes may only fetch blobs")),
-        (Asker::Artist, request) => artists::answer(farm, request, &mut send, &mut receive).await?,
+        (Asker::Person(person), request) => {
+            artists::answer(farm, *person, request, &mut send, &mut receive).await?
+        }
     };
     if let Err(Refusal { reason, hint }) = outcome {
         send.send(&Response::Refused { reason, hint }).await?;

@@ -23,6 +23,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest name of a ticket, as for identities.
 const NAME_CHARACTERS: usize = 64;
 
+/// What somebody revoked is told.
+pub(crate) const REVOKED: &str = "this key was revoked; ask for a new ticket and join again";
+
 /// What is wrong with the book or a ticket.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -223,7 +226,7 @@ impl TicketBook for Tickets {
 
     fn admit(&self, identity: &Identity) -> Result<(), String> {
         match self.is_revoked(identity).map_err(|error| unusable(&error))? {
-            true => Err("this key was revoked; ask for a new ticket and join again".to_owned()),
+            true => Err(REVOKED.to_owned()),
             false => Ok(()),
         }
     }
@@ -295,7 +298,7 @@ fn now_ms() -> i64 {
 }
 
 fn parse_role(name: &str) -> Option<Role> {
-    [Role::Node, Role::Artist].into_iter().find(|role| role.to_string() == name)
+    Role::ALL.into_iter().find(|role| role.to_string() == name)
 }
 
 #[cfg(test)]

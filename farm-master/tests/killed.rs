@@ -187,6 +187,8 @@ async fn killed_master_goes_on_where_it_was() {
     let node_line = lines.next().expect("the first start prints a node ticket");
     let artist_line = lines.next().expect("the first start prints an artist ticket");
     assert!(node_line.starts_with("farm-node join ") && artist_line.starts_with("farm login "));
+    let admin_line = lines.next().expect("the first start prints an admin ticket");
+    assert!(admin_line.starts_with("farm login --name admin tessera-"), "{admin_line}");
     let (node_credentials, artist_credentials) = (join(&node_line).await, join(&artist_line).await);
 
     let artist = Client::connect(&artist_credentials).await.expect("the master is there");
@@ -243,7 +245,7 @@ async fn tickets_are_made_listed_and_revoked_beside_a_running_master() {
     assert_eq!(code, Some(0));
     join(ticket.trim()).await;
     let (code, list) = run(&["ticket", "list"]);
-    assert_eq!((code, list.lines().count()), (Some(0), 3));
+    assert_eq!((code, list.lines().count()), (Some(0), 4));
     assert!(list.lines().any(|line| line.contains("\tnode\tlate\t")), "{list}");
     assert_eq!(run(&["ticket", "revoke", "late"]), (Some(0), "1\n".to_owned()));
     let ticket: Ticket = ticket.trim().parse().expect("it is a ticket");

@@ -32,8 +32,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Failure {
     #[error(transparent)]
     Ticket(#[from] ParseTicketError),
-    #[error("this ticket is for artists")]
-    ArtistTicket,
+    #[error("this ticket is for {0}s")]
+    TicketFor(Role),
     #[error("this machine already belongs to a farm, as node `{0}`")]
     AlreadyJoined(String),
     #[error("this machine does not belong to a farm yet")]
@@ -57,7 +57,7 @@ impl Failure {
             | Self::Node(NodeError::NoAdapter | NodeError::Open { .. }) => 3,
             Self::Node(NodeError::Panicked(_)) | Self::Runtime(_) => 1,
             Self::Ticket(_)
-            | Self::ArtistTicket
+            | Self::TicketFor(_)
             | Self::AlreadyJoined(_)
             | Self::NotJoined
             | Self::Home(_)
@@ -70,7 +70,7 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Ticket(_) => Some("copy the whole line that the master printed".into()),
-            Self::ArtistTicket => Some(
+            Self::TicketFor(_) => Some(
                 "a node joins with a node ticket: `farm-master ticket create --role node` makes one".into(),
             ),
             Self::AlreadyJoined(_) => {
@@ -153,7 +153,7 @@ fn with_runtime(task: impl Future<Output = Result<(), Failure>>) -> Result<(), F
 async fn join(options: JoinOptions) -> Result<(), Failure> {
     let ticket: Ticket = options.ticket.trim().parse()?;
     if ticket.role != Role::Node {
-        return Err(Failure::ArtistTicket);
+        return Err(Failure::TicketFor(ticket.role));
     }
     let home = Home::open(options.run.data.as_deref())?;
     if home.credentials().exists() && !options.force {

@@ -38,8 +38,9 @@ fn text_that_is_not_a_ticket_is_wrong_use() {
 }
 
 #[test]
-fn ticket_for_artists_is_wrong_use() {
+fn ticket_for_people_is_wrong_use() {
     check(&["join", &ticket(Role::Artist)], 2, &["error:", "artists", "hint:", "node ticket"]);
+    check(&["join", &ticket(Role::Admin)], 2, &["error:", "admins", "hint:", "node ticket"]);
 }
 
 #[test]

@@ -17,8 +17,15 @@ pub const MAX_NAME_CHARACTERS: usize = 64;
 pub enum Role {
     /// Renders leases.
     Node,
-    /// Submits jobs and fetches pictures.
+    /// Submits jobs, and sees and changes its own.
     Artist,
+    /// As an artist, with everybody's jobs, and looks after the nodes.
+    Admin,
+}
+
+impl Role {
+    /// Every role there is.
+    pub const ALL: [Self; 3] = [Self::Node, Self::Artist, Self::Admin];
 }
 
 impl fmt::Display for Role {
@@ -26,6 +33,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Node => "node",
             Self::Artist => "artist",
+            Self::Admin => "admin",
         })
     }
 }
@@ -70,7 +78,7 @@ fn identity_in(der: &[u8]) -> Option<Identity> {
     let alternatives = certificate.subject_alternative_name().ok()??;
     let [GeneralName::URI(uri)] = alternatives.value.general_names.as_slice() else { return None };
     let (role, id) = uri.strip_prefix("farm:")?.split_once(':')?;
-    let role = [Role::Node, Role::Artist].into_iter().find(|known| known.to_string() == role)?;
+    let role = Role::ALL.into_iter().find(|known| known.to_string() == role)?;
     let id = u64::from_str_radix(id, 16).ok()?;
     let identity = Identity { role, id, name: name.to_owned() };
     let exact = rest.is_empty() && names.next().is_none() && identity.uri() == *uri;

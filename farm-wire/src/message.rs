@@ -1,12 +1,12 @@
 //! Every message of the protocol `farm/1`.
 //!
-//! A connection is a node's or an artist's (its certificate says which).
+//! A connection is a node's, an artist's or an admin's (its certificate says which).
 //! A node's first bidirectional stream is **control**: it sends [`FromNode`]
 //! and receives [`ToNode`], length-delimited, for the life of the connection.
 //! Each finished tile travels on a unidirectional stream of its own, a
 //! [`TileHeader`] and then the EXR; each blob on a bidirectional stream of its
 //! own, opened by [`Request::FetchBlob`] or [`Request::StoreBlob`].
-//! An artist opens one bidirectional stream for each [`Request`] and reads one
+//! An artist or an admin opens one bidirectional stream for each [`Request`] and reads one
 //! [`Response`] (a sequence of them for [`Request::WatchJob`]).
 
 use farm_core::scheduler::{FailureKind, HeldLease, JobView, Lease, NodeChange, NodeStanding, NodeView};
@@ -181,7 +181,8 @@ pub enum Request {
         /// The job.
         spec: Box<JobSpec>,
     },
-    /// Every job. Answered by `Jobs`.
+    /// Every job that the asker may see: an artist's own, for an admin all.
+    /// Answered by `Jobs`.
     ListJobs,
     /// Answered by a `Job` whenever it changes, at most ten a second, until it
     /// ends.
@@ -209,7 +210,7 @@ pub enum Request {
     },
     /// Every node that is connected or held back. Answered by `Nodes`.
     ListNodes,
-    /// Hold a node back or let it work again. Answered by `Done`.
+    /// Hold a node back or let it work again; for admins. Answered by `Done`.
     ChangeNode {
         /// The node; it need not be connected.
         node: NodeId,

@@ -199,7 +199,7 @@ async fn greet(connection: &quinn::Connection) -> Result<(), WireError> {
     SendStream::control(stream, JOIN_LIMIT).send(&greeting).await
 }
 
-/// An authenticated connection to a node or an artist. Cheap to clone; it
+/// An authenticated connection to a node, an artist or an admin. Cheap to clone; it
 /// closes with its last clone and stream.
 #[derive(Clone)]
 pub struct Peer {
@@ -241,6 +241,12 @@ impl Peer {
     /// Resolves when the connection ends, with the reason.
     pub async fn closed(&self) -> WireError {
         WireError::from_connection(self.connection.closed().await)
+    }
+
+    /// Closes the connection for good, with a reason that the peer is told: it
+    /// may not do this, and need not try again.
+    pub fn refuse(&self, reason: &str) {
+        CloseCode::Refused.close(&self.connection, reason);
     }
 
     /// Closes the connection, with a reason that the peer's log will show. For

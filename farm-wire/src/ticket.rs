@@ -193,11 +193,12 @@ fn role_number(role: Role) -> u8 {
     match role {
         Role::Node => 1,
         Role::Artist => 2,
+        Role::Admin => 3,
     }
 }
 
 fn role_from_number(number: u8) -> Option<Role> {
-    [Role::Node, Role::Artist].into_iter().find(|&role| role_number(role) == number)
+    Role::ALL.into_iter().find(|&role| role_number(role) == number)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Groups of options that several commands take.
+//! Groups of options that several commands take, and commands that are little
+//! more than such groups.
 
 use std::path::PathBuf;
 
@@ -28,6 +29,25 @@ pub(crate) struct FarmArgs {
     /// The credentials file, instead of the one in the configuration folder.
     #[arg(long, value_name = "FILE", env = "TESSERA_CREDENTIALS")]
     pub(crate) credentials: Option<PathBuf>,
+}
+
+/// A command that only asks the farm something.
+#[derive(Args, Debug)]
+pub(crate) struct FarmQuery {
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) output_args: OutputArgs,
+}
+
+/// `farm jobs`.
+#[derive(Args, Debug)]
+pub(crate) struct JobsCommand {
+    /// List everybody's jobs and say whose they are; for admins.
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) query: FarmQuery,
 }
 
 /// The scene and what surrounds it.

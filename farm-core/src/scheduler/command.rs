@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId};
+use crate::id::{BlobDigest, FrameNumber, JobId, LeaseId, NodeId, OwnerId};
 use crate::job::{FrameRange, JobSpec, is_tag};
 use crate::limits::Limits;
 use crate::tile::{Rect, TileId};
@@ -20,6 +20,8 @@ pub enum Command {
         request: u64,
         /// The job.
         spec: Box<JobSpec>,
+        /// Who submits it.
+        owner: Option<OwnerId>,
     },
     /// Stop granting tiles of a job; leases in flight may finish.
     PauseJob {

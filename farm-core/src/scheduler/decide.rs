@@ -8,7 +8,7 @@ use super::effect::{Answer, Effect, RefusedReason, Verdict};
 use super::fact::Fact;
 use super::floor::Floor;
 use super::state::{Hold, JobRecord, State};
-use crate::id::{JobId, LeaseId, NodeId};
+use crate::id::{JobId, LeaseId, NodeId, OwnerId};
 use crate::job::{FrameRange, JobSpec, validate_weight};
 use crate::limits::Limits;
 use crate::tile::{Rect, TileId};
@@ -53,7 +53,9 @@ pub(super) fn decide(
     command: &Command,
 ) -> Decision {
     match command {
-        Command::SubmitJob { request, spec } => answer(*request, submit(state, floor, limits, now, spec)),
+        Command::SubmitJob { request, spec, owner } => {
+            answer(*request, submit(state, floor, limits, now, spec, *owner))
+        }
         Command::PauseJob { request, job } => {
             let fact = |record: &JobRecord| (!record.paused).then_some(Fact::JobPaused { job: *job });
             answer(*request, change_open(state, *job, fact))
@@ -145,7 +147,14 @@ fn answer(request: u64, outcome: Outcome) -> Decision {
     Decision { facts, reply: Some(Reply::Answer(request, answer)) }
 }
 
-fn submit(state: &State, floor: &Floor, limits: &Limits, now: Timestamp, spec: &JobSpec) -> Outcome {
+fn submit(
+    state: &State,
+    floor: &Floor,
+    limits: &Limits,
+    now: Timestamp,
+    spec: &JobSpec,
+    owner: Option<OwnerId>,
+) -> Outcome {
     spec.validate(limits)?;
     if !floor.tags.has_room_for(&spec.needs.tags, limits) {
         return Err(RefusedReason::TooManyTags(limits.required_tags));
@@ -154,7 +163,7 @@ fn submit(state: &State, floor: &Floor, limits: &Limits, now: Timestamp, spec: &
         return Err(RefusedReason::TooManyJobs(state.open_jobs));
     }
     let job = state.next_job();
-    let fact = Fact::JobSubmitted { job, at: now, spec: Box::new(spec.clone()) };
+    let fact = Fact::JobSubmitted { job, at: now, spec: Box::new(spec.clone()), owner };
     Ok((vec![fact], Answer::Submitted(job)))
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::command::FailureKind;
-use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
+use crate::id::{BlobDigest, FrameNumber, JobId, NodeId, OwnerId};
 use crate::job::{FrameRange, JobSpec};
 use crate::tile::{Rect, TileId};
 use crate::time::Timestamp;
@@ -23,6 +23,9 @@ pub enum Fact {
         at: Timestamp,
         /// What it is.
         spec: Box<JobSpec>,
+        /// Who submitted it; unknown of jobs from before owners were recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<OwnerId>,
     },
     /// A job was paused.
     JobPaused {

@@ -15,7 +15,7 @@ pub use self::snapshot::{
 };
 use super::blocklist::FailureCounts;
 use super::fact::Fact;
-use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
+use crate::id::{BlobDigest, FrameNumber, JobId, NodeId, OwnerId};
 use crate::job::{FrameRange, JobSpec, Resolution};
 use crate::limits::Limits;
 use crate::plan;
@@ -47,6 +47,8 @@ pub(super) struct Hold {
 pub(super) struct JobRecord {
     pub(super) spec: Box<JobSpec>,
     pub(super) submitted_at: Timestamp,
+    /// Who submitted it; unknown of jobs from before owners were recorded.
+    pub(super) owner: Option<OwnerId>,
     pub(super) paused: bool,
     pub(super) cancelled: bool,
     /// Rectangles of a frame.
@@ -128,8 +130,8 @@ impl State {
     /// a journal that lost its head still yields what it can.
     pub(super) fn apply(&mut self, fact: &Fact) {
         match fact {
-            Fact::JobSubmitted { job, at, spec } => {
-                self.jobs.insert(*job, JobRecord::new(spec.clone(), *at));
+            Fact::JobSubmitted { job, at, spec, owner } => {
+                self.jobs.insert(*job, JobRecord::new(spec.clone(), *at, *owner));
                 self.open_jobs += 1;
             }
             Fact::JobPaused { job } => self.change(*job, |record| record.paused = true),
@@ -209,12 +211,13 @@ impl State {
 }
 
 impl JobRecord {
-    fn new(spec: Box<JobSpec>, submitted_at: Timestamp) -> Self {
+    fn new(spec: Box<JobSpec>, submitted_at: Timestamp, owner: Option<OwnerId>) -> Self {
         Self {
             rects: plan::rect_count(spec.resolution, spec.tile_size),
             blocks: spec.settings.blocks(),
             spec,
             submitted_at,
+            owner,
             paused: false,
             cancelled: false,
             frames: BTreeMap::new(),
@@ -243,6 +246,7 @@ impl JobRecord {
             spec,
             frames,
             submitted_at: _,
+            owner: _,
             paused: _,
             cancelled: _,
             rects: _,

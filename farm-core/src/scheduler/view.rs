@@ -11,7 +11,7 @@ use super::node::Node;
 use super::share::UNIT;
 use super::state::{Accepted, Hold, JobRecord, State};
 use super::unfit;
-use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
+use crate::id::{BlobDigest, FrameNumber, JobId, NodeId, OwnerId};
 use crate::limits::Limits;
 use crate::plan;
 use crate::tile::{Rect, RectIndex, TileId};
@@ -63,6 +63,9 @@ pub struct JobView {
     pub status: JobStatus,
     /// Why it stands there, in words.
     pub explanation: String,
+    /// Who submitted it; unknown of jobs from before owners were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerId>,
     /// Its priority.
     pub priority: i32,
     /// Its part in the farm.
@@ -224,6 +227,7 @@ pub(super) fn job_view(floor: &Floor, job: JobId, record: &JobRecord) -> JobView
         name: record.spec.name.clone(),
         status: status(floor, job, record),
         explanation: explain(floor, job, record),
+        owner: record.owner,
         priority: record.spec.priority,
         share: share_of(floor, job, record),
         submitted_at: record.submitted_at,

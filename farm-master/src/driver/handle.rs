@@ -1,7 +1,7 @@
 //! The way to the driver for everyone else.
 
 use farm_core::scheduler::{Answer, Command, Equipment, HeldLease, NodeChange, RefusedReason};
-use farm_core::{BlobDigest, JobId, JobSpec, NodeId, Scheduler};
+use farm_core::{BlobDigest, JobId, JobSpec, NodeId, OwnerId, Scheduler};
 use farm_wire::message::{JobChange, ToNode};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -47,7 +47,7 @@ impl From<RefusedReason> for Refusal {
 /// What a person asks of the scheduler.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Submit(Box<JobSpec>),
+    Submit(Box<JobSpec>, OwnerId),
     Change(JobId, JobChange),
     ChangeNode(NodeId, NodeChange),
 }
@@ -55,7 +55,7 @@ pub(crate) enum Ask {
 impl Ask {
     pub(crate) fn into_command(self, request: u64) -> Command {
         match self {
-            Self::Submit(spec) => Command::SubmitJob { request, spec },
+            Self::Submit(spec, owner) => Command::SubmitJob { request, spec, owner: Some(owner) },
             Self::ChangeNode(node, change) => Command::ChangeNode { request, node, change },
             Self::Change(job, JobChange::Pause) => Command::PauseJob { request, job },
             Self::Change(job, JobChange::Resume) => Command::ResumeJob { request, job },
@@ -120,7 +120,7 @@ impl DriverHandle {
 
     /// Asks and waits for the answer.
     pub(crate) async fn ask(&self, ask: Ask) -> Reply {
-        if let (Ask::Submit(_), Some(reason)) = (&ask, &*self.trouble.borrow()) {
+        if let (Ask::Submit(..), Some(reason)) = (&ask, &*self.trouble.borrow()) {
             return Err(Refusal::stuck(reason));
         }
         let (reply, answer) = oneshot::channel();

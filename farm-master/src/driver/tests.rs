@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use farm_core::scheduler::Answer;
-use farm_core::{JobSpec, LeaseId};
+use farm_core::{JobSpec, LeaseId, OwnerId};
 use futures_util::future::BoxFuture;
 
 use super::*;
@@ -89,7 +89,7 @@ async fn start_compacting(journal: Memory, facts_per_snapshot: u64) -> Running {
 impl Running {
     fn submit(&self) -> tokio::task::JoinHandle<Reply> {
         let (handle, spec) = (self.handle.clone(), Box::new(spec(64, 64, 32, 16)));
-        tokio::spawn(async move { handle.ask(Ask::Submit(spec)).await })
+        tokio::spawn(async move { handle.ask(Ask::Submit(spec, OwnerId(1))).await })
     }
 
     async fn join(&self, connection: u64, shader_digest: BlobDigest) -> mpsc::Receiver<ToNode> {

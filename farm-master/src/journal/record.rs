@@ -26,8 +26,11 @@ const FACTS_OF_CHANGES: i64 = 3;
 /// weight than the usual, or that need something of a node.
 const FACTS_OF_SHARES: i64 = 4;
 
+/// The version of the facts that know whose a job is.
+const FACTS_OF_OWNERS: i64 = 5;
+
 /// The latest version of records of facts.
-pub(super) const FACT_VERSION: i64 = FACTS_OF_SHARES;
+pub(super) const FACT_VERSION: i64 = FACTS_OF_OWNERS;
 
 /// The latest version of parts of snapshots: a [`SnapshotPart`] in MessagePack
 /// with named fields. Those before it are read too.
@@ -42,6 +45,9 @@ const PARTS_OF_SHARES: i64 = 2;
 /// The version of parts that count the failures of nodes.
 const PARTS_OF_FAILURES: i64 = 3;
 
+/// The version of the parts that know whose a job is.
+const PARTS_OF_OWNERS: i64 = 4;
+
 /// Longest record. A job of 65,536 blobs, 34 bytes each, is a little over 2 MiB.
 const RECORD_BYTES: usize = 16 << 20;
 
@@ -50,6 +56,7 @@ const RECORD_BYTES: usize = 16 << 20;
 /// kind that is not here yet gets a number of its own, after [`COMPACTED`].
 pub(super) fn fact_version(fact: &Fact) -> i64 {
     match fact {
+        Fact::JobSubmitted { owner: Some(_), .. } => FACTS_OF_OWNERS,
         Fact::JobSubmitted { spec, .. } if knows_shares(spec) => FACTS_OF_SHARES,
         Fact::JobWeighted { .. } => FACTS_OF_SHARES,
         Fact::JobSubmitted { .. }
@@ -73,6 +80,7 @@ pub(super) fn fact_version(fact: &Fact) -> i64 {
 /// is in it.
 pub(super) fn part_version(part: &SnapshotPart) -> i64 {
     match part {
+        SnapshotPart::Job(part) if part.owner.is_some() => PARTS_OF_OWNERS,
         SnapshotPart::Job(part) if knows_shares(&part.spec) => PARTS_OF_SHARES,
         SnapshotPart::Job(_)
         | SnapshotPart::Delivered { .. }
@@ -100,7 +108,7 @@ pub(super) fn read_fact(row: &SqliteRow, expected: i64) -> Result<Fact, JournalE
     let (version, payload) = read(row, |version, payload| checksum(sequence, version, payload));
     let payload = payload.map_err(damaged)?;
     match version {
-        FIRST_FACTS | FACTS_OF_CHANGES | FACTS_OF_SHARES => {
+        FIRST_FACTS | FACTS_OF_CHANGES | FACTS_OF_SHARES | FACTS_OF_OWNERS => {
             codec::decode(payload, RECORD_BYTES).map_err(|error| damaged(error.to_string()))
         }
         // It stood for a snapshot, which is not there any more.

@@ -1,6 +1,8 @@
 //! A whole master over QUIC on loopback, with a node that draws the test
 //! picture instead of rendering and an artist that speaks the protocol.
 
+mod rights;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -345,26 +347,6 @@ async fn incomplete_scene_is_refused_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_may_not_do_what_artists_may() {
-    let (_place, master) = Place::new().await;
-    let artist = Artist::connect(&join(&master, Role::Artist).await).await;
-    artist.upload().await;
-    let node = FakeNode::connect(&join(&master, Role::Node).await, Vec::new()).await;
-    let asker = Artist { client: node.client.clone() };
-    let change = Request::ChangeJob { job: JobId(1), change: JobChange::Cancel };
-    for request in [
-        Request::ListJobs,
-        change,
-        Request::SubmitJob { spec: Box::new(job()) },
-        Request::FetchBlob { digest: job().scene, offset: 0 },
-    ] {
-        let response = asker.ask(request).await;
-        assert!(matches!(response, Response::Refused { .. }), "{response:?}");
-    }
-    master.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn pausing_resuming_and_cancelling_are_answered() {
     let (_place, master) = Place::new().await;
     let artist = Artist::connect(&join(&master, Role::Artist).await).await;
@@ -427,7 +409,7 @@ async fn region_of_a_delivered_frame_is_rendered_again_and_made_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn banned_node_gets_nothing_through_a_restart_until_it_is_forgiven() {
     let (place, master) = Place::new().await;
-    let artist_credentials = join(&master, Role::Artist).await;
+    let artist_credentials = join(&master, Role::Admin).await;
     let node_credentials = join(&master, Role::Node).await;
     let artist = Artist::connect(&artist_credentials).await;
     artist.upload().await;

@@ -1,6 +1,8 @@
 //! Who joined: so that a lost key can be revoked by name.
 
-use farm_wire::Identity;
+use std::collections::HashSet;
+
+use farm_wire::{Identity, Role};
 use sqlx::Row;
 
 use super::{TicketError, Tickets, parse_role};
@@ -14,7 +16,7 @@ pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS members (id BIGINT NO
 pub struct Member {
     /// Who it is.
     pub identity: Identity,
-    /// Whether it is refused from its next connection on.
+    /// Whether it is refused.
     pub revoked: bool,
 }
 
@@ -39,13 +41,34 @@ impl Tickets {
         rows.iter().map(|row| read(row).map_err(|_| damaged(row))).collect()
     }
 
-    /// Refuses the members of this name or number from their next connection
-    /// on. Returns how many it were.
+    /// Refuses the members of this name or number: a running master closes their
+    /// connections within about a second and takes no other. Returns how many it
+    /// were.
     ///
     /// # Errors
     /// [`TicketError::Unknown`] when there is none, or the book cannot be written.
     pub fn revoke_member(&self, name_or_id: &str) -> Result<u64, TicketError> {
         self.mark_revoked("UPDATE members SET revoked = 1 WHERE name = $1 OR id = $2", name_or_id)
+    }
+
+    /// Takes the members of this name or number in again, with the certificates
+    /// that they have. Returns how many it were.
+    ///
+    /// # Errors
+    /// [`TicketError::Unknown`] when there is none, or the book cannot be written.
+    pub fn restore_member(&self, name_or_id: &str) -> Result<u64, TicketError> {
+        self.mark_revoked("UPDATE members SET revoked = 0 WHERE name = $1 OR id = $2", name_or_id)
+    }
+
+    /// Everybody who is revoked.
+    pub(crate) fn revoked_members(&self) -> Result<HashSet<(Role, u64)>, TicketError> {
+        let rows = self.perform(async |connection| {
+            let select = "SELECT role, id FROM members WHERE revoked <> 0";
+            sqlx::query_as::<_, (String, i64)>(select).fetch_all(connection).await
+        })?;
+        // One of a role that we do not know cannot be connected.
+        let known = |(role, id): (String, i64)| Some((parse_role(&role)?, id.cast_unsigned()));
+        Ok(rows.into_iter().filter_map(known).collect())
     }
 
     /// Writes a member down.
@@ -73,7 +96,6 @@ impl Tickets {
 
 #[cfg(test)]
 mod tests {
-    use farm_wire::Role;
     use farm_wire::server::TicketBook;
 
     use super::*;
@@ -98,6 +120,11 @@ mod tests {
         let members = book.members().expect("it is readable");
         let listed: Vec<_> = members.iter().map(|m| (&m.identity, m.revoked)).collect();
         assert_eq!(listed, [(&lost, true), (&kept, false)]);
+        let revoked = book.revoked_members().expect("it is readable");
+        assert_eq!(revoked, HashSet::from([(Role::Node, u64::MAX)]));
+        assert_eq!(book.restore_member("laptop").expect("it is there"), 1);
+        assert_eq!(book.admit(&lost), Ok(()));
+        assert_eq!(book.revoked_members().expect("it is readable"), HashSet::new());
         assert_eq!(book.revoke_member("2").expect("it is there"), 1);
         assert!(matches!(book.revoke_member("3"), Err(TicketError::Unknown(_))));
     }

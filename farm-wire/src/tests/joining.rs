@@ -21,7 +21,7 @@ fn refusal<T>(result: Result<T, WireError>) -> String {
 #[tokio::test]
 async fn a_ticket_becomes_credentials_and_they_a_connection() {
     let farm = Farm::start();
-    for role in [Role::Node, Role::Artist] {
+    for role in Role::ALL {
         let credentials = Credentials::join(&farm.ticket(role), "Größe 7").await.expect("joined");
         let (client, peer) = farm.connect(&credentials).await;
         assert_eq!(peer.identity(), credentials.identity());

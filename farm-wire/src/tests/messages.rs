@@ -10,7 +10,7 @@ use farm_core::scheduler::{
 };
 use farm_core::{
     BlobDigest, BlockRange, FilmSettings, FrameNumber, FrameRange, FrameScene, JobId, JobSpec, LeaseId,
-    Needs, NodeId, PixelFilter, Rect, RectIndex, RenderSettings, Resolution, TileId, Timestamp,
+    Needs, NodeId, OwnerId, PixelFilter, Rect, RectIndex, RenderSettings, Resolution, TileId, Timestamp,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -168,6 +168,7 @@ fn job_view() -> impl Strategy<Value = JobView> {
             name,
             status,
             explanation,
+            owner: Some(OwnerId(counts[1])).filter(|_| counts[2].is_multiple_of(2)),
             priority,
             share: JobShare { weight: 3, level: priority, per_mille: 250, delivered_s: 1.5 },
             submitted_at: Timestamp(counts[0]),
@@ -352,10 +353,8 @@ fn tile_header() -> impl Strategy<Value = TileHeader> {
 
 fn fact() -> impl Strategy<Value = Fact> {
     prop_oneof![
-        (job(), any::<u64>(), spec()).prop_map(|(job, at, spec)| Fact::JobSubmitted {
-            job,
-            at: Timestamp(at),
-            spec
+        (job(), any::<u64>(), spec(), any::<Option<u64>>()).prop_map(|(job, at, spec, owner)| {
+            Fact::JobSubmitted { job, at: Timestamp(at), spec, owner: owner.map(OwnerId) }
         }),
         job().prop_map(|job| Fact::JobPaused { job }),
         job().prop_map(|job| Fact::JobResumed { job }),

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{Accepted, FrameRecord, Hold, JobRecord, State, Strikes};
-use crate::id::{BlobDigest, FrameNumber, JobId, NodeId};
+use crate::id::{BlobDigest, FrameNumber, JobId, NodeId, OwnerId};
 use crate::job::JobSpec;
 use crate::limits::Limits;
 use crate::scheduler::{Fact, FailureKind};
@@ -21,8 +21,9 @@ use crate::time::Timestamp;
 /// The version of the form of [`SnapshotPart`]. Any addition to it, even a field
 /// with a default, has a new number: a program that does not know it must not
 /// go on without. Earlier forms are read as well, so what is added has a default.
-/// Version 2 knows of weights and needs of jobs, version 3 of failures of nodes.
-pub const SNAPSHOT_VERSION: u32 = 3;
+/// Version 2 knows of weights and needs of jobs, version 3 of failures of nodes,
+/// version 4 of owners of jobs.
+pub const SNAPSHOT_VERSION: u32 = 4;
 
 /// Entries of one part: 4096 tiles of about 100 bytes are 400 KiB, written in a
 /// few milliseconds.
@@ -131,6 +132,9 @@ pub struct JobPart {
     pub render_us: u64,
     /// Results accepted.
     pub results: u64,
+    /// Who submitted it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerId>,
 }
 
 /// An accepted tile.
@@ -293,6 +297,7 @@ impl JobRecord {
         let Self {
             spec,
             submitted_at,
+            owner,
             paused,
             cancelled,
             rects: _,  // Of the spec's plan.
@@ -321,6 +326,7 @@ impl JobRecord {
             rays: *rays,
             render_us: *render_us,
             results: *results,
+            owner: *owner,
         }));
         let delivered = delivered.iter().map(|(frame, digest)| (*frame, *digest));
         let delivered = chunks(delivered).map(move |frames| SnapshotPart::Delivered { job, frames });
@@ -346,6 +352,7 @@ impl JobRecord {
             rays,
             render_us,
             results,
+            owner,
         } = part;
         let too_many = failures.len().saturating_sub(failure_messages);
         Self {
@@ -357,7 +364,7 @@ impl JobRecord {
             rays,
             render_us,
             results,
-            ..Self::new(Box::new(spec), submitted_at)
+            ..Self::new(Box::new(spec), submitted_at, owner)
         }
     }
 

@@ -98,7 +98,12 @@ impl Kept {
 
 fn submitted(job: u64) -> Fact {
     // 4 × 3 rectangles of 4 base blocks.
-    Fact::JobSubmitted { job: JobId(job), at: Timestamp(job), spec: Box::new(spec(64, 48, 16, 64)) }
+    Fact::JobSubmitted {
+        job: JobId(job),
+        at: Timestamp(job),
+        spec: Box::new(spec(64, 48, 16, 64)),
+        owner: None,
+    }
 }
 
 fn accepted(job: u64, rect: u32, block: u32) -> Fact {

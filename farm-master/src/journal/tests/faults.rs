@@ -88,6 +88,7 @@ async fn full_disk_leaves_the_facts_where_no_snapshot_fits() {
         job: JobId(number),
         at: farm_core::Timestamp(0),
         spec: Box::new(crate::testing::spec(64, 64, 64, 16)),
+        owner: None,
     };
     let all: Vec<Fact> = (1..1500).flat_map(|number| [job(number), fact(number)]).collect();
     journal.append(&all).await.expect("there is room");

@@ -5,7 +5,7 @@
 //! and a fixture of its own.
 
 use farm_core::scheduler::{FailureKind, SnapshotPart};
-use farm_core::{BlockRange, JobSpec, Limits, Needs, NodeId, RectIndex, TileId, Timestamp};
+use farm_core::{BlockRange, JobSpec, Limits, Needs, NodeId, OwnerId, RectIndex, TileId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::*;
@@ -46,8 +46,8 @@ fn history() -> Vec<Fact> {
     let mut spec = Box::new(spec(64, 48, 32, 32));
     spec.blobs = vec![blob(7), blob(8)];
     vec![
-        Fact::JobSubmitted { job, at: Timestamp(1_700_000_000_000), spec: spec.clone() },
-        Fact::JobSubmitted { job: JobId(2), at: Timestamp(1_700_000_000_001), spec },
+        Fact::JobSubmitted { job, at: Timestamp(1_700_000_000_000), spec: spec.clone(), owner: None },
+        Fact::JobSubmitted { job: JobId(2), at: Timestamp(1_700_000_000_001), spec, owner: None },
         failed(2, 3),
         Fact::JobRetried { job },
         failed(3, 4),
@@ -179,6 +179,7 @@ async fn jobs_with_a_weight_or_needs_have_versions_of_their_own() {
             job: JobId(job),
             at: Timestamp(1),
             spec: Box::new(spec.clone()),
+            owner: None,
         };
         let facts = [submitted(1, &plain), submitted(2, &spec)];
         journal.append(&facts).await.expect("there is room");
@@ -196,6 +197,38 @@ async fn jobs_with_a_weight_or_needs_have_versions_of_their_own() {
     assert_eq!(record::fact_version(&weighted), 4);
 }
 
+/// An owner stands at the end of what is written of its job, as journals have it;
+/// jobs without one are written as they ever were.
+#[tokio::test]
+async fn jobs_with_an_owner_have_versions_of_their_own() {
+    let submitted = |owner| Fact::JobSubmitted {
+        job: JobId(1),
+        at: Timestamp(1),
+        spec: Box::new(spec(64, 48, 32, 32)),
+        owner,
+    };
+    let owned = submitted(Some(OwnerId(0x0123_4567_89ab_cdef)));
+    let mut expected = farm_wire::codec::encode(&submitted(None));
+    expected[0] += 1;
+    expected.extend(b"\xa5owner\xcf\x01\x23\x45\x67\x89\xab\xcd\xef");
+    assert_eq!(farm_wire::codec::encode(&owned), expected);
+    assert_eq!(farm_wire::codec::decode::<Fact>(&expected, 1 << 20).expect("it is a fact"), owned);
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = SqliteJournal::open(&path).await.expect("it opens");
+    let facts = [submitted(None), Fact::JobCancelled { job: JobId(1) }, owned];
+    journal.append(&facts).await.expect("there is room");
+    let versions = |records: &[Record]| records.iter().map(|record| record.1).collect::<Vec<_>>();
+    assert_eq!(versions(&records(&path).await.0), [1, 1, 5]);
+    assert_eq!(replayed(&path).await.expect("it is undamaged"), facts);
+    let facts = &facts[2..];
+    journal.compact(state_of(facts)).await.expect("there is room");
+    assert_eq!(versions(&records(&path).await.1), [4], "of the snapshot's part");
+    let entries = entries(&path).await.expect("it is undamaged");
+    assert_eq!(State::restore(entries, &Limits::default()), Ok(state_of(facts)));
+}
+
 #[tokio::test]
 async fn snapshot_of_a_later_version_is_named_and_nothing_is_lost() {
     let (_folder, path) = fixture(VERSION_2).await;
@@ -208,7 +241,7 @@ async fn snapshot_of_a_later_version_is_named_and_nothing_is_lost() {
         .expect("the statement is right");
     let before = records(&path).await;
     let error = entries(&path).await.expect_err("the version is unknown");
-    assert!(matches!(error, JournalError::UnknownSnapshot { version: 9, known: 3, .. }), "{error}");
+    assert!(matches!(error, JournalError::UnknownSnapshot { version: 9, known: 4, .. }), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("version")), "{error}");
     assert_eq!(records(&path).await, before);
 }
