@@ -137,6 +137,16 @@ impl Scheduler {
         self.opening == Opening::Open
     }
 
+    /// How long nothing is granted yet because nodes of an earlier life may come back.
+    fn rejoin_left(&self) -> Option<std::time::Duration> {
+        let left = match self.opening {
+            Opening::Restored => self.limits.rejoin_grace,
+            Opening::At(at) => at.since(self.floor.now.unwrap_or_default()),
+            Opening::Open => std::time::Duration::ZERO,
+        };
+        (!left.is_zero()).then_some(left)
+    }
+
     /// Takes back the leases for a node that nobody has sent: they end with its
     /// connection, and the next one must not get them.
     fn withhold_grants(&mut self, id: NodeId) {
@@ -166,13 +176,15 @@ impl Scheduler {
 
     /// Every job, by number.
     pub fn jobs(&self) -> impl Iterator<Item = JobView> + '_ {
-        self.state.jobs.iter().map(|(job, record)| view::job_view(&self.floor, *job, record))
+        let rejoin = self.rejoin_left();
+        self.state.jobs.iter().map(move |(job, record)| view::job_view(&self.floor, rejoin, *job, record))
     }
 
     /// One job.
     #[must_use]
     pub fn job(&self, job: JobId) -> Option<JobView> {
-        self.state.jobs.get(&job).map(|record| view::job_view(&self.floor, job, record))
+        let record = self.state.jobs.get(&job)?;
+        Some(view::job_view(&self.floor, self.rejoin_left(), job, record))
     }
 
     /// The spec of a job.

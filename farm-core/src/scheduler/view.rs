@@ -1,6 +1,7 @@
 //! Read-only views, shared by the CLI, the API and the dashboard.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -220,13 +221,15 @@ pub struct BlockedJob {
 }
 
 /// The view of a job, from counters alone.
-pub(super) fn job_view(floor: &Floor, job: JobId, record: &JobRecord) -> JobView {
+///
+/// For `rejoin` a master that was restarted grants nothing yet.
+pub(super) fn job_view(floor: &Floor, rejoin: Option<Duration>, job: JobId, record: &JobRecord) -> JobView {
     let frames = record.spec.frames.count();
     JobView {
         job,
         name: record.spec.name.clone(),
         status: status(floor, job, record),
-        explanation: explain(floor, job, record),
+        explanation: explain(floor, rejoin, job, record),
         owner: record.owner,
         priority: record.spec.priority,
         share: share_of(floor, job, record),
@@ -335,7 +338,7 @@ fn is_stranded(floor: &Floor, desk: &Desk) -> bool {
 }
 
 /// Why a job stands where it does.
-fn explain(floor: &Floor, job: JobId, record: &JobRecord) -> String {
+fn explain(floor: &Floor, rejoin: Option<Duration>, job: JobId, record: &JobRecord) -> String {
     let Some(job_floor) = floor.jobs.get(&job).filter(|_| !record.is_over()) else {
         return if record.cancelled { "cancelled" } else { "done: every frame is delivered" }.into();
     };
@@ -350,7 +353,11 @@ fn explain(floor: &Floor, job: JobId, record: &JobRecord) -> String {
     }
     if job_floor.busy_nodes > 0 {
         let nodes = count(job_floor.busy_nodes.into(), "node");
-        return format!("running on {nodes}{}", explain_blocks(floor, job));
+        let others = match rejoin.map(seconds) {
+            Some(left) => format!("; the master was restarted and gives the others {left} s to come back"),
+            None => String::new(),
+        };
+        return format!("running on {nodes}{}{others}", explain_blocks(floor, job));
     }
     if !job_floor.assembling.is_empty() && job_floor.ready.is_none() {
         let waiting = job_floor.assembling.values().any(|assembling| assembling.waiting);
@@ -359,7 +366,18 @@ fn explain(floor: &Floor, job: JobId, record: &JobRecord) -> String {
             None => format!("writing {}", count(job_floor.assembling.len() as u64, "frame")),
         };
     }
+    if let Some(left) = rejoin.map(seconds) {
+        return format!(
+            "waiting: the master was restarted and gives its nodes {left} s to come back with what they hold; \
+             it grants nothing until then"
+        );
+    }
     explain_waiting(floor, job_floor, job, record) + &explain_blocks(floor, job)
+}
+
+/// Whole seconds of what is left of a time: none only when nothing is.
+fn seconds(left: Duration) -> u128 {
+    left.as_millis().div_ceil(1000)
 }
 
 /// Who gets no more of a job, to be added to why it stands where it does.
@@ -429,7 +447,7 @@ fn explain_waiting(floor: &Floor, job_floor: &Desk, job: JobId, record: &JobReco
 fn explain_quarantine(floor: &Floor) -> Option<String> {
     let ends = floor.nodes.values().filter_map(|node| node.quarantined_until);
     let (number, first) = (ends.clone().count() as u64, ends.min()?);
-    let seconds = first.since(floor.now.unwrap_or_default()).as_millis().div_ceil(1000);
+    let seconds = seconds(first.since(floor.now.unwrap_or_default()));
     let verb = if number == 1 { "is" } else { "are" };
     let first = if number == 1 { "" } else { ", the first" };
     Some(format!("{} {verb} in quarantine{first} for {seconds} s", count(number, "node")))

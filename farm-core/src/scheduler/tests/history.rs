@@ -91,6 +91,34 @@ fn restored_scheduler_grants_nothing_until_its_nodes_had_time_to_come_back() {
 }
 
 #[test]
+fn jobs_of_a_restarted_master_say_that_it_waits_for_its_nodes_and_how_long() {
+    let rejoin_grace = std::time::Duration::from_secs(4);
+    let mut farm = Farm::new(Limits { rejoin_grace, ..small_limits() });
+    farm.submit(spec(2, 16));
+    farm.join(A);
+    assert_eq!(farm.job().explanation, "running on 1 node", "it was not restarted");
+    farm.restart(2);
+    let waits = |left| {
+        format!(
+            "waiting: the master was restarted and gives its nodes {left} s to come back with what they hold; \
+             it grants nothing until then"
+        )
+    };
+    assert_eq!(farm.job().explanation, waits(4), "although no clock was seen yet");
+    farm.handle(Command::Tick);
+    farm.wait(std::time::Duration::from_millis(1001));
+    farm.handle(Command::Tick);
+    assert_eq!(farm.job().explanation, waits(3));
+    farm.rejoin(A);
+    assert_eq!(
+        farm.job().explanation,
+        "running on 1 node; the master was restarted and gives the others 3 s to come back"
+    );
+    farm.wait(std::time::Duration::from_millis(2999));
+    assert_eq!(farm.job().explanation, "running on 1 node");
+}
+
+#[test]
 fn leases_that_nobody_wants_any_more_are_revoked_on_joining() {
     let mut farm = Farm::new(small_limits());
     farm.submit(spec(1, 16));
