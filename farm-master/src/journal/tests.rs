@@ -96,7 +96,7 @@ async fn later_version_is_named() {
         .expect("the statement is right");
     drop(journal);
     let error = replayed(&path).await.expect_err("the version is unknown");
-    let JournalError::UnknownVersion { sequence: 1, version: 9, known: 4 } = error else {
+    let JournalError::UnknownVersion { sequence: 1, version: 9, known: 5 } = error else {
         panic!("{error}");
     };
 }

@@ -168,7 +168,7 @@ async fn job_of_another_looks_like_one_that_is_not_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn revoked_identities_are_cut_off_at_once_and_their_leases_go_to_others() {
     let (place, master) = Place::new().await;
-    let book = crate::tickets::Tickets::open(&place.root.path().join("tickets.sqlite"));
+    let book = Tickets::open(&place.root.path().join("tickets.sqlite"));
     let book = book.expect("another process may open it");
     let number = |credentials: &Credentials| format!("{:x}", credentials.identity().id);
     let owner = Artist::connect(&join(&master, Role::Artist).await).await;
