@@ -13,7 +13,6 @@
 //! queue, tiles not settled, job specs, blobs being fetched.
 
 mod command;
-mod rest;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -43,10 +42,8 @@ pub struct Agent {
     fetching: BTreeSet<BlobDigest>,
     connected: bool,
     drain: Drain,
-    /// Whether the node was told to take nothing for now.
-    told_to_rest: bool,
-    /// Which lanes begin nothing for now.
-    paused: Vec<bool>,
+    /// Whether the node takes nothing for now.
+    resting: bool,
     effects: VecDeque<AgentEffect>,
 }
 
@@ -107,8 +104,7 @@ impl Agent {
             fetching: BTreeSet::new(),
             connected: false,
             drain: Drain::No,
-            told_to_rest: false,
-            paused: vec![false; lanes as usize],
+            resting: false,
             effects: VecDeque::new(),
         }
     }
@@ -147,10 +143,8 @@ impl Agent {
             }
             AgentCommand::SettleTile(lease) => self.settle_tile(lease),
             AgentCommand::Drain => self.drain(now),
-            AgentCommand::Rest => self.rest(true),
-            AgentCommand::Resume => self.rest(false),
-            AgentCommand::PauseLane(lane) => self.pause_lane(lane, true),
-            AgentCommand::ResumeLane(lane) => self.pause_lane(lane, false),
+            AgentCommand::Rest => self.rest(),
+            AgentCommand::Resume => self.resume(),
             AgentCommand::Tick => {}
         }
         if matches!(self.drain, Drain::Finishing { until } if until <= now) {
@@ -206,7 +200,7 @@ impl Agent {
         }
         if self.drain != Drain::No {
             self.effects.push_back(AgentEffect::SendDrain);
-        } else if self.rests() {
+        } else if self.resting {
             self.effects.push_back(AgentEffect::SendRest);
         }
         for (lease, finished) in &mut self.finished {
@@ -223,7 +217,7 @@ impl Agent {
         let most = self.lanes.len().saturating_mul(self.limits.leases_per_lane_max as usize);
         if self.drain != Drain::No {
             self.send_failure(id, FailureKind::HandedBack, "the node is draining".into());
-        } else if self.rests() {
+        } else if self.resting {
             self.send_failure(id, FailureKind::HandedBack, "the node is resting".into());
         } else if self.queue.len() >= most {
             self.send_failure(
@@ -316,6 +310,36 @@ impl Agent {
         }
     }
 
+    fn rest(&mut self) {
+        if self.drain != Drain::No || std::mem::replace(&mut self.resting, true) {
+            return;
+        }
+        if self.connected {
+            self.effects.push_back(AgentEffect::SendRest);
+        }
+        for lease in self.queue.clone() {
+            self.fail(lease, FailureKind::HandedBack, "the node is resting".into());
+        }
+        self.yield_lanes();
+    }
+
+    fn resume(&mut self) {
+        let rested = std::mem::take(&mut self.resting);
+        if rested && self.connected && self.drain == Drain::No {
+            self.effects.push_back(AgentEffect::SendResume);
+        }
+    }
+
+    /// Asks every lane to stop and report what is whole of its lease.
+    fn yield_lanes(&mut self) {
+        for (lane, rendering) in (0..).map(LaneIndex).zip(&mut self.lanes) {
+            let Some(rendering) = rendering else { continue };
+            if !std::mem::replace(&mut rendering.yields, true) {
+                self.effects.push_back(AgentEffect::YieldRender { lane, lease: rendering.lease });
+            }
+        }
+    }
+
     fn drain(&mut self, now: Timestamp) {
         match self.drain {
             Drain::No => {
@@ -358,7 +382,7 @@ impl Agent {
     /// Fetches what the leases in the queue need, in their order.
     fn fetch_blobs(&mut self) {
         // Most of the time nothing is missing, and the queue need not be walked.
-        if !self.connected || self.drain != Drain::No || self.rests() || !self.specs.lack_any() {
+        if !self.connected || self.drain != Drain::No || self.resting || !self.specs.lack_any() {
             return;
         }
         let mut seen = None;
@@ -382,7 +406,6 @@ impl Agent {
         let mut rendering = self.lanes.iter().flatten().count();
         for lane in 0..self.lanes.len() {
             if self.lanes[lane].is_some()
-                || self.paused[lane]
                 || rendering + self.finished.len() >= self.limits.unsent_tiles.max(1)
             {
                 continue;

@@ -100,11 +100,6 @@ pub enum AgentCommand {
     Rest,
     /// Take leases again.
     Resume,
-    /// Hand back what a lane renders, less what is whole of it, and begin nothing on it
-    /// for now. When every lane pauses the node rests.
-    PauseLane(LaneIndex),
-    /// Begin leases on the lane again.
-    ResumeLane(LaneIndex),
     /// Time passed.
     Tick,
 }

@@ -387,33 +387,6 @@ fn resting_node_hands_back_everything_and_resumes() {
 }
 
 #[test]
-fn paused_lane_gives_way_and_leaves_the_queue_to_the_others() {
-    let mut node = Node::ready(2, Limits::default());
-    node.take(0..3);
-    assert_eq!(node.handle(AgentCommand::PauseLane(LANE)), [yields(0, 0)], "the node does not rest");
-    assert_eq!(node.handle(AgentCommand::PauseLane(LANE)), [], "it pauses already");
-    assert_eq!(failed(&node.handle(empty_handed(0, 0))), [(0, FailureKind::HandedBack)]);
-    assert_eq!(started(&node.take(3..4)), [], "a lane that pauses begins nothing");
-    assert_eq!(started(&node.finish(1, 1)), [(1, 2)]);
-    assert_eq!(started(&node.handle(AgentCommand::ResumeLane(LANE))), [(0, 3)]);
-    assert_eq!(node.handle(AgentCommand::PauseLane(LaneIndex(7))), [], "there is no such lane");
-}
-
-#[test]
-fn node_whose_lanes_all_pause_rests_until_one_resumes() {
-    let mut node = Node::ready(2, Limits::default());
-    node.take(0..3);
-    node.handle(AgentCommand::PauseLane(LaneIndex(1)));
-    let effects = node.handle(AgentCommand::PauseLane(LANE));
-    assert_eq!((&effects[0], effects.last()), (&AgentEffect::SendRest, Some(&yields(0, 0))));
-    assert_eq!(failed(&effects), [(2, FailureKind::HandedBack)]);
-    assert_eq!(failed(&node.take(3..4)), [(3, FailureKind::HandedBack)]);
-    assert_eq!(node.handle(AgentCommand::Rest), [], "it rests already");
-    assert_eq!(node.handle(AgentCommand::ResumeLane(LANE)), [], "it was told to rest besides");
-    assert_eq!(node.handle(AgentCommand::Resume), [AgentEffect::SendResume]);
-}
-
-#[test]
 fn lane_that_finishes_while_it_is_asked_to_yield_loses_nothing() {
     let mut node = Node::ready(1, Limits::default());
     node.take(0..1);
