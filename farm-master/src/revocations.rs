@@ -3,7 +3,8 @@
 //! The book of members may be changed by another process, which has no way to
 //! tell us; so one task looks into it every [`LOOK_EVERY`], and whoever serves a
 //! peer waits here for that peer's turn. Someone revoked is cut off after that
-//! pause and one reading of the book at most.
+//! pause and one reading of the book at most, and someone restored is let in again
+//! as soon.
 
 use std::collections::HashSet;
 use std::time::Duration;
