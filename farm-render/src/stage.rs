@@ -3,7 +3,7 @@
 
 use farm_core::RenderTask;
 use farm_scene::Scene;
-use shaders::native::Bindings;
+use shaders::native::{Bindings, Overrides};
 
 use crate::RenderError;
 use crate::cpu;
@@ -16,6 +16,7 @@ use crate::upload::task_params;
 pub struct Stage {
     pub(crate) packed: PackedScene,
     pub(crate) params: Params,
+    overrides: Overrides,
 }
 
 impl Stage {
@@ -26,7 +27,7 @@ impl Stage {
     pub fn new(scene: &Scene) -> Result<Self, RenderError> {
         let packed = pack(scene)?;
         let params = packed.params;
-        Ok(Self { packed, params })
+        Ok(Self::of(packed, params))
     }
 
     /// Packs a scene for a task.
@@ -36,12 +37,17 @@ impl Stage {
     pub fn for_task(scene: &Scene, task: &RenderTask) -> Result<Self, RenderError> {
         let packed = pack(scene)?;
         let params = task_params(packed.params, &scene.cameras, task)?;
-        Ok(Self { packed, params })
+        Ok(Self::of(packed, params))
+    }
+
+    fn of(packed: PackedScene, params: Params) -> Self {
+        let overrides = packed.features().overrides();
+        Self { packed, params, overrides }
     }
 
     /// Calls functions of the kernel, but for those that write records.
     pub fn run<T>(&self, call: impl FnOnce(&mut Bindings<'_>) -> T) -> T {
-        call(&mut cpu::bindings(&self.packed, &self.params, &mut []))
+        call(&mut cpu::bindings(&self.packed, self.overrides, &self.params, &mut []))
     }
 
     /// Places of all lights that can be chosen, in the kernel's `lights`.

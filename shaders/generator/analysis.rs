@@ -107,22 +107,7 @@ fn branches(function: &Function, known: &HashMap<Handle<Function>, Needs>, block
 
 /// Calls `found` for every statement of a block and of the blocks inside.
 pub(super) fn visit(block: &Block, found: &mut dyn FnMut(&Statement)) {
-    for statement in block {
-        found(statement);
-        match statement {
-            Statement::Block(inner) => visit(inner, found),
-            Statement::If { accept, reject, .. } => {
-                visit(accept, found);
-                visit(reject, found);
-            }
-            Statement::Loop { body, continuing, .. } => {
-                visit(body, found);
-                visit(continuing, found);
-            }
-            Statement::Switch { cases, .. } => cases.iter().for_each(|case| visit(&case.body, found)),
-            _ => {}
-        }
-    }
+    visit_blocks(block, &mut |block| block.iter().for_each(&mut *found));
 }
 
 /// Calls `found` for a block and the blocks inside.

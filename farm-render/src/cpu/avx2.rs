@@ -6,8 +6,10 @@
 use std::arch::x86_64::*;
 
 use super::beam::{Bounds, Packet};
+use super::hit::{EdgeTest, Hit, Ray};
+use super::level::Level;
 use super::stack::Stack;
-use super::traverse::{EdgeTest, Hit, Level, Ray, Search, Traversal};
+use super::traverse::{Search, Traversal};
 use super::tree::{Child, WideNode};
 use crate::layout::Triangle;
 

@@ -4,10 +4,11 @@
 use shaders::native::{HitBatch, RayBatch, Tracer};
 
 use super::beam::BEAM;
+use super::hit::{Hit, Ray, no_hit};
 #[cfg(target_arch = "x86_64")]
 use super::lanes16;
 use super::quad::QuadTree;
-use super::traverse::{Hit, Ray, Traversal, no_hit};
+use super::traverse::Traversal;
 
 /// Fewer rays than this are traced one after the other: lanes that have no ray
 /// take as long as those that do.

@@ -12,11 +12,13 @@
 //! origin with what it is grown by, the difference, the reciprocal and the product.
 //! That is what [`super::tree`] allows for.
 
-use super::stack::Stack;
-use super::traverse::{
-    EdgeTest, Hit, Level, Ray, Search, Traversal, beats, divisible, edge, fetch, hit_of, key_limit, no_hit,
+use super::hit::{
+    self, EdgeTest, Hit, Ray, beats, divisible, edge, hit_of, no_hit, permutation, shear,
     transform_direction, transform_point,
 };
+use super::level::{Level, key_limit};
+use super::stack::Stack;
+use super::traverse::{Search, Traversal, fetch};
 use super::tree::{COORDINATE_SHARE, Child, referenced_instance};
 use crate::layout::{NONE, Triangle};
 
@@ -79,7 +81,7 @@ impl Lanes {
             let (origin, direction) = to_space(ray);
             let inverse = direction.map(|x| 1.0 / divisible(x));
             if inverse.map(|x| usize::from(x < 0.0)) != lanes.bounds.near_side
-                || self::permutation(direction) != permutation
+                || hit::permutation(direction) != permutation
             {
                 return None;
             }
@@ -155,23 +157,6 @@ impl Bounds {
         let is_lower = (self.near_side[axis] == 0) == is_near;
         self.origin[usize::from(is_lower)][axis]
     }
-}
-
-/// The axes in the order that makes the direction's longest the last.
-#[inline(always)]
-fn permutation(direction: [f32; 3]) -> [usize; 3] {
-    let [x, y, z] = direction.map(f32::abs);
-    match (x >= y && x >= z, y >= z) {
-        (true, _) => [1, 2, 0],
-        (false, true) => [2, 0, 1],
-        (false, false) => [0, 1, 2],
-    }
-}
-
-#[inline(always)]
-fn shear(direction: [f32; 3], inverse: [f32; 3], [i, j, k]: [usize; 3]) -> [f32; 3] {
-    let scale = inverse[k];
-    [direction[i] * scale, direction[j] * scale, scale]
 }
 
 impl Traversal<'_> {

@@ -9,8 +9,10 @@
 mod avx2;
 mod batch;
 mod beam;
+mod hit;
 #[cfg(target_arch = "x86_64")]
 mod lanes16;
+mod level;
 mod numa;
 mod portable;
 mod quad;
@@ -25,7 +27,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use farm_core::RenderTask;
-use shaders::native::{Bindings, RECORD_WORDS, Width, render_blocks};
+use shaders::native::{Bindings, Overrides, RECORD_WORDS, Width, render_blocks};
 
 use crate::dispatch::Slicing;
 use crate::film::{Film, samples_done};
@@ -69,6 +71,7 @@ const MOST_RECORDS: u64 = 1 << 21;
 #[derive(Debug)]
 pub(crate) struct CpuScene {
     packed: PackedScene,
+    overrides: Overrides,
     tree: WideTree,
     /// Records of the last slice, by which the next task's first is measured; 0
     /// before any.
@@ -97,7 +100,8 @@ impl CpuScene {
 
     /// Puts together what [`CpuScene::new`] made.
     pub(crate) fn with_tree(packed: PackedScene, tree: WideTree) -> Self {
-        Self { packed, tree, pace: AtomicU64::new(0) }
+        let overrides = packed.features().overrides();
+        Self { packed, overrides, tree, pace: AtomicU64::new(0) }
     }
 
     /// The scene's arrays, without the kernel's trees.
@@ -269,6 +273,7 @@ fn next_slice(rendered: u64, records: u64, taken: Duration) -> u64 {
 /// there where the tracer has its own.
 pub(crate) fn bindings<'a>(
     packed: &'a PackedScene,
+    overrides: Overrides,
     params: &'a Params,
     records: &'a mut [u32],
 ) -> Bindings<'a> {
@@ -282,7 +287,7 @@ pub(crate) fn bindings<'a>(
         materials: bytemuck::cast_slice(&packed.materials),
         lights: bytemuck::cast_slice(&packed.lights),
         texels: &packed.texels,
-        overrides: packed.features().overrides(),
+        overrides,
     }
 }
 
@@ -293,7 +298,7 @@ fn render_share(width: Width, scene: &CpuScene, params: Params, share: &mut Shar
     let params = Params { record_count, item_samples: 1, ..params };
     let packed = &scene.packed;
     let mut records = vec![0; room * RECORD_WORDS];
-    let mut bindings = bindings(packed, &params, &mut records);
+    let mut bindings = bindings(packed, scene.overrides, &params, &mut records);
     let traversal = Traversal::new(&scene.tree, &packed.triangles, &packed.instances, params.motion_parts);
     render_blocks(width, &mut bindings, share, &traversal);
 }

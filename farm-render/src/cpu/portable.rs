@@ -1,8 +1,10 @@
 //! Nodes and leaves in plain Rust, which compilers make vectors of.
 
 use super::beam::{Bounds, Packet};
+use super::hit::{EdgeTest, divisible, edge, permutation, shear};
+use super::level::Level;
 use super::stack::Stack;
-use super::traverse::{EdgeTest, Level, Search, Traversal, divisible, edge};
+use super::traverse::{Search, Traversal};
 use super::tree::{Child, WideNode};
 use crate::layout::Triangle;
 
@@ -38,6 +40,18 @@ fn smaller(distance: f32, than: f32) -> f32 {
     if distance < than { distance } else { than }
 }
 
+/// A bit for each child that begins before it ends.
+#[inline(always)]
+fn met(near: &[f32; 8], far: &[f32; 8]) -> u32 {
+    // The first child's bit is shifted like the others: compilers make vectors
+    // only of what is alike.
+    let mut met = 0;
+    for child in 0..8 {
+        met |= u32::from(near[child] <= far[child]) << (child + 1);
+    }
+    met >> 1
+}
+
 impl Level for Portable {
     type Space = Space;
     type Beam = Bounds;
@@ -51,14 +65,7 @@ impl Level for Portable {
             let pad = largest * origin_share * inverse[axis].abs();
             (sign * pad - origin[axis] * inverse[axis]).clamp(-3.0e38, 3.0e38)
         };
-        let [x, y, z] = direction.map(f32::abs);
-        let permutation = match (x >= y && x >= z, y >= z) {
-            (true, _) => [1, 2, 0],
-            (false, true) => [2, 0, 1],
-            (false, false) => [0, 1, 2],
-        };
-        let [i, j, k] = permutation;
-        let scale = inverse[k];
+        let permutation = permutation(direction);
         Space {
             origin,
             inverse,
@@ -67,7 +74,7 @@ impl Level for Portable {
             far_base: [base(0, 1.0), base(1, 1.0), base(2, 1.0)],
             t_min,
             permutation,
-            shear: [direction[i] * scale, direction[j] * scale, scale],
+            shear: shear(direction, inverse, permutation),
         }
     }
 
@@ -90,13 +97,7 @@ impl Level for Portable {
                 far[child] = smaller(far_planes[child] * inverse + far_base, far[child]);
             }
         }
-        // The first child's bit is shifted like the others: compilers make vectors
-        // only of what is alike.
-        let mut met = 0;
-        for child in 0..8 {
-            met |= u32::from(near[child] <= far[child]) << (child + 1);
-        }
-        (met >> 1, near)
+        (met(&near, &far), near)
     }
 
     #[inline(always)]
@@ -120,11 +121,7 @@ impl Level for Portable {
                 far[child] = smaller(larger(to_far * low, to_far * high), far[child]);
             }
         }
-        let mut met = 0;
-        for child in 0..8 {
-            met |= u32::from(near[child] <= far[child]) << (child + 1);
-        }
-        (met >> 1, near)
+        (met(&near, &far), near)
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ const EIGHT: usize = 8;
 const SIZE: usize = 7 * (MESH_LEVELS + WORLD_LEVELS) as usize + 2 + EIGHT;
 
 /// A stack of children with the keys of their distances (see
-/// [`super::traverse::Level`]). Trees that are too deep for it make it panic.
+/// [`super::level::Level`]). Trees that are too deep for it make it panic.
 pub(super) struct Stack {
     keys: [MaybeUninit<i32>; SIZE],
     children: [MaybeUninit<Child>; SIZE],

@@ -17,117 +17,14 @@ use bytemuck::Zeroable as _;
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::{Vectors, closest_avx2, closest_avx512, together_avx2, together_avx512};
-use super::beam::{Bounds, Packet};
+use super::hit::{Hit, Ray, beats, hit_of, no_hit, transform_direction, transform_point};
 #[cfg(target_arch = "x86_64")]
 use super::lanes16;
+use super::level::{Level, key_limit};
 use super::portable::Portable;
 use super::stack::Stack;
 use super::tree::{COORDINATE_SHARE, Child, WideNode, WideTree, referenced_instance};
 use crate::layout::{Instance, NONE, Triangle, triangle_flags};
-
-/// A ray; hits lie after (`t_min`, `after_instance`, `after_triangle`) and before
-/// `t_max`, in units of the direction's length.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ray {
-    pub(crate) origin: [f32; 3],
-    pub(crate) direction: [f32; 3],
-    pub(crate) t_min: f32,
-    pub(crate) t_max: f32,
-    pub(crate) after_instance: u32,
-    pub(crate) after_triangle: u32,
-    /// When it is, in units of 2⁻³² of the time of the shutter.
-    pub(crate) time: u32,
-}
-
-/// A hit; `instance` is `NONE` where there is none. `b` and `c` weigh the second
-/// and the third corner.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Hit {
-    pub(crate) t: f32,
-    pub(crate) instance: u32,
-    pub(crate) triangle: u32,
-    pub(crate) b: f32,
-    pub(crate) c: f32,
-    pub(crate) front: bool,
-    pub(crate) opaque: bool,
-}
-
-/// A triangle whose edge functions agree in sign, and its corners' depths.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct EdgeTest {
-    pub(super) edges: [f32; 3],
-    pub(super) depths: [f32; 3],
-}
-
-/// What is done with a processor's own instructions.
-///
-/// # Safety
-///
-/// The unsafe functions may be called where the processor has the level's
-/// instructions, in a function that is compiled for them. `space` and
-/// `children_met` want a `t_min` that is not negative, and `push_sorted` wants
-/// at least one child to be met.
-pub(super) trait Level {
-    /// A ray made ready for a space.
-    type Space;
-    /// The bounds of rays that walk together.
-    type Beam;
-    /// The distances at which the children of a node are met.
-    type Near: Copy;
-
-    /// Makes a ray ready, grown by a share of its origin (see [`super::tree`]).
-    ///
-    /// The triangle test's part has the bits of the kernel's `local_ray`. What
-    /// the planes' products are added to is kept finite, so that no distance
-    /// becomes a NaN: planes lie within 10¹⁵, and reciprocals within 10¹⁸.
-    unsafe fn space(origin: [f32; 3], direction: [f32; 3], origin_share: f32, t_min: f32) -> Self::Space;
-
-    /// The third component of the shear.
-    fn scale(space: &Self::Space) -> f32;
-
-    /// The children that a ray meets between `t_min` and `t_max`, a bit each.
-    unsafe fn children_met(space: &Self::Space, node: &WideNode, t_max: f32) -> (u32, Self::Near);
-
-    /// Keys in the order of the distances; see [`key_limit`].
-    unsafe fn keys(near: Self::Near) -> [i32; 8];
-
-    /// Pushes all children that are met but the nearest, the farthest first, and
-    /// returns the nearest.
-    unsafe fn push_sorted(near: Self::Near, met: u32, children: &[Child; 8], stack: &mut Stack) -> Child;
-
-    /// Makes a beam ready.
-    unsafe fn beam(bounds: &Bounds) -> Self::Beam;
-
-    /// The children that a ray of a beam may meet before `t_max`, a bit each, and
-    /// distances before which none meets them. `t_min` must not be negative.
-    unsafe fn children_met_by_beam(beam: &Self::Beam, node: &WideNode, t_max: f32) -> (u32, Self::Near);
-
-    /// Calls `visit` for those of at most 3 triangles whose edge functions agree,
-    /// until it returns true, and returns whether it did.
-    unsafe fn triangles_met(
-        space: &Self::Space,
-        triangles: &[Triangle],
-        visit: impl FnMut(u32, EdgeTest) -> bool,
-    ) -> bool;
-
-    /// [`Traversal::visit_mesh`], compiled for the level.
-    unsafe fn visit_mesh(traversal: &Traversal<'_>, packet: &mut Packet<'_>, name: u32);
-
-    /// [`Traversal::visit_instances`], compiled for the level.
-    unsafe fn visit_instances<const ANY: bool>(
-        traversal: &Traversal<'_>,
-        search: &mut Search<'_>,
-        leaf: Child,
-    ) -> bool;
-}
-
-/// The largest key of a child that may hold a hit at `t` or before: keys are the
-/// bits of distances, of which those below zero count as zero, and the lowest
-/// three may be anything.
-#[inline(always)]
-pub(super) fn key_limit(t: f32) -> i32 {
-    t.to_bits().cast_signed().max(0) | 7
-}
 
 /// A ray on its way, in both spaces.
 pub(super) struct Search<'r> {
@@ -141,10 +38,6 @@ impl<'r> Search<'r> {
     pub(super) fn new(ray: &'r Ray) -> Self {
         Self { ray, best: no_hit(ray), stack: Stack::new() }
     }
-}
-
-pub(super) fn no_hit(ray: &Ray) -> Hit {
-    Hit { t: ray.t_max, instance: NONE, triangle: NONE, b: 0.0, c: 0.0, front: false, opaque: true }
 }
 
 /// What a step came to.
@@ -552,85 +445,6 @@ unsafe fn visit_triangles<L: Level, const ANY: bool>(
             }
         })
     }
-}
-
-/// A triangle's hit, from where its edge functions are known to agree; the order
-/// of operations is that of `intersect_triangle`.
-#[inline(always)]
-pub(super) fn hit_of(
-    scale: f32,
-    triangle: &Triangle,
-    place: u32,
-    inside: u32,
-    test: &EdgeTest,
-) -> Option<Hit> {
-    let EdgeTest { edges: [u, v, w], depths: [a, b, c] } = test;
-    let determinant = u + v + w;
-    // It is no NaN, as its terms have one sign.
-    if determinant == 0.0 {
-        return None;
-    }
-    let inverse = 1.0 / determinant;
-    let front = (determinant > 0.0) == (scale > 0.0);
-    let (owner, flags) = (triangle.a[3], triangle.c[3]);
-    if !front && flags & triangle_flags::CULLS_BACK != 0 {
-        return None;
-    }
-    Some(Hit {
-        t: (u * a + v * b + w * c) * (scale * inverse),
-        instance: if owner == NONE { inside } else { owner },
-        triangle: place,
-        b: v * inverse,
-        c: w * inverse,
-        front,
-        opaque: flags & triangle_flags::OPAQUE != 0,
-    })
-}
-
-/// A component too small to divide by counts as a tiny one of the same sign.
-#[inline(always)]
-pub(super) fn divisible(x: f32) -> f32 {
-    let tiny = if x < 0.0 { -1.0e-18 } else { 1.0e-18 };
-    if x.abs() < 1.0e-18 { tiny } else { x }
-}
-
-/// Rows of an affine map times a point.
-pub(super) fn transform_point(rows: &[[f32; 4]; 3], point: &[f32; 3]) -> [f32; 3] {
-    rows.map(|row| dot3(&row, point) + row[3])
-}
-
-/// Rows of an affine map times a direction.
-pub(super) fn transform_direction(rows: &[[f32; 4]; 3], direction: &[f32; 3]) -> [f32; 3] {
-    rows.map(|row| dot3(&row, direction))
-}
-
-/// The first three of a row times a vector.
-fn dot3(row: &[f32; 4], v: &[f32; 3]) -> f32 {
-    (row[0] * v[0] + row[1] * v[1]) + row[2] * v[2]
-}
-
-/// Twice the cross product of `b` and `a`.
-#[inline(always)]
-pub(super) fn edge(a: [f32; 2], b: [f32; 2]) -> f32 {
-    (b[0] - a[0]) * (b[1] + a[1]) - (b[1] - a[1]) * (b[0] + a[0])
-}
-
-/// Whether (instance, triangle) comes before another: the order that breaks ties
-/// between equal distances.
-#[inline(always)]
-fn comes_before(instance: u32, triangle: u32, other_instance: u32, other_triangle: u32) -> bool {
-    instance < other_instance || (instance == other_instance && triangle < other_triangle)
-}
-
-/// Whether a hit lies behind the ray's beginning and before the best one.
-#[inline(always)]
-pub(super) fn beats(ray: &Ray, best: &Hit, hit: &Hit) -> bool {
-    let behind = hit.t > ray.t_min
-        || (hit.t == ray.t_min
-            && comes_before(ray.after_instance, ray.after_triangle, hit.instance, hit.triangle));
-    let closer = hit.t < best.t
-        || (hit.t == best.t && comes_before(hit.instance, hit.triangle, best.instance, best.triangle));
-    behind && closer
 }
 
 #[cfg(test)]

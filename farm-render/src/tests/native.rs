@@ -92,7 +92,12 @@ fn the_kernel_as_it_is_written_gives_the_same_bits() {
         let mut records: Vec<Record> = (0..film.items()).map(|index| film.item(index)).collect();
         let count = u32::try_from(records.len()).expect("hundreds");
         let params = Params { record_count: count, ..params };
-        let mut bindings = cpu::bindings(&packed, &params, bytemuck::cast_slice_mut(&mut records));
+        let mut bindings = cpu::bindings(
+            &packed,
+            packed.features().overrides(),
+            &params,
+            bytemuck::cast_slice_mut(&mut records),
+        );
         for id in 0..count {
             let id = vector::Vec3::new(id.into(), 0.into(), 0.into());
             scalar::render_block(Mask::splat(true), &mut bindings, id);

@@ -47,7 +47,7 @@ impl Group {
         }
     }
 
-    /// Makes the rays of some lanes ready for a space: [`super::traverse::Level::space`].
+    /// Makes the rays of some lanes ready for a space: [`crate::cpu::level::Level::space`].
     #[inline(always)]
     pub(super) unsafe fn set_space(
         &mut self,

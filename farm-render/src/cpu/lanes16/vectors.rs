@@ -98,7 +98,7 @@ pub(super) unsafe fn permuted([x, y, z]: [Floats; 3], [is_x, is_y]: [Lanes; 2]) 
     }
 }
 
-/// [`super::traverse::edge`].
+/// [`crate::cpu::hit::edge`].
 #[inline(always)]
 pub(super) unsafe fn edge(a: [Floats; 2], b: [Floats; 2]) -> Floats {
     // SAFETY: the caller has AVX-512.
