@@ -72,7 +72,7 @@ impl CertificateAuthority {
 
     /// One that lives in memory alone.
     #[cfg(fuzzing)]
-    pub(crate) fn of_a_day() -> Self {
+    pub(crate) fn in_memory() -> Self {
         let text = generate().expect("there is randomness");
         Self::parse(&text).expect("it was just made")
     }

@@ -6,6 +6,9 @@ use farm_wire::WireError;
 
 use super::*;
 
+/// What has not happened after this never will: a bound for a test that would hang.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
 /// How a request is answered, as far as rights go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
@@ -182,7 +185,7 @@ async fn revoked_identities_are_cut_off_at_once_and_their_leases_go_to_others() 
 
     for (key, client) in [(&lost_key, &lost.client), (&guest_key, &guest.client)] {
         assert_eq!(book.revoke_member(&number(key)).expect("it is there"), 1);
-        let closed = client.closed().await;
+        let closed = tokio::time::timeout(HANGS_AFTER, client.closed()).await.expect("it is cut off");
         assert!(matches!(&closed, WireError::Refused(reason) if reason.contains("revoked")), "{closed}");
         let again = Client::connect(key).await.err().map(|error| error.to_string());
         assert!(again.is_some_and(|reason| reason.contains("revoked")));
