@@ -49,7 +49,7 @@ pub(crate) enum Command {
     /// Send a scene to the farm and have it rendered there.
     #[command(after_help = EXIT_CODES)]
     Submit(Box<SubmitCommand>),
-    /// List the farm's jobs.
+    /// List your jobs, and as an admin everybody's.
     #[command(after_help = EXIT_CODES)]
     Jobs(JobsCommand),
     /// Follow a job until it ends.
@@ -82,17 +82,17 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_CODES)]
     Rerender(RerenderCommand),
     /// Grant a node nothing more; what it renders it finishes. It stays drained
-    /// until `farm undrain`, whatever restarts.
+    /// until `farm undrain`, whatever restarts. For admins.
     #[command(after_help = EXIT_CODES)]
     Drain(NodeCommand),
-    /// Let a drained node work again.
+    /// Let a drained node work again. For admins.
     #[command(after_help = EXIT_CODES)]
     Undrain(NodeCommand),
     /// Take everything from a node, and neither grant nor take anything more. It
-    /// stays banned until `farm forgive`, whatever restarts.
+    /// stays banned until `farm forgive`, whatever restarts. For admins.
     #[command(after_help = EXIT_CODES)]
     Ban(NodeCommand),
-    /// Let a banned node work again.
+    /// Let a banned node work again. For admins.
     #[command(after_help = EXIT_CODES)]
     Forgive(NodeCommand),
     /// List the nodes that are connected to the farm, drained or banned.
