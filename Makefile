@@ -14,7 +14,7 @@ demo: ## A master and two nodes on loopback render a scene to EXR and PNG
 	@sh scripts/demo.sh target/release $(DEMO_OUT)
 
 test: ## All tests
-	$(CARGO) build --workspace --bins --locked
+	$(CARGO) build --workspace --bins --tests --locked
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo '$(CARGO) nextest run --workspace --locked'; \
 		$(CARGO) nextest run --workspace --locked; \

@@ -92,6 +92,22 @@ impl BlockRange {
         Some([Self { level, index }, Self { level, index: index + 1 }])
     }
 
+    /// The first `blocks` of its base blocks (at most as many as it has) as dyadic
+    /// ranges: as few as make them up, in order.
+    #[must_use]
+    pub fn first_blocks(&self, blocks: u32) -> Vec<Self> {
+        let mut start = self.start();
+        let end = start.saturating_add(blocks).min(self.end(u32::MAX));
+        let mut ranges = Vec::new();
+        for level in (0..=self.level).rev() {
+            if u64::from(start) + (1 << level) <= u64::from(end) {
+                ranges.push(Self { level, index: start >> level });
+                start += 1 << level;
+            }
+        }
+        ranges
+    }
+
     /// The range that this one is a half of.
     #[must_use]
     pub fn parent(&self) -> Self {
@@ -184,6 +200,22 @@ mod tests {
                 let sum: u32 = halves.iter().map(|half| half.samples(samples_per_pixel)).sum();
                 assert_eq!(sum, samples_per_pixel);
             }
+        }
+    }
+
+    #[test]
+    fn first_blocks_are_a_prefix_in_as_few_ranges_as_can_be() {
+        let range = BlockRange { level: 3, index: 2 };
+        for blocks in 0..=9_u32 {
+            let ranges = range.first_blocks(blocks);
+            assert_eq!(ranges.len(), blocks.min(8).count_ones() as usize, "{blocks}");
+            let mut next = range.start();
+            for part in &ranges {
+                assert!(range.contains(part), "{part:?}");
+                assert_eq!(part.start(), next, "{ranges:?}");
+                next = part.end(u32::MAX);
+            }
+            assert_eq!(next, range.start() + blocks.min(8));
         }
     }
 

@@ -15,7 +15,7 @@ use farm_wire::client::{RecvStream, SendStream};
 use farm_wire::message::{AbsentNode, FrameFile, NodeListing, Precision, Request, Response};
 
 use crate::blobs::{Begin, BlobError, BlobStore, Upload};
-use crate::driver::{Ask, Refusal, now};
+use crate::driver::{Ask, Refusal};
 use crate::farm::Farm;
 use crate::peers;
 use crate::rights::{self, Person};
@@ -234,7 +234,7 @@ async fn list_jobs(farm: &Farm, send: &mut SendStream, person: Person) -> Outcom
         scheduler.jobs().filter(|view| person.has(view.owner)).collect::<Vec<_>>()
     };
     match farm.driver.look(look).await {
-        Ok(jobs) => say(send, Response::Jobs { jobs, now: now() }).await,
+        Ok(jobs) => say(send, Response::Jobs { jobs, now: farm.driver.now() }).await,
         Err(refusal) => Ok(Err(refusal)),
     }
 }
@@ -332,5 +332,5 @@ async fn list_nodes(farm: &Farm, send: &mut SendStream) -> Outcome {
         })
     };
     let nodes = views.into_iter().filter_map(listing).collect();
-    say(send, Response::Nodes { nodes, absent, now: now() }).await
+    say(send, Response::Nodes { nodes, absent, now: farm.driver.now() }).await
 }

@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use farm_wire::{Network, SystemNetwork};
 use serde::Deserialize;
 
 use crate::MasterError;
@@ -27,6 +29,9 @@ pub struct MasterConfig {
     /// file: for measuring what remains of a tile then. Not for a farm that
     /// renders, so no configuration file has it.
     pub takes_empty_tiles: bool,
+    /// The network to listen on: the system's but in a simulation, so no
+    /// configuration file has it either.
+    pub network: Arc<dyn Network>,
 }
 
 impl MasterConfig {
@@ -40,6 +45,7 @@ impl MasterConfig {
             limits: farm_core::Limits::default(),
             bounds: Bounds::default(),
             takes_empty_tiles: false,
+            network: Arc::new(SystemNetwork),
         }
     }
 }

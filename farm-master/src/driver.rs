@@ -6,19 +6,21 @@
 //! journal cannot be written nothing else happens, nothing acknowledged is
 //! lost, and new jobs are refused with the reason.
 
+mod clock;
 mod handle;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use farm_core::scheduler::{Command, Effect, Entry, Fact, FailureKind, Lease, State};
-use farm_core::{BlobDigest, FrameNumber, JobId, Limits, NodeId, Scheduler, Timestamp};
+use farm_core::{BlobDigest, FrameNumber, JobId, Limits, NodeId, Scheduler};
 use farm_wire::message::{ToNode, Verdict};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::clock::Clock;
 pub(crate) use self::handle::{Ask, DriverHandle, Joining, Message, Refusal, Reply};
 use crate::assemble::{self, AssembleError, Frame, FrameFolder};
 use crate::blobs::BlobStore;
@@ -143,6 +145,7 @@ impl<J: Journal> Driver<J> {
         let (sender, inbox) = mpsc::channel(QUEUE);
         let (changes, changed) = watch::channel(0);
         let (trouble, troubled) = watch::channel(None);
+        let clock = Clock::start();
         let driver = Self {
             scheduler,
             journal,
@@ -151,7 +154,7 @@ impl<J: Journal> Driver<J> {
             connections: HashMap::new(),
             waiting: BTreeMap::new(),
             next_request: 0,
-            clock: Clock::default(),
+            clock,
             assembler,
             assemblies: JoinSet::new(),
             complete: VecDeque::new(),
@@ -167,7 +170,7 @@ impl<J: Journal> Driver<J> {
             settled: true,
             compactions: JoinSet::new(),
         };
-        Ok((driver, DriverHandle::new(sender, changed, troubled)))
+        Ok((driver, DriverHandle::new(sender, changed, troubled, clock)))
     }
 
     /// Runs until stopped. Everything that was acknowledged is in the journal
@@ -546,25 +549,6 @@ fn report_compaction(outcome: Result<Result<(), JournalError>, tokio::task::Join
         Ok(Err(error)) => tracing::warn!(%error, "no snapshot of the journal; trying again later"),
         Err(error) => tracing::error!(%error, "making a snapshot of the journal broke off"),
     }
-}
-
-/// The wall clock, which the scheduler must never see go back.
-#[derive(Default)]
-struct Clock {
-    latest: u64,
-}
-
-impl Clock {
-    fn now(&mut self) -> Timestamp {
-        self.latest = self.latest.max(now().0);
-        Timestamp(self.latest)
-    }
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::config::{default_listen, ticket_addresses};
 use crate::driver::{Assembler, Driver};
 use crate::farm::Farm;
 use crate::folder::{DataFolder, FolderLock};
-use crate::journal::SqliteJournal;
+use crate::journal::{Journal, JournalError, SqliteJournal};
 use crate::revocations::Revocations;
 use crate::tickets::Tickets;
 use crate::{MasterConfig, MasterError, gc, peers};
@@ -43,6 +43,18 @@ impl Master {
     /// # Errors
     /// Names what is wrong with the folder, the journal or the address.
     pub async fn start(config: MasterConfig) -> Result<Self, MasterError> {
+        Self::start_with(config, async |path| SqliteJournal::open(path).await).await
+    }
+
+    /// As [`Master::start`], with another journal than the data folder's usual one.
+    /// `open` is given the path of that, when nobody else has the folder.
+    ///
+    /// # Errors
+    /// As for [`Master::start`].
+    pub async fn start_with<J: Journal>(
+        config: MasterConfig,
+        open: impl AsyncFnOnce(&Path) -> Result<J, JournalError>,
+    ) -> Result<Self, MasterError> {
         let folder = DataFolder::open(&config.data)?;
         let lock = folder.lock()?;
         let blobs = Arc::new(BlobStore::open(&folder.blobs(), config.bounds.blob_bytes)?);
@@ -50,7 +62,7 @@ impl Master {
         assemble::sweep(&folder.frames())
             .map_err(|source| MasterError::Folder { path: folder.frames(), source })?;
         let tickets = Tickets::open(&folder.tickets())?;
-        let journal = SqliteJournal::open(&folder.journal()).await?;
+        let journal = open(&folder.journal()).await?;
         let stop = CancellationToken::new();
         let assembler = Assembler {
             blobs: Arc::clone(&blobs),
@@ -64,7 +76,7 @@ impl Master {
 
         let authority = CertificateAuthority::open_or_create(&folder.authority())?;
         let book: Arc<dyn TicketBook> = Arc::new(tickets.clone());
-        let server = Arc::new(Server::bind(config.listen, &authority, book)?);
+        let server = Arc::new(Server::bind_over(&*config.network, config.listen, &authority, book)?);
         let addresses = ticket_addresses(&config.advertise, server.local_address());
         note_addresses(&folder.addresses(), &addresses)?;
         let keep = Keep::from(&config.bounds);

@@ -190,6 +190,7 @@ mod tests {
             backend: if kind == "processor" { "native" } else { "vulkan" }.into(),
             kind: kind.replace("processor", "cpu"),
             driver: String::new(),
+            bus_address: String::new(),
             max_binding_bytes: 1 << 30,
         }
     }

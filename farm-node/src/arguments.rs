@@ -64,6 +64,10 @@ pub(crate) struct RunOptions {
     /// done of it [default: always].
     #[arg(long, value_name = "RULE")]
     pub(crate) when: Vec<Rule>,
+    /// Rest while other programs use the graphics adapters that this node renders on:
+    /// from some seconds after they begin to a minute after they end.
+    #[arg(long)]
+    pub(crate) yield_gpu: bool,
     /// How much of the graphics adapters' time to take, like 50%.
     #[arg(long, value_name = "PERCENT", default_value = "100%")]
     pub(crate) gpu_share: Share,

@@ -1,5 +1,6 @@
 //! Lanes that do not render: for measuring all that surrounds rendering.
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 
 use farm_core::agent::LaneIndex;
@@ -22,6 +23,11 @@ pub enum Filling {
     /// Noise, a function of the pixel's place: a tile like any other, to encode, to
     /// send, to check and to store.
     Noise,
+    /// The same noise, and the time that a lane of this speed would take for it.
+    Paced {
+        /// Samples that one lane makes in a second.
+        samples_per_second: NonZeroU32,
+    },
 }
 
 impl OpenNode {
@@ -42,6 +48,9 @@ impl OpenNode {
         for lane in (0..lanes.min(limits.lanes_per_node)).map(LaneIndex) {
             open.push(match filling {
                 Filling::Nothing => Lane::nothing(events.clone()),
+                Filling::Paced { samples_per_second } => {
+                    Lane::paced(lane, samples_per_second, &node_limits, events.clone())
+                }
                 Filling::Noise => {
                     let load = |_| Err(LaneFailure::new(farm_core::scheduler::FailureKind::Render, "unread"));
                     Lane::start(lane, || Ok(Noise), Box::new(load), Share::ALL, &node_limits, events.clone())
@@ -50,8 +59,9 @@ impl OpenNode {
                 }
             });
         }
-        let (shader_digest, tags) = (shader_digest(), Vec::new());
-        Ok(Self { shader_digest, cache, lanes: open, lane_events, tags, limits, node_limits })
+        let (shader_digest, tags, bus_addresses) = (shader_digest(), Vec::new(), Vec::new());
+        let lanes = open;
+        Ok(Self { shader_digest, cache, lanes, lane_events, tags, bus_addresses, limits, node_limits })
     }
 }
 

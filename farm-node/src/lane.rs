@@ -6,10 +6,12 @@
 //! is opened again, a panic costs the lane its adapter and scenes but not its
 //! thread. The first two are followed by one [`LaneEvent::Encoded`] for each tile.
 
+mod paced;
 mod share;
 mod stop;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -143,6 +145,8 @@ pub(crate) struct Lane {
 enum Work {
     /// An adapter and an encoder.
     Threads { orders: sync_mpsc::SyncSender<Order>, threads: Vec<JoinHandle<()>> },
+    /// The time that passes.
+    Pace { orders: mpsc::Sender<Order> },
     /// Nothing; a driver takes the end of its lanes' events for a breakdown.
     Nothing { _events: mpsc::Sender<LaneEvent> },
 }
@@ -197,15 +201,28 @@ impl Lane {
         Self { description: crate::filling::description(), work: Work::Nothing { _events: events } }
     }
 
-    /// Whether it renders at all.
+    /// A lane that makes noise of its leases, this many samples a second.
+    pub(crate) fn paced(
+        lane: LaneIndex,
+        samples_per_second: NonZeroU32,
+        limits: &NodeLimits,
+        events: mpsc::Sender<LaneEvent>,
+    ) -> Self {
+        let (orders, inbox) = mpsc::channel(limits.orders_per_lane);
+        tokio::spawn(paced::run(lane, samples_per_second, inbox, events));
+        Self { description: crate::filling::description(), work: Work::Pace { orders } }
+    }
+
+    /// Whether its leases have pixels at all.
     pub(crate) fn has_adapter(&self) -> bool {
-        matches!(self.work, Work::Threads { .. })
+        !matches!(self.work, Work::Nothing { .. })
     }
 
     /// Gives the lane an order; `false` when too many wait or the lane is gone.
     pub(crate) fn order(&self, order: Order) -> bool {
         match &self.work {
             Work::Threads { orders, .. } => orders.try_send(order).is_ok(),
+            Work::Pace { orders } => orders.try_send(order).is_ok(),
             Work::Nothing { .. } => false,
         }
     }
@@ -215,7 +232,7 @@ impl Lane {
     pub(crate) fn close(self) -> Vec<JoinHandle<()>> {
         match self.work {
             Work::Threads { threads, .. } => threads,
-            Work::Nothing { .. } => Vec::new(),
+            Work::Pace { .. } | Work::Nothing { .. } => Vec::new(),
         }
     }
 }

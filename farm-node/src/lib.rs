@@ -17,6 +17,7 @@ mod environment;
 mod error;
 mod fetch;
 mod filling;
+mod gpu_usage;
 mod hours;
 mod job;
 mod lane;

@@ -85,6 +85,9 @@ impl Failure {
             }
             Self::Home(error) => error.hint(),
             Self::Schedule(ScheduleError::NoIdleness) => Some("give hours: `--when 19:00-07:00`".into()),
+            Self::Schedule(ScheduleError::NoOccupation) => Some(
+                "leave out `--yield-gpu`: `--gpu-share 50%` leaves time to others, and `--when` hours".into(),
+            ),
             Self::Node(error) => error.hint(),
             Self::Wire(_) | Self::Runtime(_) => None,
         }
@@ -160,8 +163,7 @@ async fn join(options: JoinOptions) -> Result<(), Failure> {
         let earlier = Credentials::load(&home.credentials())?;
         return Err(Failure::AlreadyJoined(earlier.identity().name.clone()));
     }
-    let schedule = Schedule::new(options.run.when.clone())?;
-    let node = open(&home, &options.run).await?;
+    let (node, schedule) = open(&home, &options.run).await?;
     let name = options.name.unwrap_or_else(home::machine_name);
     let credentials = Credentials::join(&ticket, &name).await?;
     credentials.save(&home.credentials())?;
@@ -180,12 +182,13 @@ async fn run(options: RunOptions) -> Result<(), Failure> {
         return Err(Failure::NotJoined);
     }
     let credentials = Credentials::load(&home.credentials())?;
-    let schedule = Schedule::new(options.when.clone())?;
-    render(open(&home, &options).await?, credentials, schedule).await
+    let (node, schedule) = open(&home, &options).await?;
+    render(node, credentials, schedule).await
 }
 
-/// Opens the adapters that were asked for.
-async fn open(home: &Home, options: &RunOptions) -> Result<OpenNode, Failure> {
+/// Opens the adapters that were asked for, and says when they are to work.
+async fn open(home: &Home, options: &RunOptions) -> Result<(OpenNode, Schedule), Failure> {
+    let schedule = Schedule::new(options.when.clone())?;
     let cache = options.cache.clone().unwrap_or_else(|| home.cache());
     let prepared_bytes = options.cache_size.0 / PREPARED_SHARE;
     let disk_cache = match DiskCache::open(&cache.join("prepared"), prepared_bytes) {
@@ -206,7 +209,9 @@ async fn open(home: &Home, options: &RunOptions) -> Result<OpenNode, Failure> {
         cpu_share: options.cpu_share,
         ..NodeConfig::new(cache)
     };
-    Ok(OpenNode::open(config).await?)
+    let node = OpenNode::open(config).await?;
+    let schedule = if options.yield_gpu { schedule.giving_way_on(&node)? } else { schedule };
+    Ok((node, schedule))
 }
 
 /// Renders for the master, when the schedule lets it, until told to leave.

@@ -79,6 +79,8 @@ pub struct OpenNode {
     pub(crate) lanes: Vec<Lane>,
     pub(crate) lane_events: mpsc::Receiver<LaneEvent>,
     pub(crate) tags: Vec<String>,
+    /// Where its graphics adapters are on the bus, if that is known.
+    pub(crate) bus_addresses: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) node_limits: NodeLimits,
 }
@@ -91,16 +93,17 @@ impl OpenNode {
     pub async fn open(config: NodeConfig) -> Result<Self, NodeError> {
         let cache = open_cache(config.cache.clone(), config.cache_bytes).await?;
         let (events, lane_events) = mpsc::channel(config.node_limits.lane_events);
-        let lanes = open_lanes(&config, &cache, &events).await?;
+        let (lanes, bus_addresses) = open_lanes(&config, &cache, &events).await?;
         let NodeConfig { tags, limits, node_limits, .. } = config;
-        Ok(Self { shader_digest: shader_digest(), cache, lanes, lane_events, tags, limits, node_limits })
+        let shader_digest = shader_digest();
+        Ok(Self { shader_digest, cache, lanes, lane_events, tags, bus_addresses, limits, node_limits })
     }
 
     /// Starts to connect to the master that the credentials name. From then on the
     /// node connects by itself whenever it is disconnected, for ever.
     #[must_use]
     pub fn connect(self, credentials: Credentials) -> Node {
-        let Self { shader_digest, cache, lanes, lane_events, tags, limits, node_limits } = self;
+        let Self { shader_digest, cache, lanes, lane_events, tags, limits, node_limits, .. } = self;
         let credentials = Arc::new(credentials);
         let descriptions = lanes.iter().map(|lane| lane.description.clone()).collect();
         let (link_sender, link_events) = mpsc::channel(node_limits.incoming_messages);
@@ -219,15 +222,16 @@ pub(crate) async fn open_cache(folder: PathBuf, limit_bytes: u64) -> Result<Arc<
     opening.await.unwrap_or(Err(NodeError::Panicked("cache")))
 }
 
+/// Opens a lane for each adapter; also says where those are on the bus.
 async fn open_lanes(
     config: &NodeConfig,
     cache: &Arc<Cache>,
     events: &mpsc::Sender<LaneEvent>,
-) -> Result<Vec<Lane>, NodeError> {
+) -> Result<(Vec<Lane>, Vec<String>), NodeError> {
     let choice = config.adapter.clone();
     let listing = tokio::task::spawn_blocking(move || list_for(&choice));
     let adapters = listing.await.map_err(|_| NodeError::Panicked("list of adapters"))?;
-    let mut lanes = Vec::new();
+    let (mut lanes, mut bus_addresses) = (Vec::new(), Vec::new());
     let mut trouble = None;
     let most = usize::try_from(config.limits.lanes_per_node).unwrap_or(usize::MAX);
     let chosen = choose(&adapters, &config.adapter, config.cpu.is_some())?;
@@ -240,9 +244,10 @@ async fn open_lanes(
         match Lane::start(LaneIndex(index), open, load, share, &config.node_limits, events.clone()).await {
             Ok(mut lane) => {
                 lane.description.memory_bytes = config.memory_bytes.or(lane.description.memory_bytes);
-                let LaneDescription { adapter, backend, .. } = &lane.description;
-                tracing::info!("lane {index}: {adapter} ({backend})");
+                let LaneDescription { adapter: name, backend, .. } = &lane.description;
+                tracing::info!("lane {index}: {name} ({backend})");
                 lanes.push(lane);
+                bus_addresses.push(adapter.bus_address.clone());
             }
             Err(source) => {
                 tracing::warn!("adapter {} `{}` is left out: {source}", adapter.index, adapter.name);
@@ -253,7 +258,7 @@ async fn open_lanes(
     match (lanes.is_empty(), trouble) {
         (true, Some(trouble)) => Err(trouble),
         (true, None) => Err(NodeError::NoAdapter),
-        (false, _) => Ok(lanes),
+        (false, _) => Ok((lanes, bus_addresses)),
     }
 }
 

@@ -1,12 +1,14 @@
-//! Lets a node rest outside of its hours and while somebody uses the machine.
+//! Lets a node rest outside of its hours, while somebody uses the machine and while
+//! other programs use its graphics adapters.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::gpu_usage::{GpuLimits, GpuWatch, Occupation};
 use crate::hours::{Permission, Rule, Rules};
-use crate::node::Door;
+use crate::node::{Door, OpenNode};
 use crate::usage::{IdleLimits, Idleness, Watch};
 
 /// How often the machine is looked at where that matters: whoever comes back has it
@@ -23,6 +25,8 @@ pub struct Schedule {
     zone: TimeZone,
     watch: Watch,
     idleness: Idleness,
+    /// Where the node gives way to other programs.
+    adapters: Option<(GpuWatch, Occupation)>,
 }
 
 /// A schedule that this machine cannot keep.
@@ -31,6 +35,9 @@ pub enum ScheduleError {
     /// It asks for an idle machine.
     #[error("this system does not tell whether the machine is idle")]
     NoIdleness,
+    /// The node is to give way to other programs on its graphics adapters.
+    #[error("this system does not tell whether other programs use this node's graphics adapters")]
+    NoOccupation,
 }
 
 impl Schedule {
@@ -48,7 +55,23 @@ impl Schedule {
             tracing::info!("whether this machine is idle is told by {}", sources.join(", "));
         }
         let idleness = Idleness::new(IdleLimits::default());
-        Ok(Self { rules, zone: TimeZone::system(), watch, idleness })
+        Ok(Self { rules, zone: TimeZone::system(), watch, idleness, adapters: None })
+    }
+
+    /// The same schedule, in which the node also rests while other programs use the
+    /// graphics adapters that it has open.
+    ///
+    /// # Errors
+    /// This system does not tell.
+    pub fn giving_way_on(mut self, node: &OpenNode) -> Result<Self, ScheduleError> {
+        let watch = GpuWatch::new(node.bus_addresses.iter().cloned());
+        let sources = watch.sources();
+        if sources.is_empty() {
+            return Err(ScheduleError::NoOccupation);
+        }
+        tracing::info!("whether others use the graphics adapters is told by {}", sources.join(", "));
+        self.adapters = Some((watch, Occupation::new(GpuLimits::default())));
+        Ok(self)
     }
 
     /// Makes a node rest and work by it until the node is gone.
@@ -61,10 +84,11 @@ impl Schedule {
                 Permission::WhenIdle => self.look().await,
                 Permission::Always | Permission::Never => false,
             };
-            let rests = rests(permission, idle);
+            let occupied = self.are_adapters_used().await;
+            let rests = rests(permission, idle) || occupied;
             door.rest(rests);
             if rests != rested {
-                tracing::info!("{}", describe(permission, rests));
+                tracing::info!("{}", describe(permission, rests, occupied));
                 rested = rests;
             }
             let wait = self.wait(now, permission);
@@ -87,10 +111,25 @@ impl Schedule {
         self.idleness.take(Instant::now(), &sample)
     }
 
+    /// Whether other programs use the graphics adapters, or did until lately.
+    async fn are_adapters_used(&mut self) -> bool {
+        let Some((mut watch, mut occupation)) = self.adapters.take() else { return false };
+        let looking = tokio::task::spawn_blocking(move || {
+            let now = Instant::now();
+            let others_share = watch.others_share(now);
+            let occupied = occupation.take(now, others_share);
+            (watch, occupation, occupied)
+        });
+        let Ok((watch, occupation, occupied)) = looking.await else { return false };
+        self.adapters = Some((watch, occupation));
+        occupied
+    }
+
     /// How long until it is to be looked at again.
     fn wait(&self, now: Timestamp, permission: Permission) -> Duration {
         let most = match permission {
             Permission::WhenIdle => LOOK_INTERVAL,
+            Permission::Always | Permission::Never if self.adapters.is_some() => LOOK_INTERVAL,
             Permission::Always | Permission::Never => CLOCK_INTERVAL,
         };
         let change = self.rules.next_change(now, &self.zone);
@@ -107,12 +146,13 @@ fn rests(permission: Permission, idle: bool) -> bool {
     }
 }
 
-fn describe(permission: Permission, rests: bool) -> &'static str {
+fn describe(permission: Permission, rests: bool, occupied: bool) -> &'static str {
     match (permission, rests) {
         (Permission::Never, _) => "resting: it is outside of this node's hours",
+        (_, true) if occupied => "resting: other programs use its graphics adapters, or did until lately",
         (_, true) => "resting: somebody uses this machine, or did until lately",
         (Permission::WhenIdle, false) => "working: this machine is idle",
-        (Permission::Always, false) => "working: it is one of this node's hours",
+        (Permission::Always, false) => "working: nothing of its schedule speaks against it",
     }
 }
 
@@ -143,6 +183,7 @@ mod tests {
             zone: zone.clone(),
             watch: Watch::new(),
             idleness: Idleness::new(IdleLimits::default()),
+            adapters: None,
         };
         let waits = |hour, minute, second| {
             let now = jiff::civil::date(2026, 7, 6).at(hour, minute, second, 0);

@@ -137,15 +137,7 @@ fn image(task: &RenderTask, range: BlockRange) -> TileImage {
 
 /// The first `blocks` of a task as dyadic ranges.
 fn parts(task: &RenderTask, blocks: u32) -> Vec<TileImage> {
-    let (mut parts, mut start) = (Vec::new(), task.range.start());
-    let end = start + blocks;
-    for level in (0..task.range.level).rev() {
-        if start + (1 << level) <= end {
-            parts.push(image(task, BlockRange { level, index: start >> level }));
-            start += 1 << level;
-        }
-    }
-    parts
+    task.range.first_blocks(blocks).into_iter().map(|range| image(task, range)).collect()
 }
 
 /// Limits under which nothing waits for long.

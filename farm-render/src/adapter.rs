@@ -74,6 +74,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
         kind: kind_name(info.device_type).to_owned(),
         driver: [info.driver, info.driver_info].join(" ").trim().to_owned(),
         name: info.name,
+        bus_address: info.device_pci_bus_id,
         max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
     }
 }

@@ -80,6 +80,8 @@ pub struct AdapterInfo {
     pub kind: String,
     /// Driver name and version.
     pub driver: String,
+    /// Where it is on the PCI bus, as `0000:03:00.0`; empty where that is not known.
+    pub bus_address: String,
     /// Largest storage buffer binding, in bytes.
     pub max_binding_bytes: u64,
 }

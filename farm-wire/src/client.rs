@@ -12,6 +12,7 @@ use crate::codec::{JOIN_LIMIT, REQUEST_LIMIT, RESPONSE_LIMIT};
 use crate::endpoint::{self, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::error::{CloseCode, WireError, printable};
 use crate::message::{Request, Response};
+use crate::network::Network;
 use crate::tls::MASTER_NAME;
 
 pub use crate::credentials::Credentials;
@@ -41,7 +42,7 @@ impl Client {
         let config = credentials.client_config()?;
         let mut attempts = Attempts::default();
         for address in resolve(credentials.addresses(), &mut attempts).await {
-            match Self::connect_to(address, config.clone()).await {
+            match Self::connect_to(credentials.network(), address, config.clone()).await {
                 Ok(client) => return Ok(client),
                 Err(error) => attempts.failed(error),
             }
@@ -49,8 +50,12 @@ impl Client {
         Err(attempts.into_error(credentials.addresses()))
     }
 
-    async fn connect_to(address: SocketAddr, config: quinn::ClientConfig) -> Result<Self, WireError> {
-        let (endpoint, connection) = dial(address, config, "certificate").await?;
+    async fn connect_to(
+        network: &dyn Network,
+        address: SocketAddr,
+        config: quinn::ClientConfig,
+    ) -> Result<Self, WireError> {
+        let (endpoint, connection) = dial(network, address, config, "certificate").await?;
         let greeting = timeout(HANDSHAKE_TIMEOUT, greeting(&connection, address)).await;
         let greeting = greeting.map_err(|elapsed| unreachable(address, elapsed))??;
         let master_version = printable(greeting.version.as_bytes()).into();
@@ -169,12 +174,13 @@ pub(crate) async fn resolve(addresses: &[String], attempts: &mut Attempts) -> Ve
 /// A handshake with whoever is at the address. `proof` is what says which
 /// master is the right one, for people.
 pub(crate) async fn dial(
+    network: &dyn Network,
     address: SocketAddr,
     mut config: quinn::ClientConfig,
     proof: &'static str,
 ) -> Result<(quinn::Endpoint, quinn::Connection), WireError> {
     config.transport_config(endpoint::member_transport());
-    let endpoint = endpoint::towards(address).map_err(|source| unreachable(address, source))?;
+    let endpoint = endpoint::towards(network, address).map_err(|source| unreachable(address, source))?;
     let connecting =
         endpoint.connect_with(config, address, MASTER_NAME).map_err(|error| unreachable(address, error))?;
     match timeout(HANDSHAKE_TIMEOUT, connecting).await {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pem::Pem;
@@ -20,6 +21,7 @@ use crate::codec::JOIN_LIMIT;
 use crate::endpoint::{GOODBYE_TIMEOUT, JOIN_TIMEOUT};
 use crate::error::{CloseCode, printable};
 use crate::identity::check_name;
+use crate::network::{Network, SystemNetwork};
 use crate::stream::{RecvStream, SendStream};
 use crate::{Identity, Ticket, WireError, secret_file, tls};
 
@@ -35,6 +37,8 @@ pub struct Credentials {
     authority: CertificateDer<'static>,
     /// PKCS #8, DER.
     key: Zeroizing<Vec<u8>>,
+    /// By which the master is reached.
+    network: Arc<dyn Network>,
 }
 
 impl fmt::Debug for Credentials {
@@ -54,6 +58,18 @@ impl Credentials {
     /// # Errors
     /// No master at any address, another CA, or the ticket refused.
     pub async fn join(ticket: &Ticket, name: &str) -> Result<Self, WireError> {
+        Self::join_over(Arc::new(SystemNetwork), ticket, name).await
+    }
+
+    /// As [`Credentials::join`], by this network, which later connections take too.
+    ///
+    /// # Errors
+    /// As for [`Credentials::join`].
+    pub async fn join_over(
+        network: Arc<dyn Network>,
+        ticket: &Ticket,
+        name: &str,
+    ) -> Result<Self, WireError> {
         check_name(name)?;
         check_expiry(ticket)?;
         let key = KeyPair::generate().map_err(unmade)?;
@@ -65,13 +81,13 @@ impl Credentials {
             name: name.to_owned(),
             signing_request: ByteBuf::from(signing_request.der().to_vec()),
         };
-        let (certificate, authority) = exchange(ticket, &request).await?;
+        let (certificate, authority) = exchange(&*network, ticket, &request).await?;
         let identity = Identity::from_certificate(&certificate)?;
         if (identity.role, identity.name.as_str()) != (ticket.role, name) {
             return Err(WireError::Protocol("the master certified somebody else".into()));
         }
         let key = Zeroizing::new(key.serialize_der());
-        Ok(Self { identity, addresses: ticket.addresses.clone(), certificate, authority, key })
+        Ok(Self { identity, addresses: ticket.addresses.clone(), certificate, authority, key, network })
     }
 
     /// Reads a credentials file.
@@ -109,6 +125,17 @@ impl Credentials {
     pub fn at(mut self, addresses: Vec<String>) -> Self {
         self.addresses = addresses;
         self
+    }
+
+    /// The same credentials for a master that another network leads to.
+    #[must_use]
+    pub fn over(mut self, network: Arc<dyn Network>) -> Self {
+        self.network = network;
+        self
+    }
+
+    pub(crate) fn network(&self) -> &dyn Network {
+        &*self.network
     }
 
     /// TLS with these credentials.
@@ -153,7 +180,8 @@ impl Credentials {
         let [certificate, authority, key] = [0, 1, 2].map(|i: usize| sections[i].contents().to_vec());
         let identity = Identity::from_certificate(&certificate).map_err(|error| error.to_string())?;
         let (certificate, authority) = (certificate.into(), CertificateDer::from(authority));
-        Ok(Self { identity, addresses, certificate, authority, key: Zeroizing::new(key) })
+        let (key, network) = (Zeroizing::new(key), Arc::new(SystemNetwork));
+        Ok(Self { identity, addresses, certificate, authority, key, network })
     }
 }
 
@@ -196,11 +224,15 @@ type Certificates = (CertificateDer<'static>, CertificateDer<'static>);
 
 /// Sends the request to the first address where the ticket's master answers.
 /// Returns our certificate and the CA's.
-pub(crate) async fn exchange(ticket: &Ticket, request: &JoinRequest) -> Result<Certificates, WireError> {
+pub(crate) async fn exchange(
+    network: &dyn Network,
+    ticket: &Ticket,
+    request: &JoinRequest,
+) -> Result<Certificates, WireError> {
     let config = tls::joiner(ticket.ca_fingerprint)?;
     let mut attempts = Attempts::default();
     for address in resolve(&ticket.addresses, &mut attempts).await {
-        let (endpoint, connection) = match dial(address, config.clone(), "ticket").await {
+        let (endpoint, connection) = match dial(network, address, config.clone(), "ticket").await {
             Ok(dialled) => dialled,
             Err(error) => {
                 attempts.failed(error);

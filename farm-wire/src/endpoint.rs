@@ -1,12 +1,13 @@
-//! QUIC's settings and sockets, the same on both ends.
+//! QUIC's settings and endpoints, the same on both ends.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
-use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::network::Network;
 
 /// Longest time for a handshake and for a greeting.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -36,10 +37,6 @@ const STREAMS_OF_PEER: u32 = 64;
 /// Streams that the master may have open at once towards a member: its
 /// greeting.
 const STREAMS_OF_MASTER: u32 = 1;
-
-/// Enough for the 4 ms for which a busy machine may not read the socket at
-/// 14 Gbit/s. The system may grant less.
-const SOCKET_BUFFER_BYTES: usize = 7 << 20;
 
 /// The master's transport: peers open streams.
 pub(crate) fn master_transport() -> Arc<TransportConfig> {
@@ -71,40 +68,33 @@ fn transport() -> TransportConfig {
 }
 
 /// Binds a listening endpoint. Must be called inside a tokio runtime.
-pub(crate) fn listen(address: SocketAddr, config: ServerConfig) -> io::Result<quinn::Endpoint> {
-    endpoint(address, Some(config))
+pub(crate) fn listen(
+    network: &dyn Network,
+    address: SocketAddr,
+    config: ServerConfig,
+) -> io::Result<quinn::Endpoint> {
+    endpoint(network, address, Some(config))
 }
 
-/// An endpoint that can reach `remote`, on a port of the system's choice. Must
+/// An endpoint that can reach `remote`, on a port of the network's choice. Must
 /// be called inside a tokio runtime.
-pub(crate) fn towards(remote: SocketAddr) -> io::Result<quinn::Endpoint> {
+pub(crate) fn towards(network: &dyn Network, remote: SocketAddr) -> io::Result<quinn::Endpoint> {
     let local = match remote {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
-    endpoint(local, None)
+    endpoint(network, local, None)
 }
 
-fn endpoint(local: SocketAddr, config: Option<ServerConfig>) -> io::Result<quinn::Endpoint> {
+fn endpoint(
+    network: &dyn Network,
+    local: SocketAddr,
+    config: Option<ServerConfig>,
+) -> io::Result<quinn::Endpoint> {
     if tokio::runtime::Handle::try_current().is_err() {
         return Err(io::Error::other("no tokio runtime is running"));
     }
-    quinn::Endpoint::new(EndpointConfig::default(), config, socket(local)?, Arc::new(TokioRuntime))
-}
-
-fn socket(local: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
-    if local.is_ipv6() {
-        // One socket for both families where the system allows it.
-        socket.set_only_v6(false)?;
-    }
-    // Larger buffers are a wish: without them a burst costs retransmissions.
-    let enlarged = socket
-        .set_recv_buffer_size(SOCKET_BUFFER_BYTES)
-        .and(socket.set_send_buffer_size(SOCKET_BUFFER_BYTES));
-    if let Err(error) = enlarged {
-        tracing::debug!(%error, "the UDP socket keeps its usual buffers");
-    }
-    socket.bind(&local.into())?;
-    Ok(socket.into())
+    let socket = network.bind(local)?;
+    let runtime = Arc::new(TokioRuntime);
+    quinn::Endpoint::new_with_abstract_socket(EndpointConfig::default(), config, socket, runtime)
 }

@@ -12,6 +12,7 @@ use crate::admission::{Greeting, serve_join};
 use crate::codec::{JOIN_LIMIT, REQUEST_LIMIT, RESPONSE_LIMIT};
 use crate::endpoint::{self, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, JOIN_TIMEOUT};
 use crate::error::CloseCode;
+use crate::network::{Network, SystemNetwork};
 use crate::stream::{RecvStream, SendStream};
 use crate::{CertificateAuthority, Identity, Role, WireError, tls};
 
@@ -75,10 +76,23 @@ impl Server {
         authority: &CertificateAuthority,
         tickets: Arc<dyn TicketBook>,
     ) -> Result<Self, WireError> {
+        Self::bind_over(&SystemNetwork, address, authority, tickets)
+    }
+
+    /// As [`Server::bind`], on a socket of this network.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind_over(
+        network: &dyn Network,
+        address: SocketAddr,
+        authority: &CertificateAuthority,
+        tickets: Arc<dyn TicketBook>,
+    ) -> Result<Self, WireError> {
         let mut config = tls::server(authority)?;
         config.transport_config(endpoint::master_transport());
         let unbound = |source| WireError::Bind { address, source };
-        let endpoint = endpoint::listen(address, config).map_err(unbound)?;
+        let endpoint = endpoint::listen(network, address, config).map_err(unbound)?;
         let address = endpoint.local_addr().map_err(unbound)?;
         let (sender, receiver) = mpsc::channel(PEERS_AHEAD);
         let gate = Arc::new(Gate {

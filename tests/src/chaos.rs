@@ -7,6 +7,7 @@
 
 pub mod account;
 mod artist;
+mod disk;
 mod network;
 mod process;
 
@@ -14,15 +15,33 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use farm_core::job::Needs;
 use farm_core::scheduler::{JobStatus, JobView};
 use farm_core::{BlobDigest, FrameNumber, FrameRange, JobSpec, PixelFilter, RenderSettings, Resolution};
 use farm_scene::{LoadOptions, PackedScene};
+use farm_wire::message::{Request, Response};
 
 use self::account::Account;
 use self::artist::Artist;
 use self::network::Place;
 use self::process::{Master, Node};
-use crate::simulation::random::Random;
+use crate::random::Random;
+
+/// Room for the job's tiles in a small data folder, several times over.
+const MASTER_DISK_BYTES: u64 = 128 << 20;
+
+/// Room for the scene in a small cache.
+const NODE_DISK_BYTES: u64 = 16 << 20;
+
+/// What the system calls a full disk, and what SQLite does.
+const NO_SPACE: &str = "No space left on device";
+const FULL: &str = "full";
+
+/// What a node says when it begins to render.
+const BEGINS: &str = "lease begins";
+
+/// How long a master may take to notice that its disk is full.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// Why a run could not be made or what it found.
 pub type Failed = Box<dyn Error + Send + Sync>;
@@ -51,6 +70,21 @@ pub enum Weather {
     /// For as long as the job takes, about twice a second, a program is killed and
     /// started again, or stopped for a while, or cut off where it has a namespace.
     Storm(u64),
+    /// Every node in turn is asked to leave, and when it has left in order, started
+    /// again.
+    Renewed(u64),
+    /// The disk of a node is full until half of the samples are there, and the
+    /// master's for some seconds in between. Needs root.
+    FullDisks(u64),
+}
+
+impl Weather {
+    fn seed(self) -> u64 {
+        match self {
+            Self::Calm => 0,
+            Self::Killed(seed) | Self::Storm(seed) | Self::Renewed(seed) | Self::FullDisks(seed) => seed,
+        }
+    }
 }
 
 /// What a run came to.
@@ -85,12 +119,13 @@ impl Outcome {
 /// The farm could not be started, or the job did not end as it must.
 pub async fn run(plan: &Plan, weather: Weather) -> Result<Outcome, Failed> {
     let scene = scene()?;
-    let mut farm = Farm::start(plan).await?;
+    let mut farm = Farm::start(plan, weather).await?;
     let mut artist = Artist::join(farm.master.artist_ticket()).await?;
     artist.upload(&scene).await?;
-    let job = artist.submit(spec(plan, &scene)).await?;
+    let spec = spec(plan, &scene);
+    let job = artist.submit(spec.clone()).await?;
     let began = Instant::now();
-    let mut blows = Blows::new(weather, plan.nodes);
+    let mut blows = Blows::new(weather, plan.nodes, spec);
     let view = loop {
         let view = artist.next_view(job).await?;
         match view.status {
@@ -98,7 +133,7 @@ pub async fn run(plan: &Plan, weather: Weather) -> Result<Outcome, Failed> {
             JobStatus::Failed | JobStatus::Cancelled => {
                 return Err(format!("the job ended otherwise: {}", view.explanation).into());
             }
-            _ => blows.strike(&mut farm, &view).await?,
+            _ => blows.strike(&mut farm, &view, &artist).await?,
         }
     };
     let seconds = began.elapsed().as_secs_f64();
@@ -129,14 +164,17 @@ struct Farm {
 }
 
 impl Farm {
-    async fn start(plan: &Plan) -> Result<Self, Failed> {
+    async fn start(plan: &Plan, weather: Weather) -> Result<Self, Failed> {
+        let small = matches!(weather, Weather::FullDisks(_));
         let places = Place::all(plan.nodes + 1, plan.in_namespaces)?;
         let mut places = places.into_iter();
         let first = places.next().ok_or("no place for the master")?;
-        let master = Master::start(first).await?;
+        let master = Master::start(first, small.then_some(MASTER_DISK_BYTES)).await?;
         let mut nodes = Vec::new();
         for (number, place) in (1..).zip(places) {
-            nodes.push(Some(Node::join(&master, &format!("node-{number}"), place).await?));
+            let disk_bytes = (small && number == 1).then_some(NODE_DISK_BYTES);
+            let name = format!("node-{number}");
+            nodes.push(Some(Node::join(&master, &name, place, disk_bytes).await?));
         }
         Ok(Self { master, nodes, logs: Vec::new() })
     }
@@ -155,6 +193,13 @@ impl Farm {
         Ok(())
     }
 
+    /// Asks a node to leave, waits until it has, and starts it again.
+    async fn renew_node(&mut self, place: usize) -> Result<(), Failed> {
+        let Some(node) = &mut self.nodes[place] else { return Ok(()) };
+        self.logs.push(node.terminate().await?);
+        node.run_again()
+    }
+
     /// Stops everything; the logs of all processes of nodes.
     async fn stop(mut self) -> Vec<Vec<String>> {
         for node in self.nodes.iter_mut().flatten() {
@@ -170,7 +215,9 @@ impl Farm {
 struct Blows {
     random: Random,
     weather: Weather,
-    /// For [`Weather::Killed`]: at which share of the samples, in thousandths, whom.
+    /// What is rendered.
+    spec: JobSpec,
+    /// Of all but the storm: at which share of the samples, in thousandths, whom.
     due: Vec<(u64, Target)>,
     next_at: Instant,
     done: Vec<String>,
@@ -183,12 +230,8 @@ enum Target {
 }
 
 impl Blows {
-    fn new(weather: Weather, nodes: usize) -> Self {
-        let seed = match weather {
-            Weather::Calm => 0,
-            Weather::Killed(seed) | Weather::Storm(seed) => seed,
-        };
-        let mut random = Random::new(seed);
+    fn new(weather: Weather, nodes: usize, spec: JobSpec) -> Self {
+        let mut random = Random::new(weather.seed());
         let mut due = Vec::new();
         if let Weather::Killed(_) = weather {
             due.push((random.between(300, 700), Target::Master));
@@ -199,27 +242,46 @@ impl Blows {
             }
             due.sort_by_key(|(share, _)| *share);
         }
-        Self { random, weather, due, next_at: Instant::now(), done: Vec::new() }
+        if let Weather::Renewed(_) = weather {
+            // From 150 to 750 ‰, evenly but for the seed's part.
+            let step = 600 / nodes as u64;
+            due.extend(
+                (0..nodes)
+                    .map(|node| (150 + step * node as u64 + random.between(0, step / 2), Target::Node(node))),
+            );
+        }
+        if let Weather::FullDisks(_) = weather {
+            due.push((random.between(200, 400), Target::Master));
+            due.push((500, Target::Node(0)));
+        }
+        Self { random, weather, spec, due, next_at: Instant::now(), done: Vec::new() }
     }
 
     /// Whatever is due now that the job got so far.
-    async fn strike(&mut self, farm: &mut Farm, view: &JobView) -> Result<(), Failed> {
-        match self.weather {
-            Weather::Calm => Ok(()),
-            Weather::Killed(_) => self.kill_those_due(farm, view).await,
-            Weather::Storm(_) => self.storm(farm).await,
+    async fn strike(&mut self, farm: &mut Farm, view: &JobView, artist: &Artist) -> Result<(), Failed> {
+        if let Weather::Storm(_) = self.weather {
+            return self.storm(farm).await;
         }
-    }
-
-    async fn kill_those_due(&mut self, farm: &mut Farm, view: &JobView) -> Result<(), Failed> {
         let share = view.samples_done * 1_000 / view.samples.max(1);
         while let Some((at, target)) = self.due.first().copied().filter(|(at, _)| *at <= share) {
             self.due.remove(0);
-            self.done.push(format!("{target:?} killed at {share} ‰ (due at {at} ‰)"));
-            match target {
-                Target::Master => farm.master.kill_and_restart().await?,
-                Target::Node(place) => drop(farm.kill_node(place).await?),
-            }
+            let what = match (self.weather, target) {
+                (Weather::FullDisks(_), Target::Master) => fill_master(farm, &self.spec, artist).await?,
+                (Weather::FullDisks(_), Target::Node(place)) => free_node(farm, place)?,
+                (Weather::Renewed(_), Target::Node(place)) => {
+                    farm.renew_node(place).await?;
+                    format!("node {place} left and was started again")
+                }
+                (_, Target::Node(place)) => {
+                    drop(farm.kill_node(place).await?);
+                    format!("node {place} killed")
+                }
+                (_, Target::Master) => {
+                    farm.master.kill_and_restart().await?;
+                    "master killed and started".to_owned()
+                }
+            };
+            self.done.push(format!("{what} at {share} ‰ (due at {at} ‰)"));
         }
         Ok(())
     }
@@ -257,6 +319,46 @@ impl Blows {
         self.done.push(what);
         Ok(())
     }
+}
+
+/// Fills the master's disk until it has refused a job for that reason, and frees it
+/// again.
+async fn fill_master(farm: &Farm, spec: &JobSpec, artist: &Artist) -> Result<String, Failed> {
+    let disk = farm.master.disk().ok_or("the master's disk is not a small one")?;
+    // Connecting and asking need no room.
+    let client = artist.again().await?;
+    disk.fill()?;
+    // Nobody renders it, should it be taken.
+    let needs = Needs { tags: vec!["nobody".into()], ..Needs::default() };
+    let probe = Request::SubmitJob { spec: Box::new(JobSpec { needs, ..spec.clone() }) };
+    let refusal = async {
+        loop {
+            // The one by which the master notices waits until there is room.
+            let answer = tokio::time::timeout(Duration::from_secs(1), client.request(&probe)).await;
+            if let Ok(Ok(Response::Refused { reason, .. })) = answer {
+                return reason;
+            }
+        }
+    };
+    let silent = |_| format!("the master refused no job for {} s", LONGEST_SILENCE.as_secs());
+    let reason = tokio::time::timeout(LONGEST_SILENCE, refusal).await.map_err(silent)?;
+    client.close().await;
+    disk.free()?;
+    match reason.contains(FULL) {
+        true => Ok(format!("the master's disk was full (\"{reason}\")")),
+        false => Err(format!("the master does not say that its disk is full: {reason}").into()),
+    }
+}
+
+/// Frees the disk of a node, which must have said that it is full.
+fn free_node(farm: &Farm, place: usize) -> Result<String, Failed> {
+    let node = farm.nodes[place].as_ref().ok_or("the node is dead")?;
+    let disk = node.disk().ok_or("the node's disk is not a small one")?;
+    if !node.has_said(NO_SPACE) || node.has_said(BEGINS) {
+        return Err(format!("node {place} worked, or did not say why not, on a full disk").into());
+    }
+    disk.free()?;
+    Ok(format!("the disk of node {place} has room again"))
 }
 
 /// The scene, packed.

@@ -3,6 +3,7 @@
 
 pub mod bare;
 pub mod chaos;
+pub mod random;
 pub mod scenes;
 pub mod simulation;
 

@@ -94,7 +94,6 @@ mod network;
 mod node;
 mod people;
 mod plant;
-pub(crate) mod random;
 mod scenario;
 mod world;
 

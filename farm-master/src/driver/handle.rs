@@ -1,9 +1,11 @@
 //! The way to the driver for everyone else.
 
 use farm_core::scheduler::{Answer, Command, Equipment, HeldLease, NodeChange, RefusedReason};
-use farm_core::{BlobDigest, JobId, JobSpec, NodeId, OwnerId, Scheduler};
+use farm_core::{BlobDigest, JobId, JobSpec, NodeId, OwnerId, Scheduler, Timestamp};
 use farm_wire::message::{JobChange, ToNode};
 use tokio::sync::{mpsc, oneshot, watch};
+
+use super::clock::Clock;
 
 /// The answer to something asked.
 pub(crate) type Reply = Result<Answer, Refusal>;
@@ -101,6 +103,7 @@ pub(crate) struct DriverHandle {
     inbox: mpsc::Sender<Message>,
     changes: watch::Receiver<u64>,
     trouble: watch::Receiver<Option<String>>,
+    clock: Clock,
 }
 
 impl DriverHandle {
@@ -108,8 +111,14 @@ impl DriverHandle {
         inbox: mpsc::Sender<Message>,
         changes: watch::Receiver<u64>,
         trouble: watch::Receiver<Option<String>>,
+        clock: Clock,
     ) -> Self {
-        Self { inbox, changes, trouble }
+        Self { inbox, changes, trouble, clock }
+    }
+
+    /// The scheduler's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Tells the scheduler something; waits while the driver is busy. What is

@@ -97,7 +97,9 @@ impl Farm {
         let limits = Limits { progress_interval: Duration::from_millis(1), ..Limits::default() };
         let node_limits = NodeLimits { leave_timeout: Duration::from_secs(20), ..quick_limits() };
         let tags = vec!["gpu".to_owned()];
-        let node = OpenNode { shader_digest: SHADERS, cache, lanes, lane_events, tags, limits, node_limits };
+        let (shader_digest, bus_addresses) = (SHADERS, Vec::new());
+        let node =
+            OpenNode { shader_digest, cache, lanes, lane_events, tags, bus_addresses, limits, node_limits };
         let node = node.connect(credentials);
         Self { server, node, stage, identity, folder }
     }

@@ -239,3 +239,51 @@ async fn closed_lane_ends_its_threads() {
         assert!(thread.join().is_ok());
     }
 }
+
+/// A paced lane at 16 × 16 pixels of 64 samples: a tenth of a second a block.
+fn paced() -> (Lane, mpsc::Receiver<LaneEvent>) {
+    let (sender, events) = mpsc::channel(16);
+    let speed = NonZeroU32::new(16 * 16 * 16 * 10).expect("it is not 0");
+    (Lane::paced(LaneIndex(0), speed, &NodeLimits::default(), sender), events)
+}
+
+#[tokio::test]
+async fn paced_lane_delivers_what_was_ordered() {
+    let (lane, mut events) = paced();
+    let order = order(1, 1, RENDER);
+    let expected = crate::noise(&order.task);
+    assert!(lane.order(order.clone()));
+    let tile = loop {
+        match events.recv().await.expect("the lane lives") {
+            LaneEvent::Encoded { tile, .. } => break tile,
+            LaneEvent::Failed { failure, .. } => panic!("{failure:?}"),
+            _ => {}
+        }
+    };
+    assert!(tile.header.render_us >= 400_000, "{}", tile.header.render_us);
+    let whole = Unencoded { order, image: expected, render_us: tile.header.render_us };
+    assert_eq!(tile.bytes, encode(&whole).bytes);
+}
+
+#[tokio::test]
+async fn paced_lane_gives_way_with_what_is_whole() {
+    let (lane, mut events) = paced();
+    let order = order(1, 1, RENDER);
+    let stop = Arc::clone(&order.stop);
+    assert!(lane.order(order));
+    let first = events.recv().await.expect("the lane lives");
+    assert!(matches!(first, LaneEvent::Progressed { .. }), "{first:?}");
+    stop.give_way();
+    let tiles = loop {
+        match events.recv().await.expect("the lane lives") {
+            LaneEvent::Yielded { tiles, .. } => break tiles,
+            LaneEvent::Progressed { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    for _ in 0..tiles {
+        let event = events.recv().await.expect("the lane lives");
+        let LaneEvent::Encoded { tile, .. } = event else { panic!("{event:?}") };
+        assert!(tile.header.tile.range.level < 2, "{:?}", tile.header.tile.range);
+    }
+}

@@ -145,6 +145,7 @@ pub(crate) fn describe(index: usize, threads: NonZeroUsize, width: Width) -> Ada
         backend: NATIVE.into(),
         kind: "cpu".into(),
         driver: format!("{} threads, {}", threads, width.name()),
+        bus_address: String::new(),
         max_binding_bytes: u64::from(u32::MAX) * 4,
     }
 }

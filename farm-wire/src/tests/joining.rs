@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::{Farm, SECRET, seeds};
 use crate::client::dial;
 use crate::codec::encode;
-use crate::{Client, Credentials, Role, WireError, tls};
+use crate::{Client, Credentials, Role, SystemNetwork, WireError, tls};
 
 fn refusal<T>(result: Result<T, WireError>) -> String {
     match result {
@@ -160,7 +160,8 @@ async fn farm_needs_a_certificate() {
     config.alpn_protocols = vec![tls::FARM.to_vec()];
     let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).expect("TLS 1.3");
     let config = quinn::ClientConfig::new(Arc::new(config));
-    let (_endpoint, connection) = dial(farm.address(), config, "nothing").await.expect("shaken hands");
+    let (_endpoint, connection) =
+        dial(&SystemNetwork, farm.address(), config, "nothing").await.expect("shaken hands");
     let error = WireError::from_connection(connection.closed().await);
     assert!(
         matches!(&error, WireError::Refused(reason) if reason.contains("needs a certificate")),
@@ -173,7 +174,9 @@ async fn a_foreign_protocol_is_refused() {
     let farm = Farm::start();
     let credentials = farm.credentials(Role::Node).await;
     let config = credentials.client_config_for(b"farm/999").expect("usable");
-    let Err(error) = dial(farm.address(), config, "certificate").await else { panic!("not refused") };
+    let Err(error) = dial(&SystemNetwork, farm.address(), config, "certificate").await else {
+        panic!("not refused")
+    };
     assert!(error.to_string().contains("does not speak our protocol"), "{error}");
 }
 
@@ -232,7 +235,8 @@ async fn too_many_joins_at_once_are_put_off() {
 async fn a_join_is_bounded() {
     let farm = Farm::start();
     let config = tls::joiner(farm.authority.fingerprint()).expect("usable");
-    let (_endpoint, connection) = dial(farm.address(), config, "ticket").await.expect("shaken hands");
+    let (_endpoint, connection) =
+        dial(&SystemNetwork, farm.address(), config, "ticket").await.expect("shaken hands");
     let (mut send, _recv) = connection.open_bi().await.expect("connected");
     send.write_all(&(1u32 << 20).to_be_bytes()).await.expect("connected");
     let error = WireError::from_connection(connection.closed().await).to_string();
@@ -255,7 +259,8 @@ async fn a_good_secret_needs_a_good_signing_request() {
     seeds::write("join", &[&[0], &*encode(&good)].concat());
     seeds::write("join", &[&[1], &**good.signing_request].concat());
     seeds::write("ticket", &[&[0], farm.ticket(Role::Node).to_string().as_bytes()].concat());
-    let error = crate::credentials::exchange(&farm.ticket(Role::Node), &request(&[0x30; 100])).await;
+    let error =
+        crate::credentials::exchange(&SystemNetwork, &farm.ticket(Role::Node), &request(&[0x30; 100])).await;
     assert!(refusal(error).contains("signing request"));
     assert!(farm.book.joined.lock().expect("whole").is_empty());
 }

@@ -49,6 +49,10 @@ enum Kind {
     Killed,
     /// Something is killed, stopped or cut off about twice a second.
     Storm,
+    /// Every node in turn is asked to leave in the middle, and started again.
+    Renewed,
+    /// A node's disk and the master's are full for a while (needs root).
+    FullDisks,
 }
 
 #[tokio::main]
@@ -71,6 +75,8 @@ async fn render_all(arguments: &Arguments) -> Result<(), Failed> {
         let weather = match arguments.weather {
             Kind::Killed => Weather::Killed(seed),
             Kind::Storm => Weather::Storm(seed),
+            Kind::Renewed => Weather::Renewed(seed),
+            Kind::FullDisks => Weather::FullDisks(seed),
         };
         let outcome = run(&plan, weather).await.map_err(|error| format!("seed {seed}: {error}"))?;
         print_outcome(&format!("seed {seed}"), &outcome);
@@ -80,7 +86,7 @@ async fn render_all(arguments: &Arguments) -> Result<(), Failed> {
         }
         faults
             .extend(outcome.rendered_again.iter().map(|tile| format!("seed {seed}: rendered again: {tile}")));
-        if arguments.weather == Kind::Killed && outcome.twice() * 100.0 > arguments.twice {
+        if arguments.weather != Kind::Storm && outcome.twice() * 100.0 > arguments.twice {
             faults
                 .push(format!("seed {seed}: {:.2} % of the samples rendered twice", outcome.twice() * 100.0));
         }

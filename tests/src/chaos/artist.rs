@@ -36,6 +36,11 @@ impl Artist {
         Ok(())
     }
 
+    /// Another connection of the same artist.
+    pub(super) async fn again(&self) -> Result<Client, Failed> {
+        Ok(Client::connect(&self.credentials).await?)
+    }
+
     pub(super) async fn submit(&self, spec: JobSpec) -> Result<JobId, Failed> {
         match self.client.request(&Request::SubmitJob { spec: Box::new(spec) }).await? {
             Response::Submitted { job } => Ok(job),

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Failed;
+use super::disk::SmallDisk;
 use super::network::Place;
 
 /// Lines that wait for whoever waits for a line.
@@ -72,10 +73,36 @@ impl Process {
         Ok(std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// As `kill` does it; waits until it has left, which must be in order, and
+    /// returns all that it said.
+    async fn terminate(&mut self) -> Result<Vec<String>, Failed> {
+        kill_process(self.id()?, Signal::TERM)?;
+        let status = self.child.wait().await?;
+        for reader in self.readers.drain(..) {
+            reader.await?;
+        }
+        let log = std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner));
+        match status.success() {
+            true => Ok(log),
+            false => {
+                Err(format!("{} did not leave in order, {status}:\n{}", self.name, log.join("\n")).into())
+            }
+        }
+    }
+
+    fn id(&self) -> Result<Pid, Failed> {
+        let id = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(id.ok_or_else(|| format!("{} is not running", self.name))?)
+    }
+
+    /// Whether it has said so.
+    fn has_said(&self, text: &str) -> bool {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|line| line.contains(text))
+    }
+
     /// Lets it stand still for a while.
     fn stop_for(&self, pause: Duration) -> Result<(), Failed> {
-        let id = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let id = id.ok_or_else(|| format!("{} is not running", self.name))?;
+        let id = self.id()?;
         kill_process(id, Signal::STOP)?;
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
@@ -102,6 +129,8 @@ async fn keep_lines(
 /// A `farm-master serve` on a port of its own.
 pub(super) struct Master {
     process: Process,
+    /// Its data folder's, where that is a disk of its own.
+    disk: Option<SmallDisk>,
     folder: TempDir,
     place: Place,
     port: u16,
@@ -110,19 +139,26 @@ pub(super) struct Master {
 }
 
 impl Master {
-    pub(super) async fn start(place: Place) -> Result<Self, Failed> {
+    /// Starts it; its data folder is a disk of `disk_bytes`, if any are said.
+    pub(super) async fn start(place: Place, disk_bytes: Option<u64>) -> Result<Self, Failed> {
         let folder = tempfile::tempdir()?;
+        let mount = |bytes| SmallDisk::mount(&folder.path().join("master"), bytes);
+        let disk = disk_bytes.map(mount).transpose()?;
         // A restarted master must listen where it did; so the port is chosen
         // here, from those that are free.
         let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut process = serve(folder.path(), &place, port)?;
         let node_ticket = last_word(&process.line("farm-node join").await?);
         let artist_ticket = last_word(&process.line("farm login").await?);
-        Ok(Self { process, folder, place, port, node_ticket, artist_ticket })
+        Ok(Self { process, disk, folder, place, port, node_ticket, artist_ticket })
     }
 
     pub(super) fn artist_ticket(&self) -> &str {
         &self.artist_ticket
+    }
+
+    pub(super) fn disk(&self) -> Option<&SmallDisk> {
+        self.disk.as_ref()
     }
 
     pub(super) async fn kill_and_restart(&mut self) -> Result<(), Failed> {
@@ -150,24 +186,50 @@ fn last_word(line: &str) -> String {
 /// A `farm-node` on one thread of the processor, in a folder of its own.
 pub(super) struct Node {
     process: Process,
+    /// Its cache's, where that is a disk of its own.
+    disk: Option<SmallDisk>,
     folder: TempDir,
     place: Place,
     name: String,
 }
 
 impl Node {
-    /// Joins the farm and returns when the node is connected.
-    pub(super) async fn join(master: &Master, name: &str, place: Place) -> Result<Self, Failed> {
+    /// Joins the farm and returns when the node is connected. Its cache is a disk of
+    /// `disk_bytes`, if any are said, and that is full.
+    pub(super) async fn join(
+        master: &Master,
+        name: &str,
+        place: Place,
+        disk_bytes: Option<u64>,
+    ) -> Result<Self, Failed> {
         let folder = tempfile::tempdir()?;
+        let mount = |bytes| SmallDisk::mount(&folder.path().join("cache"), bytes);
+        let disk = disk_bytes.map(mount).transpose()?;
+        if let Some(disk) = &disk {
+            disk.fill()?;
+        }
         let arguments = ["join", &master.node_ticket, "--name", name];
         let mut process = node(folder.path(), &place, name, &arguments)?;
         process.line("connected as node").await?;
-        Ok(Self { process, folder, place, name: name.to_owned() })
+        Ok(Self { process, disk, folder, place, name: name.to_owned() })
     }
 
     /// As `kill -9` does it; all that it said.
     pub(super) async fn kill(&mut self) -> Result<Vec<String>, Failed> {
         self.process.kill().await
+    }
+
+    /// As `kill` does it: waits until the node has left, and returns all that it said.
+    pub(super) async fn terminate(&mut self) -> Result<Vec<String>, Failed> {
+        self.process.terminate().await
+    }
+
+    pub(super) fn disk(&self) -> Option<&SmallDisk> {
+        self.disk.as_ref()
+    }
+
+    pub(super) fn has_said(&self, text: &str) -> bool {
+        self.process.has_said(text)
     }
 
     /// Starts it again with the key that it was given.

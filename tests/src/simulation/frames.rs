@@ -17,7 +17,7 @@ use farm_core::{
     RenderSettings, Resolution, Scheduler, TileId, Timestamp, plan,
 };
 
-use super::random::Random;
+use crate::random::Random;
 
 /// What is simulated.
 #[derive(Clone, Debug)]

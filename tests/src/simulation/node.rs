@@ -8,9 +8,9 @@ use farm_core::scheduler::Lease;
 use farm_core::{Agent, BlobDigest, JobId, JobSpec, LeaseId, Limits, NodeId, RenderTask, TileId, Timestamp};
 
 use super::check::{Checked, ensure};
-use super::random::Random;
 use super::scenario::NodePlan;
 use super::world::ConnectionId;
+use crate::random::Random;
 
 #[derive(Debug)]
 pub(super) struct SimulatedNode {

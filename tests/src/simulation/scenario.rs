@@ -7,7 +7,7 @@ use farm_core::{
     Resolution,
 };
 
-use super::random::Random;
+use crate::random::Random;
 
 /// A simulated run; everything else follows from it.
 #[derive(Clone, Debug)]

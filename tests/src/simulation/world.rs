@@ -13,8 +13,8 @@ use super::master::{Master, Safe};
 use super::network::Connection;
 use super::node::{Kept, SimulatedNode};
 use super::plant::Plant;
-use super::random::Random;
 use super::scenario::{Plan, Scenario};
+use crate::random::Random;
 
 /// A connection of a node, by order of establishment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
