@@ -140,6 +140,11 @@ pub async fn run(plan: &Plan, weather: Weather) -> Result<Outcome, Failed> {
     let [(FrameNumber(1), pixel_digest)] = view.delivered[..] else {
         return Err(format!("not one frame: {:?}", view.delivered).into());
     };
+    if let (Weather::FullDisks(_), [Some(node), ..]) = (weather, &farm.nodes[..])
+        && !node.has_said(BEGINS)
+    {
+        return Err("the node did not work when its disk had room again".into());
+    }
     let mut account = Account::default();
     for log in farm.stop().await {
         account.add_process(&log);
