@@ -39,7 +39,7 @@ pub(crate) async fn run(command: LoginCommand) -> Result<(), Failure> {
     let name = name.unwrap_or_else(user_name);
     let progress = Progress::new(output_args.quiet);
     let step = progress.step("joining the farm");
-    let credentials = Credentials::join(&ticket, &name).await.map_err(|error| {
+    let mut credentials = Credentials::join(&ticket, &name).await.map_err(|error| {
         let failure = Failure::from(error);
         if failure.hint.is_some() {
             return failure;

@@ -239,8 +239,15 @@ pub(crate) struct Link {
 
 impl Link {
     /// Connects.
-    pub(crate) async fn connect(credentials: Credentials) -> Result<Self, Failure> {
+    pub(crate) async fn connect(mut credentials: Credentials) -> Result<Self, Failure> {
         let client = Client::connect(&credentials).await?;
+        if credentials.until_renewal().is_zero() {
+            match credentials.renew(&client).await {
+                Ok(renewed) => credentials = renewed,
+                // They are good for as long again.
+                Err(error) => tracing::warn!("the certificate could not be renewed: {error}"),
+            }
+        }
         Ok(Self { credentials, client })
     }
 

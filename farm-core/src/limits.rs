@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Bounds that a studio may change. Each default says where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// A file name's worth.
     pub job_name_bytes: u64,
@@ -219,6 +222,83 @@ impl Default for Limits {
             specs_per_node: 256,
             drain_patience: Duration::from_secs(5),
             progress_interval: Duration::from_millis(500),
+        }
+    }
+}
+
+impl Limits {
+    /// Whether a farm can work within them.
+    ///
+    /// # Errors
+    /// Names the first that is too small, or that contradicts another.
+    pub fn check(&self) -> Result<(), String> {
+        let at_least_one = [
+            ("job_name_bytes", self.job_name_bytes),
+            ("frame_edge_pixels", self.frame_edge_pixels.into()),
+            ("frame_pixels", self.frame_pixels),
+            ("samples_per_pixel", self.samples_per_pixel.into()),
+            ("max_depth", self.max_depth.into()),
+            ("frames_per_job", self.frames_per_job),
+            ("open_jobs", self.open_jobs),
+            ("job_weight", self.job_weight.into()),
+            ("lanes_per_node", u64::from(self.lanes_per_node)),
+            ("leases_per_lane", self.leases_per_lane as u64),
+            ("strikes_per_tile", self.strikes_per_tile as u64),
+            ("attempts_per_tile", u64::from(self.attempts_per_tile)),
+            ("failures_per_block", self.failures_per_block.into()),
+            ("failures_to_probation", self.failures_to_probation as u64),
+            ("blob_fetches", self.blob_fetches as u64),
+            ("unsent_tiles", self.unsent_tiles as u64),
+            ("specs_per_node", self.specs_per_node as u64),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("`{name}` must be 1 or more"));
+        }
+        let times = [
+            ("lease_target", self.lease_target),
+            ("lease_timeout", self.lease_timeout),
+            ("node_timeout", self.node_timeout),
+            ("share_slack", self.share_slack),
+            ("ageing_step", self.ageing_step),
+        ];
+        if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+            return Err(format!("`{name}` must be longer than nothing"));
+        }
+        let ordered = [
+            ("tile_size_min", "tile_size_max", self.tile_size_min <= self.tile_size_max),
+            ("leases_per_lane", "leases_per_lane_max", self.leases_per_lane <= self.leases_per_lane_max),
+            ("quarantine_min", "quarantine_max", self.quarantine_min <= self.quarantine_max),
+            ("backoff_min", "backoff_max", self.backoff_min <= self.backoff_max),
+            ("lease_target", "lease_timeout", self.lease_target < self.lease_timeout),
+        ];
+        match ordered.iter().find(|(_, _, is_right)| !is_right) {
+            Some((less, more, _)) => Err(format!("`{less}` must not be more than `{more}`")),
+            None if self.required_tags > 64 => Err("`required_tags` must be 64 or less".into()),
+            None if self.tile_size_min == 0 => Err("`tile_size_min` must be 1 or more".into()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_limits_contradict_nothing() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn limits_within_which_nothing_works_are_named() {
+        for (limits, name) in [
+            (Limits { open_jobs: 0, ..Limits::default() }, "open_jobs"),
+            (Limits { lease_target: Duration::ZERO, ..Limits::default() }, "lease_target"),
+            (Limits { leases_per_lane: 65, ..Limits::default() }, "leases_per_lane_max"),
+            (Limits { required_tags: 65, ..Limits::default() }, "required_tags"),
+        ] {
+            let error = limits.check().expect_err(name);
+            assert!(error.contains(name), "{error}");
         }
     }
 }

@@ -1,12 +1,17 @@
 //! What a studio may choose: where the data lies, where to listen, and limits.
 
+mod limits;
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use farm_wire::{Network, SystemNetwork};
-use serde::Deserialize;
+use farm_wire::{Network, PEER_LIFE, SystemNetwork};
+use serde::{Deserialize, Deserializer};
 
+pub use self::limits::parse_duration;
 use crate::MasterError;
 
 /// The UDP port that masters listen on unless told otherwise.
@@ -29,6 +34,8 @@ pub struct MasterConfig {
     /// file: for measuring what remains of a tile then. Not for a farm that
     /// renders, so no configuration file has it.
     pub takes_empty_tiles: bool,
+    /// How long certificates of nodes, artists and admins are good.
+    pub certificate_life: Duration,
     /// The network to listen on: the system's but in a simulation, so no
     /// configuration file has it either.
     pub network: Arc<dyn Network>,
@@ -45,6 +52,7 @@ impl MasterConfig {
             limits: farm_core::Limits::default(),
             bounds: Bounds::default(),
             takes_empty_tiles: false,
+            certificate_life: PEER_LIFE,
             network: Arc::new(SystemNetwork),
         }
     }
@@ -111,6 +119,11 @@ pub struct ConfigFile {
     pub advertise: Option<Vec<String>>,
     /// As [`MasterConfig::bounds`].
     pub bounds: Option<Bounds>,
+    /// As [`MasterConfig::limits`].
+    #[serde(default, deserialize_with = "read_limits")]
+    pub limits: Option<farm_core::Limits>,
+    /// As [`MasterConfig::certificate_life`], in days: at least 1, as clocks differ.
+    pub certificate_days: Option<NonZeroU16>,
 }
 
 impl ConfigFile {
@@ -124,6 +137,11 @@ impl ConfigFile {
         toml::from_str(&text)
             .map_err(|error| MasterError::Config { path: path.to_owned(), reason: error.to_string() })
     }
+}
+
+fn read_limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<farm_core::Limits>, D::Error> {
+    let changes = toml::Table::deserialize(deserializer)?;
+    limits::read(&changes).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// The data folder of this user where none is named.

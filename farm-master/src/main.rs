@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use farm_master::blobs::{Amount, Keep};
-use farm_master::config::{ConfigFile, default_data_folder, default_listen};
+use farm_master::config::{ConfigFile, default_data_folder, default_listen, parse_duration};
 use farm_master::folder::DataFolder;
 use farm_master::tickets::{TicketEntry, Tickets};
 use farm_master::{Master, MasterConfig, MasterError};
@@ -197,6 +197,10 @@ fn configure(
     let mut config = MasterConfig::new(data, listen.or(file.listen).unwrap_or_else(default_listen));
     config.advertise = if advertise.is_empty() { file.advertise.unwrap_or_default() } else { advertise };
     config.bounds = file.bounds.unwrap_or_default();
+    config.limits = file.limits.unwrap_or_default();
+    if let Some(days) = file.certificate_days {
+        config.certificate_life = Duration::from_secs(24 * 3600 * u64::from(days.get()));
+    }
     Ok(config)
 }
 
@@ -320,33 +324,9 @@ fn line(entry: &TicketEntry) -> String {
 }
 
 /// A number and a unit: s, m, h or d.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a time like 90s, 30m, 12h or 7d");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return Err(wrong()),
-    };
-    let count: u32 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
-    Ok(Duration::from_secs(u64::from(count) * seconds))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_a_number_and_a_unit() {
-        for (text, seconds) in [("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)));
-        }
-        for text in ["", "d", "7", "-1d", "1.5h", "7 d", "7é", "99999999999s"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn command_line_is_consistent() {

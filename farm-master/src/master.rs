@@ -75,6 +75,7 @@ impl Master {
         let (driver, handle) = restored.await?;
 
         let authority = CertificateAuthority::open_or_create(&folder.authority())?;
+        let authority = authority.certifying_for(config.certificate_life);
         let book: Arc<dyn TicketBook> = Arc::new(tickets.clone());
         let server = Arc::new(Server::bind_over(&*config.network, config.listen, &authority, book)?);
         let addresses = ticket_addresses(&config.advertise, server.local_address());

@@ -89,10 +89,10 @@ pub(crate) async fn serve_requests(farm: &Arc<Farm>, peer: &Peer, asker: Asker) 
         let place = place.expect("the semaphore is never closed");
         let (send, receive) = peer.accept_stream().await?;
         while requests.try_join_next().is_some() {}
-        let (farm, asker) = (Arc::clone(farm), asker.clone());
+        let (farm, peer, asker) = (Arc::clone(farm), peer.clone(), asker.clone());
         requests.spawn(async move {
             let _place = place;
-            if let Err(error) = answer(&farm, &asker, send, receive).await {
+            if let Err(error) = answer(&farm, &peer, &asker, send, receive).await {
                 tracing::debug!(%error, "a request was not answered to its end");
             }
         });
@@ -101,12 +101,24 @@ pub(crate) async fn serve_requests(farm: &Arc<Farm>, peer: &Peer, asker: Asker) 
 
 async fn answer(
     farm: &Farm,
+    peer: &Peer,
     asker: &Asker,
     mut send: SendStream,
     mut receive: RecvStream,
 ) -> Result<(), WireError> {
     let Some(request) = receive_step::<Request>(&mut receive).await? else { return Ok(()) };
     let outcome = match (asker, request) {
+        (_, Request::RenewCertificate { signing_request }) => {
+            match peer.certify(signing_request.into_vec()).await {
+                Ok(certificate) => {
+                    tracing::info!(identity = %peer.identity(), "certified another key");
+                    let certificate = certificate.into();
+                    send.send(&Response::Renewed { certificate }).await?;
+                    Ok(())
+                }
+                Err(error) => Err(Refusal::new(error.to_string())),
+            }
+        }
         (Asker::Node(described), Request::FetchBlob { digest, offset }) => match described.names(digest) {
             true => artists::fetch_blob(farm, &mut send, digest, offset).await?,
             false => Err(Refusal::new(format!("no job of this node has the blob {digest}"))),

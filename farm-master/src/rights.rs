@@ -32,6 +32,8 @@ impl Person {
 /// What a request needs of whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needed {
+    /// Nothing more than to be connected: nodes may too.
+    Membership,
     /// To be an artist or an admin. Blobs are among this: whoever can name one
     /// has seen its bytes or the manifest that names it, and a digest cannot be
     /// guessed.
@@ -55,6 +57,7 @@ pub(crate) fn needed(request: &Request) -> Needed {
         Request::WatchJob { job } | Request::ChangeJob { job, .. } | Request::FetchFrame { job, .. } => {
             Needed::Job(*job)
         }
+        Request::RenewCertificate { .. } => Needed::Membership,
         Request::ChangeNode { .. } => Needed::Admin,
     }
 }
@@ -63,7 +66,7 @@ pub(crate) fn needed(request: &Request) -> Needed {
 /// let through stays right however long its answer takes.
 pub(crate) async fn permit(farm: &Farm, person: Person, request: &Request) -> Result<(), Refusal> {
     match needed(request) {
-        Needed::Person => Ok(()),
+        Needed::Membership | Needed::Person => Ok(()),
         Needed::Job(job) => view(farm, person, job).await.map(|_| ()),
         Needed::Admin if person.is_admin => Ok(()),
         Needed::Admin => Err(Refusal::with_hint(

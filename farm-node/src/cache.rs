@@ -107,6 +107,11 @@ impl Cache {
         self.index().total_bytes
     }
 
+    /// Where it is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Bytes that it may hold.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {

@@ -5,6 +5,7 @@
 
 mod blobs;
 mod conversation;
+mod room;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -17,6 +18,7 @@ use farm_core::agent::{AgentCommand, AgentEffect};
 use farm_core::{Agent, BlobDigest, JobId, LeaseId, Limits, NodeId, TileId, Timestamp};
 use farm_wire::WireError;
 use farm_wire::message::FromNode;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -121,6 +123,8 @@ pub(crate) struct Driver {
     fetching: BTreeSet<BlobDigest>,
     /// Those of them that wait for a connection.
     unconnected: BTreeSet<BlobDigest>,
+    /// While the cache's disk is full: resolves when it may be tried again.
+    no_room: Option<BoxFuture<'static, ()>>,
     left: bool,
 }
 
@@ -156,6 +160,7 @@ impl Driver {
             fetches: JoinSet::new(),
             fetching: BTreeSet::new(),
             unconnected: BTreeSet::new(),
+            no_room: None,
             left: false,
         }
     }
@@ -186,6 +191,10 @@ impl Driver {
                     }
                 }
                 Ok(()) = self.resting.changed() => {}
+                () = resolve(&mut self.no_room) => {
+                    tracing::info!("trying whether there is room on the cache's disk");
+                    self.no_room = None;
+                }
                 event = self.link_events.recv() => match event {
                     Some(event) => self.take_link_events(event)?,
                     None => return Err(NodeError::Panicked("connection")),
@@ -240,7 +249,7 @@ impl Driver {
     /// Tells the agent to rest or to work again, unless what it holds is being told
     /// just now.
     fn pass_on_resting(&mut self) {
-        let asked = *self.resting.borrow();
+        let asked = *self.resting.borrow() || self.no_room.is_some();
         if self.greeting || self.told_to_rest == asked {
             return;
         }
@@ -359,6 +368,14 @@ fn unless_aborted<T>(done: Result<T, JoinError>) -> Result<Option<T>, NodeError>
         Ok(done) => Ok(Some(done)),
         Err(error) if error.is_panic() => Err(NodeError::Panicked("transfer")),
         Err(_) => Ok(None),
+    }
+}
+
+/// Resolves when it does, and never where there is none.
+async fn resolve(future: &mut Option<BoxFuture<'static, ()>>) {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Fetching one blob into the cache.
 
+use std::io;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(crate) enum FetchFailure {
         kind: FailureKind,
         /// For people.
         message: String,
+        /// Whether the disk had no room for it, which may change.
+        no_room: bool,
     },
 }
 
@@ -92,7 +95,17 @@ impl FetchError {
             }
             Self::Wire(_) | Self::Stalled(_) => (FailureKind::BlobUnavailable, ""),
         };
-        FetchFailure::Missed { kind, message: format!("blob {digest}: {self}{advice}") }
+        let no_room = self.is_for_lack_of_room();
+        FetchFailure::Missed { kind, message: format!("blob {digest}: {self}{advice}"), no_room }
+    }
+
+    fn is_for_lack_of_room(&self) -> bool {
+        match self {
+            Self::Wire(WireError::File { source, .. }) | Self::Cache(CacheError::File { source, .. }) => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Wire(_) | Self::Cache(_) | Self::Stalled(_) => false,
+        }
     }
 }
 
@@ -146,17 +159,16 @@ async fn unless_stalled(
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     fn check(error: WireError, transient: bool, expected: FailureKind) {
         let error = FetchError::from(error);
         assert_eq!(error.is_transient(), transient, "{error}");
         match error.into_failure(BlobDigest([1; 32])) {
-            FetchFailure::Missed { kind, message } => {
+            FetchFailure::Missed { kind, message, no_room } => {
                 assert_eq!(kind, expected);
                 assert_eq!(message.contains("make room"), kind == FailureKind::DiskFull, "{message}");
+                assert_eq!(no_room, message.contains("no storage space"), "{message}");
             }
             FetchFailure::Lost => panic!("the connection is not the trouble"),
         }
@@ -166,6 +178,9 @@ mod tests {
     fn trouble_is_laid_at_the_right_door() {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let file = WireError::File { path: "blob.part".into(), source: full };
+        check(file, false, FailureKind::DiskFull);
+        let forbidden = io::Error::from(io::ErrorKind::PermissionDenied);
+        let file = WireError::File { path: "blob.part".into(), source: forbidden };
         check(file, false, FailureKind::DiskFull);
         check(WireError::Refused("no such blob".into()), false, FailureKind::BlobUnavailable);
         check(WireError::Protocol("wrong digest".into()), true, FailureKind::BlobUnavailable);

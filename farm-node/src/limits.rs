@@ -29,6 +29,15 @@ pub struct NodeLimits {
     /// A fetch that gains no byte for this long is broken off: ten times what
     /// QUIC needs to notice a dead path.
     pub fetch_stall: Duration,
+    /// Pause between two looks at a disk that was full: whoever made room sees the
+    /// node at work while he is still there.
+    pub disk_look: Duration,
+    /// A node tries a disk that was full again after this long, room or not. Three
+    /// failures in ten minutes would put it on probation.
+    pub disk_retry: Duration,
+    /// Shortest time between two attempts to renew the certificate, whose life is
+    /// days.
+    pub renewal_pause: Duration,
     /// Messages that wait to be written to the control stream. 1,024 of about
     /// 100 bytes are 100 KiB; a master that leaves more unread is lost.
     pub outgoing_messages: usize,
@@ -63,6 +72,9 @@ impl Default for NodeLimits {
             reopen_pause: Duration::from_millis(500),
             fetch_tries: 3,
             fetch_stall: Duration::from_secs(30),
+            renewal_pause: Duration::from_secs(60),
+            disk_look: Duration::from_secs(5),
+            disk_retry: Duration::from_secs(300),
             outgoing_messages: 1024,
             incoming_messages: 256,
             greeting_timeout: Duration::from_secs(10),

@@ -5,7 +5,6 @@
 //! putting `Hello` into the link's outgoing messages, so that what it says it
 //! holds cannot change between the saying and the sending.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use farm_wire::client::{RecvStream, SendStream};
@@ -20,6 +19,9 @@ use crate::limits::NodeLimits;
 /// Messages that are written together, or taken together: some 100 bytes each, so
 /// 25 KB.
 pub(crate) const MESSAGES_AT_ONCE: usize = 256;
+
+/// Longest time for which nobody looks whether the certificate is to be renewed.
+const LONGEST_LOOK_AWAY: Duration = Duration::from_secs(3600);
 
 /// An open connection with its control stream.
 pub(crate) struct Link {
@@ -65,12 +67,12 @@ pub(crate) enum LinkEvent {
 }
 
 /// Keeps a connection for as long as anybody listens to `events`.
-pub(crate) async fn keep(credentials: Arc<Credentials>, limits: NodeLimits, events: mpsc::Sender<LinkEvent>) {
+pub(crate) async fn keep(mut credentials: Credentials, limits: NodeLimits, events: mpsc::Sender<LinkEvent>) {
     let jitter = credentials.identity().id;
     let (mut attempt, mut refusals) = (0, 0);
     loop {
         let mut welcomed = false;
-        let served = serve(&credentials, &limits, &events, &mut welcomed).await;
+        let served = serve(&mut credentials, &limits, &events, &mut welcomed).await;
         let Err(error) = served else {
             return;
         };
@@ -97,7 +99,7 @@ pub(crate) async fn keep(credentials: Arc<Credentials>, limits: NodeLimits, even
 
 /// One connection, from beginning to end; `Ok` when the driver is gone.
 async fn serve(
-    credentials: &Credentials,
+    credentials: &mut Credentials,
     limits: &NodeLimits,
     events: &mpsc::Sender<LinkEvent>,
     welcomed: &mut bool,
@@ -111,6 +113,7 @@ async fn serve(
     }
     let outcome = tokio::select! {
         outcome = read_all(incoming, limits, events, welcomed) => outcome,
+        () = renew(credentials, &client, limits.renewal_pause) => unreachable!("it goes on for ever"),
         () = events.closed() => Ok(()),
     };
     let Err(error) = outcome else {
@@ -123,6 +126,25 @@ async fn serve(
     // broke the protocol.
     client.close().await;
     Err(error)
+}
+
+/// Renews the certificate whenever half of its life is over, for ever. Connections
+/// outlive their certificates; the next one needs the latest.
+async fn renew(credentials: &mut Credentials, client: &Client, pause: Duration) {
+    loop {
+        // Not for longer: the machine may have slept meanwhile, or its clock been set.
+        tokio::time::sleep(credentials.until_renewal().clamp(pause, LONGEST_LOOK_AWAY)).await;
+        if !credentials.until_renewal().is_zero() {
+            continue;
+        }
+        match credentials.renew(client).await {
+            Ok(renewed) => {
+                tracing::info!("the certificate was renewed");
+                *credentials = renewed;
+            }
+            Err(error) => tracing::warn!("the certificate could not be renewed: {error}; trying again"),
+        }
+    }
 }
 
 async fn connect(

@@ -165,7 +165,7 @@ async fn join(options: JoinOptions) -> Result<(), Failure> {
     }
     let (node, schedule) = open(&home, &options.run).await?;
     let name = options.name.unwrap_or_else(home::machine_name);
-    let credentials = Credentials::join(&ticket, &name).await?;
+    let mut credentials = Credentials::join(&ticket, &name).await?;
     credentials.save(&home.credentials())?;
     tracing::info!("joined as node `{name}`; from now on `farm-node run` is enough");
     render(node, credentials, schedule).await

@@ -104,7 +104,6 @@ impl OpenNode {
     #[must_use]
     pub fn connect(self, credentials: Credentials) -> Node {
         let Self { shader_digest, cache, lanes, lane_events, tags, limits, node_limits, .. } = self;
-        let credentials = Arc::new(credentials);
         let descriptions = lanes.iter().map(|lane| lane.description.clone()).collect();
         let (link_sender, link_events) = mpsc::channel(node_limits.incoming_messages);
         let (leaving, asked) = watch::channel(Leaving::Not);

@@ -21,12 +21,13 @@ const HEADING: &str = "Certificate authority of a Tessera farm. Whoever reads th
 
 const DAY: Duration = Duration::from_hours(24);
 /// Certificates hold from a day before they are made: clocks differ.
-const CLOCK_SKEW: Duration = DAY;
+pub(crate) const CLOCK_SKEW: Duration = DAY;
 const AUTHORITY_LIFE: Duration = Duration::from_hours(24 * 365 * 20);
 /// The master's own certificate is made anew at each start.
 const MASTER_LIFE: Duration = Duration::from_hours(24 * 365 * 5);
-/// A node or artist joins anew after a year.
-const PEER_LIFE: Duration = Duration::from_hours(24 * 365);
+/// A node's or artist's, unless a studio wants it otherwise: it is renewed when half
+/// of it is over, so a machine may be away for a week at the least.
+pub const PEER_LIFE: Duration = Duration::from_hours(24 * 14);
 
 /// The master's CA: a key and a self-signed certificate in the data folder,
 /// mode 0600. Cheap to clone.
@@ -34,6 +35,7 @@ const PEER_LIFE: Duration = Duration::from_hours(24 * 365);
 pub struct CertificateAuthority {
     certificate: CertificateDer<'static>,
     issuer: Arc<Issuer<'static, KeyPair>>,
+    peer_life: Duration,
 }
 
 /// A certificate and its key.
@@ -57,6 +59,13 @@ impl CertificateAuthority {
         let text = generate().map_err(|error| WireError::bad_file(&path, error))?;
         secret_file::write(&path, &text)?;
         Self::parse(&text).map_err(|problem| WireError::bad_file(&path, problem))
+    }
+
+    /// The same, which certifies nodes, artists and admins for this long.
+    #[must_use]
+    pub fn certifying_for(mut self, peer_life: Duration) -> Self {
+        self.peer_life = peer_life;
+        self
     }
 
     /// SHA-256 of the CA's certificate: what a ticket pins.
@@ -91,7 +100,7 @@ impl CertificateAuthority {
             .map_err(|error| format!("the key cannot be used: {error}"))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key)
             .map_err(|error| format!("the certificate cannot be used: {error}"))?;
-        Ok(Self { certificate, issuer: Arc::new(issuer) })
+        Ok(Self { certificate, issuer: Arc::new(issuer), peer_life: PEER_LIFE })
     }
 
     /// A fresh certificate for the master's endpoint.
@@ -119,7 +128,7 @@ impl CertificateAuthority {
         let uri = Ia5String::try_from(identity.uri()).map_err(unmade)?;
         params.subject_alt_names = vec![SanType::URI(uri)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params, &request.public_key, PEER_LIFE)
+        self.sign(params, &request.public_key, self.peer_life)
     }
 
     fn sign(

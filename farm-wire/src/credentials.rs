@@ -5,7 +5,7 @@
 //! member's certificate, the CA's, and the key. `openssl x509 -text` reads it.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,6 +39,8 @@ pub struct Credentials {
     key: Zeroizing<Vec<u8>>,
     /// By which the master is reached.
     network: Arc<dyn Network>,
+    /// Where they are kept.
+    file: Option<PathBuf>,
 }
 
 impl fmt::Debug for Credentials {
@@ -87,7 +89,15 @@ impl Credentials {
             return Err(WireError::Protocol("the master certified somebody else".into()));
         }
         let key = Zeroizing::new(key.serialize_der());
-        Ok(Self { identity, addresses: ticket.addresses.clone(), certificate, authority, key, network })
+        Ok(Self {
+            identity,
+            addresses: ticket.addresses.clone(),
+            certificate,
+            authority,
+            key,
+            network,
+            file: None,
+        })
     }
 
     /// Reads a credentials file.
@@ -97,15 +107,44 @@ impl Credentials {
     pub fn load(path: &Path) -> Result<Self, WireError> {
         let missing = || WireError::file(path, std::io::ErrorKind::NotFound.into());
         let text = secret_file::read(path)?.ok_or_else(missing)?;
-        Self::parse(&text).map_err(|problem| WireError::bad_file(path, problem))
+        let read = Self::parse(&text).map_err(|problem| WireError::bad_file(path, problem))?;
+        Ok(Self { file: Some(path.to_owned()), ..read })
     }
 
-    /// Writes a credentials file, atomically, mode 0600.
+    /// Writes a credentials file, atomically, mode 0600; it is where they are kept
+    /// from then on.
     ///
     /// # Errors
     /// Names the file and the cause.
-    pub fn save(&self, path: &Path) -> Result<(), WireError> {
-        secret_file::write(path, &self.to_text())
+    pub fn save(&mut self, path: &Path) -> Result<(), WireError> {
+        secret_file::write(path, &self.to_text())?;
+        self.file = Some(path.to_owned());
+        Ok(())
+    }
+
+    /// The same member with another certificate and its key, also where they are kept.
+    pub(crate) fn replaced(
+        &self,
+        certificate: CertificateDer<'static>,
+        key: Vec<u8>,
+    ) -> Result<Self, WireError> {
+        let replaced = Self {
+            identity: self.identity.clone(),
+            addresses: self.addresses.clone(),
+            certificate,
+            authority: self.authority.clone(),
+            key: Zeroizing::new(key),
+            network: Arc::clone(&self.network),
+            file: self.file.clone(),
+        };
+        if let Some(file) = &replaced.file {
+            secret_file::write(file, &replaced.to_text())?;
+        }
+        Ok(replaced)
+    }
+
+    pub(crate) fn certificate(&self) -> &[u8] {
+        &self.certificate
     }
 
     /// Who these credentials make us.
@@ -181,7 +220,7 @@ impl Credentials {
         let identity = Identity::from_certificate(&certificate).map_err(|error| error.to_string())?;
         let (certificate, authority) = (certificate.into(), CertificateDer::from(authority));
         let (key, network) = (Zeroizing::new(key), Arc::new(SystemNetwork));
-        Ok(Self { identity, addresses, certificate, authority, key, network })
+        Ok(Self { identity, addresses, certificate, authority, key, network, file: None })
     }
 }
 

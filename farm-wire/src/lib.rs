@@ -18,6 +18,8 @@ pub mod identity;
 pub mod message;
 pub mod network;
 mod part_file;
+mod rates;
+mod renewal;
 mod secret_file;
 pub mod server;
 pub mod stream;
@@ -26,7 +28,7 @@ pub mod tile;
 mod tls;
 pub mod transfer;
 
-pub use authority::CertificateAuthority;
+pub use authority::{CertificateAuthority, PEER_LIFE};
 pub use client::{Client, Credentials};
 pub use error::WireError;
 pub use identity::{Identity, Role};

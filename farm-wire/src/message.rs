@@ -14,6 +14,7 @@ use farm_core::{
     BlobDigest, FrameNumber, FrameRange, JobId, JobSpec, LeaseId, NodeId, Rect, TileId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 /// A node's adapter as it describes it; claims, checked by the work itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -208,6 +209,11 @@ pub enum Request {
         /// For EXR, how the channels are stored.
         precision: Precision,
     },
+    /// Certify another key for whoever asks. Answered by `Renewed`.
+    RenewCertificate {
+        /// PKCS #10, DER: the key to certify and the proof of holding it.
+        signing_request: ByteBuf,
+    },
     /// Every node that is connected or held back. Answered by `Nodes`.
     ListNodes,
     /// Hold a node back or let it work again; for admins. Answered by `Done`.
@@ -291,6 +297,11 @@ pub enum Response {
     Blob {
         /// Bytes that follow.
         length: u64,
+    },
+    /// The key is certified.
+    Renewed {
+        /// X.509, DER.
+        certificate: ByteBuf,
     },
     /// The job was accepted.
     Submitted {

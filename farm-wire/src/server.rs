@@ -1,7 +1,9 @@
 //! The master's end.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -13,6 +15,7 @@ use crate::codec::{JOIN_LIMIT, REQUEST_LIMIT, RESPONSE_LIMIT};
 use crate::endpoint::{self, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, JOIN_TIMEOUT};
 use crate::error::CloseCode;
 use crate::network::{Network, SystemNetwork};
+use crate::rates::{Rates, Share};
 use crate::stream::{RecvStream, SendStream};
 use crate::{CertificateAuthority, Identity, Role, WireError, tls};
 
@@ -25,6 +28,14 @@ const ADMISSIONS_BEFORE_RETRY: usize = 32;
 pub(crate) const MAX_JOINS: usize = 16;
 /// Connections in all.
 const MAX_CONNECTIONS: usize = 16_384;
+/// Joins of one address: a rack of machines behind one address at once, and after
+/// that one a second.
+pub(crate) const JOIN_SHARE: Share =
+    Share { burst: NonZeroU32::new(64).unwrap(), pause: Duration::from_secs(1) };
+/// Handshakes of one address while there are many: all nodes of a large studio come
+/// back at once through its one address, and each then takes seconds.
+const HANDSHAKE_SHARE: Share =
+    Share { burst: NonZeroU32::new(512).unwrap(), pause: Duration::from_millis(10) };
 /// Admitted peers that the driver has not taken yet.
 const PEERS_AHEAD: usize = 64;
 
@@ -99,6 +110,7 @@ impl Server {
             authority: Arc::new(authority.clone()),
             book: tickets,
             joins: Semaphore::new(MAX_JOINS),
+            join_rates: Rates::new(JOIN_SHARE),
             peers: sender,
         });
         let accepting = AbortOnDropHandle::new(tokio::spawn(accept(endpoint.clone(), gate)));
@@ -136,6 +148,7 @@ struct Gate {
     authority: Arc<CertificateAuthority>,
     book: Arc<dyn TicketBook>,
     joins: Semaphore,
+    join_rates: Rates,
     peers: mpsc::Sender<Peer>,
 }
 
@@ -143,14 +156,19 @@ struct Gate {
 /// with this task.
 async fn accept(endpoint: quinn::Endpoint, gate: Arc<Gate>) {
     let mut admissions = JoinSet::new();
+    let handshake_rates = Rates::new(HANDSHAKE_SHARE);
     while let Some(incoming) = endpoint.accept().await {
         while admissions.try_join_next().is_some() {}
+        let is_rush = admissions.len() >= ADMISSIONS_BEFORE_RETRY;
         if admissions.len() >= MAX_ADMISSIONS || endpoint.open_connections() >= MAX_CONNECTIONS {
             tracing::warn!(address = %incoming.remote_address(), "refused a connection: too many at once");
             incoming.refuse();
-        } else if admissions.len() >= ADMISSIONS_BEFORE_RETRY && !incoming.remote_address_validated() {
+        } else if is_rush && !incoming.remote_address_validated() {
             // An unvalidated address may always be asked to retry.
             let _ = incoming.retry();
+        } else if is_rush && !handshake_rates.allow(incoming.remote_address().ip()) {
+            tracing::debug!(address = %incoming.remote_address(), "refused a connection: too many of its address");
+            incoming.refuse();
         } else {
             admissions.spawn(admit(incoming, gate.clone()));
         }
@@ -177,6 +195,11 @@ async fn admit(incoming: quinn::Incoming, gate: Arc<Gate>) {
 }
 
 async fn join(connection: &quinn::Connection, gate: &Gate) -> Result<(), WireError> {
+    // The handshake showed that it receives there.
+    if !gate.join_rates.allow(connection.remote_address().ip()) {
+        CloseCode::Busy.close(connection, "too many join from this address; try again in some seconds");
+        return Ok(());
+    }
     let Ok(_permit) = gate.joins.try_acquire() else {
         CloseCode::Busy.close(connection, "too many join at once; try again in a moment");
         return Ok(());
@@ -198,7 +221,11 @@ async fn enter(connection: &quinn::Connection, gate: &Gate) -> Result<(), WireEr
     judged.map_err(|error| WireError::Lost(error.to_string()))?.map_err(WireError::Refused)?;
     let greeting = timeout(HANDSHAKE_TIMEOUT, greet(connection)).await;
     greeting.map_err(|_| WireError::Lost("the peer does not listen".into()))??;
-    let peer = Peer { connection: connection.clone(), identity: Arc::new(identity) };
+    let peer = Peer {
+        connection: connection.clone(),
+        identity: Arc::new(identity),
+        authority: Arc::clone(&gate.authority),
+    };
     tokio::select! {
         // Fails only when the server is gone, and with it the connection.
         _ = gate.peers.send(peer) => Ok(()),
@@ -219,6 +246,7 @@ async fn greet(connection: &quinn::Connection) -> Result<(), WireError> {
 pub struct Peer {
     connection: quinn::Connection,
     identity: Arc<Identity>,
+    authority: Arc<CertificateAuthority>,
 }
 
 impl Peer {
@@ -250,6 +278,19 @@ impl Peer {
     pub async fn accept_tile(&self) -> Result<RecvStream, WireError> {
         let stream = self.connection.accept_uni().await.map_err(WireError::from_connection)?;
         Ok(RecvStream::new(stream, REQUEST_LIMIT))
+    }
+
+    /// Certifies another key for the same identity. Returns the certificate, DER.
+    ///
+    /// # Errors
+    /// The signing request is not right.
+    pub async fn certify(&self, signing_request: Vec<u8>) -> Result<Vec<u8>, WireError> {
+        let (authority, identity) = (Arc::clone(&self.authority), Arc::clone(&self.identity));
+        // A signature takes a while.
+        let signing = move || authority.certify_peer(&signing_request, &identity);
+        let signed = tokio::task::spawn_blocking(signing).await;
+        let certificate = signed.map_err(|error| WireError::Lost(error.to_string()))??;
+        Ok(certificate.to_vec())
     }
 
     /// Resolves when the connection ends, with the reason.

@@ -6,6 +6,7 @@ use farm_core::BlobDigest;
 use farm_core::agent::AgentCommand;
 use farm_core::scheduler::FailureKind;
 
+use super::room::wait_for_room;
 use super::{Done, Driver};
 use crate::fetch::{FetchFailure, fetch};
 
@@ -37,10 +38,15 @@ impl Driver {
                 self.unconnected.insert(digest);
             }
             Err(FetchFailure::Lost) => self.start_fetch(digest),
-            Err(FetchFailure::Missed { kind, message }) => {
+            Err(FetchFailure::Missed { kind, message, no_room }) => {
                 self.fetching.remove(&digest);
                 tracing::warn!("{message}");
                 self.tell(AgentCommand::MissBlob { digest, kind, message });
+                if no_room && self.no_room.is_none() {
+                    tracing::warn!("resting until there is room on the cache's disk");
+                    let (folder, limits) = (self.cache.folder().to_owned(), self.node_limits.clone());
+                    self.no_room = Some(Box::pin(wait_for_room(folder, limits)));
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Who gets in, who does not, and what they are told.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::RootCertStore;
 use tokio::task::JoinSet;
@@ -8,6 +9,7 @@ use tokio::task::JoinSet;
 use super::{Farm, SECRET, seeds};
 use crate::client::dial;
 use crate::codec::encode;
+use crate::message::{Request, Response};
 use crate::{Client, Credentials, Role, SystemNetwork, WireError, tls};
 
 fn refusal<T>(result: Result<T, WireError>) -> String {
@@ -39,7 +41,7 @@ async fn credentials_survive_their_file() {
     let farm = Farm::start();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("deep/credentials.pem");
-    let credentials = farm.credentials(Role::Artist).await;
+    let mut credentials = farm.credentials(Role::Artist).await;
     credentials.save(&path).expect("writable");
     let loaded = Credentials::load(&path).expect("readable");
     assert_eq!(loaded.identity(), credentials.identity());
@@ -232,6 +234,26 @@ async fn too_many_joins_at_once_are_put_off() {
 }
 
 #[tokio::test]
+async fn address_that_joins_too_often_is_put_off() {
+    let farm = Farm::start();
+    let mut ticket = farm.ticket(Role::Node);
+    ticket.secret = [0; 32];
+    let share = crate::server::JOIN_SHARE.burst.get();
+    // One more a second comes on top, for as long as the share lasts.
+    let mut refusals = Vec::new();
+    while refusals.len() < 2 * share as usize {
+        refusals.push(refusal(Credentials::join(&ticket, "x").await));
+        if refusals.last().is_some_and(|reason| reason.contains("from this address")) {
+            break;
+        }
+    }
+    assert!(refusals.len() > share as usize && refusals.len() < 2 * share as usize, "{}", refusals.len());
+    let redeemed = *farm.book.redeemed.lock().expect("whole");
+    assert_eq!(redeemed as usize, refusals.len() - 1, "the book was not asked about the last one");
+    assert!(refusals[0].contains("not known here"), "{}", refusals[0]);
+}
+
+#[tokio::test]
 async fn a_join_is_bounded() {
     let farm = Farm::start();
     let config = tls::joiner(farm.authority.fingerprint()).expect("usable");
@@ -263,4 +285,49 @@ async fn a_good_secret_needs_a_good_signing_request() {
         crate::credentials::exchange(&SystemNetwork, &farm.ticket(Role::Node), &request(&[0x30; 100])).await;
     assert!(refusal(error).contains("signing request"));
     assert!(farm.book.joined.lock().expect("whole").is_empty());
+}
+
+#[tokio::test]
+async fn certificate_is_renewed_with_another_key_for_the_same_identity() {
+    let farm = Farm::start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("credentials.pem");
+    let mut earlier = farm.credentials(Role::Node).await;
+    earlier.save(&path).expect("writable");
+    assert!(!earlier.until_renewal().is_zero(), "it has just been made");
+    let (client, peer) = farm.connect(&earlier).await;
+    let answering = async {
+        let (mut send, mut recv) = peer.accept_stream().await.expect("connected");
+        let request = recv.receive().await.expect("connected");
+        let Some(Request::RenewCertificate { signing_request }) = request else { panic!("{request:?}") };
+        let certificate = peer.certify(signing_request.into_vec()).await.expect("it is a good request");
+        send.send(&Response::Renewed { certificate: certificate.into() }).await.expect("connected");
+    };
+    let (renewed, ()) = tokio::join!(earlier.renew(&client), answering);
+    let renewed = renewed.expect("it is renewed");
+    assert_eq!(renewed.identity(), earlier.identity());
+    assert_ne!(renewed.certificate(), earlier.certificate());
+    assert_eq!(Credentials::load(&path).expect("readable").certificate(), renewed.certificate());
+    let (_client, peer) = farm.connect(&renewed).await;
+    assert_eq!(peer.identity(), earlier.identity());
+    let (_client, peer) = farm.connect(&earlier).await;
+    assert_eq!(peer.identity(), earlier.identity(), "it is good as long as it was");
+}
+
+#[test]
+fn certificate_is_due_when_half_of_its_life_is_over() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = crate::CertificateAuthority::open_or_create(folder.path()).expect("made");
+    let key = rcgen::KeyPair::generate().expect("there is randomness");
+    let request = rcgen::CertificateParams::default().serialize_request(&key).expect("it can be written");
+    let identity = crate::Identity { role: Role::Node, id: 7, name: "x".into() };
+    for days in [1, 14, 365] {
+        let life = Duration::from_secs(days * 24 * 3600);
+        let authority = authority.clone().certifying_for(life);
+        let made = SystemTime::now();
+        let certificate = authority.certify_peer(request.der(), &identity).expect("certified");
+        let due = crate::renewal::due_at(&certificate).duration_since(made).expect("later");
+        assert!(due.abs_diff(life / 2) <= Duration::from_secs(2), "{due:?} of {life:?}");
+    }
+    assert_eq!(crate::renewal::due_at(b"nonsense"), SystemTime::UNIX_EPOCH);
 }

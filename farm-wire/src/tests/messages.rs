@@ -314,6 +314,7 @@ fn request() -> impl Strategy<Value = Request> {
         }),
         Just(Request::ListNodes),
         (node(), node_change()).prop_map(|(node, change)| Request::ChangeNode { node, change }),
+        vec(any::<u8>(), 0..64).prop_map(|bytes| Request::RenewCertificate { signing_request: bytes.into() }),
     ]
 }
 

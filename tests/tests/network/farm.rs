@@ -199,7 +199,7 @@ impl Shared {
             let tickets = self.tickets.borrow().clone();
             if let Some((node, artist)) = tickets {
                 let ticket = if role == Role::Node { node } else { artist };
-                if let Ok(joined) = Credentials::join_over(self.network.clone(), &ticket, host).await {
+                if let Ok(mut joined) = Credentials::join_over(self.network.clone(), &ticket, host).await {
                     std::fs::create_dir_all(self.at(host))
                         .map_err(|source| WireError::File { path: self.at(host), source })?;
                     joined.save(&path)?;

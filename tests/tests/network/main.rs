@@ -117,11 +117,11 @@ fn storm(seed: u64) -> Vec<(Duration, Fault)> {
             0 => MASTER.to_owned(),
             number => node(number),
         };
-        let (begins, ends): (fn(String) -> Fault, fn(String) -> Fault) = match random.index(3) {
-            _ if host == MASTER => (Fault::Crash, Fault::Start),
-            0 => (Fault::Crash, Fault::Start),
-            1 => (Fault::Cut, Fault::Mend),
-            _ => (Fault::Hold, Fault::Release),
+        let [begins, ends]: [fn(String) -> Fault; 2] = match random.index(3) {
+            _ if host == MASTER => [Fault::Crash, Fault::Start],
+            0 => [Fault::Crash, Fault::Start],
+            1 => [Fault::Cut, Fault::Mend],
+            _ => [Fault::Hold, Fault::Release],
         };
         let until = at + random.between(200, 8_000);
         faults.push((Duration::from_millis(at), begins(host.clone())));

@@ -52,7 +52,7 @@ impl AsyncUdpSocket for Socket {
 
     fn try_send(&self, transmit: &Transmit) -> io::Result<()> {
         let sent = self.sent.fetch_add(1, Ordering::Relaxed);
-        let twice = self.duplicate_every > 0 && sent % self.duplicate_every == 0;
+        let twice = self.duplicate_every > 0 && sent.is_multiple_of(self.duplicate_every);
         for _ in 0..if twice { 2 } else { 1 } {
             // As of a real network, nobody is told what does not arrive.
             let _ = self.socket.try_send_to(transmit.contents, transmit.destination);

@@ -46,6 +46,7 @@ fn right(request: &Request) -> [Seen; 4] {
         Request::SubmitJob { .. } => [NotForNodes, Answered, Answered, Answered],
         Request::ListJobs => [NotForNodes, Answered, Answered, Answered],
         Request::ListNodes => [NotForNodes, Answered, Answered, Answered],
+        Request::RenewCertificate { .. } => [Answered; 4],
         Request::WatchJob { .. } => [NotForNodes, NoSuchJob, Answered, Answered],
         Request::FetchFrame { .. } => [NotForNodes, NoSuchJob, Answered, Answered],
         Request::ChangeJob { change, .. } => match change {
@@ -89,6 +90,7 @@ fn requests(of: JobId) -> Vec<Request> {
         Request::SubmitJob { spec: Box::new(job()) },
         Request::ListJobs,
         Request::ListNodes,
+        Request::RenewCertificate { signing_request: vec![0x30; 100].into() },
         Request::WatchJob { job: of },
         Request::FetchFrame { job: of, frame, file, precision },
     ];
