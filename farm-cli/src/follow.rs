@@ -164,7 +164,8 @@ mod tests {
             now,
             Command::JoinNode { node, lanes: 1, equipment: Default::default(), holding: Vec::new() },
         );
-        scheduler.handle(now, Command::SubmitJob { request: 1, spec: Box::new(spec()), owner: None });
+        scheduler
+            .handle(now, Command::SubmitJob { request: 1, spec: Box::new(spec()), owner: None, quota: None });
         let status = scheduler.job(JobId(1)).expect("the job is there").status;
         assert!(!has_ended(status, Patience::Embedded), "{status:?}");
         let granted = std::iter::from_fn(|| scheduler.poll_effect()).find_map(|effect| match effect {

@@ -49,7 +49,7 @@ impl Farm {
     fn new(nodes: u64) -> Self {
         let scheduler = Scheduler::restore([], Limits::default(), 1);
         let mut farm = Self { scheduler, leases: VecDeque::new(), now: Timestamp(0) };
-        farm.handle(Command::SubmitJob { request: 0, spec: Box::new(spec()), owner: None });
+        farm.handle(Command::SubmitJob { request: 0, spec: Box::new(spec()), owner: None, quota: None });
         for node in 1..=nodes {
             // Odd factor: the identities are spread over all 64 bits.
             let node = NodeId(node.wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -272,6 +272,13 @@ pub struct JobSpecError {
 }
 
 impl JobSpec {
+    /// Samples of all pixels of all frames.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        let frame = self.resolution.area() * u64::from(self.settings.samples_per_pixel);
+        frame.saturating_mul(self.frames.count())
+    }
+
     /// The manifest of what a frame shows.
     #[must_use]
     pub fn scene_of(&self, frame: FrameNumber) -> BlobDigest {

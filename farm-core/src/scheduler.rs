@@ -32,7 +32,7 @@ mod view;
 
 use std::collections::VecDeque;
 
-pub use command::{Command, Equipment, FailureKind, HeldLease, NodeChange};
+pub use command::{Command, Equipment, FailureKind, HeldLease, NodeChange, Quota};
 pub use effect::{Answer, Effect, Lease, RefusedReason, Verdict};
 pub use fact::Fact;
 pub use state::{

@@ -45,7 +45,9 @@ pub(crate) async fn answer(
     }
     match request {
         Request::FindMissing { digests } => find_missing(farm, send, digests).await,
-        Request::StoreBlob { digest, length } => store_blob(farm, send, receive, digest, length).await,
+        Request::StoreBlob { digest, length } => {
+            store_blob(farm, person, send, receive, digest, length).await
+        }
         Request::FetchBlob { digest, offset } => fetch_blob(farm, send, digest, offset).await,
         Request::SubmitJob { spec } => submit_job(farm, send, person, spec).await,
         Request::ListJobs => list_jobs(farm, send, person).await,
@@ -104,6 +106,7 @@ async fn find_missing(farm: &Farm, send: &mut SendStream, digests: Vec<BlobDiges
 
 async fn store_blob(
     farm: &Farm,
+    person: Person,
     send: &mut SendStream,
     receive: &mut RecvStream,
     digest: BlobDigest,
@@ -119,6 +122,11 @@ async fn store_blob(
         }
         Ok(Begin::Upload(upload)) => upload,
     };
+    if !person.is_admin
+        && let Err(refusal) = farm.uploads.count(person.owner, upload.remaining(), &farm.bounds.artist)
+    {
+        return Ok(Err(refusal));
+    }
     send.send(&Response::StoreFrom { offset: upload.offset() }).await?;
     let mut buffer = vec![0; CHUNK_BYTES];
     while upload.remaining() > 0 {
@@ -210,7 +218,8 @@ async fn submit_job(farm: &Farm, send: &mut SendStream, person: Person, spec: Bo
     if !missing.is_empty() {
         return Ok(Err(incomplete(&missing)));
     }
-    match farm.driver.ask(Ask::Submit(spec, person.owner)).await {
+    let quota = (!person.is_admin).then(|| farm.bounds.artist.of_jobs());
+    match farm.driver.ask(Ask::Submit(spec, person.owner, quota)).await {
         Ok(Answer::Submitted(job)) => {
             tracing::info!(%job, owner = %person.owner, "job submitted");
             say(send, Response::Submitted { job }).await

@@ -12,7 +12,7 @@ use farm_wire::{Network, PEER_LIFE, SystemNetwork};
 use serde::{Deserialize, Deserializer};
 
 pub use self::limits::parse_duration;
-use crate::MasterError;
+use crate::{ArtistQuotas, MasterError};
 
 /// The UDP port that masters listen on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7400;
@@ -89,6 +89,8 @@ pub struct Bounds {
     /// a scene which is submitted again need not be uploaded: 64 GiB are a few
     /// dozen large scenes.
     pub unused_blob_bytes: u64,
+    /// What each artist may take.
+    pub artist: ArtistQuotas,
 }
 
 impl Default for Bounds {
@@ -103,6 +105,7 @@ impl Default for Bounds {
             facts_per_snapshot: 1 << 16,
             blob_grace_s: 48 * 3600,
             unused_blob_bytes: 64 << 30,
+            artist: ArtistQuotas::default(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::assemble::FrameFolder;
 use crate::blobs::BlobStore;
 use crate::config::Bounds;
 use crate::driver::DriverHandle;
+use crate::quotas::Uploads;
 use crate::revocations::Revocations;
 
 /// Bytes that one permit of [`Farm::tile_memory`] stands for.
@@ -28,6 +29,7 @@ pub(crate) struct Farm {
     pub(crate) takes_empty_tiles: bool,
     pub(crate) roster: Roster,
     pub(crate) revocations: Revocations,
+    pub(crate) uploads: Uploads,
     /// Bytes of tiles that are on their way to the disk.
     tile_memory: Arc<Semaphore>,
     /// Tiles that are being decoded and checked: one for each core.
@@ -52,6 +54,7 @@ impl Farm {
             frames,
             roster: Roster::default(),
             revocations,
+            uploads: Uploads::default(),
             tile_memory: Arc::new(Semaphore::new(units as usize)),
             decoders: Semaphore::new(cores),
             connections: AtomicU64::new(0),

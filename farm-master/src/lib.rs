@@ -24,6 +24,7 @@ mod master;
 mod nodes;
 mod parallel;
 mod peers;
+mod quotas;
 mod revocations;
 mod rights;
 #[cfg(test)]
@@ -35,3 +36,4 @@ pub use config::{Bounds, MasterConfig};
 pub use error::MasterError;
 pub use gc::collect_garbage;
 pub use master::{Master, create_ticket};
+pub use quotas::ArtistQuotas;

@@ -7,6 +7,15 @@ use crate::job::{FrameRange, JobSpec, is_tag};
 use crate::limits::Limits;
 use crate::tile::{Rect, TileId};
 
+/// How much of a farm one owner may have for its jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Jobs that are neither delivered nor cancelled.
+    pub open_jobs: u64,
+    /// Samples of the jobs that it submitted within an hour.
+    pub samples_per_hour: u64,
+}
+
 /// What the world asks of the scheduler or tells it.
 ///
 /// Commands with a `request` are answered by exactly one
@@ -22,6 +31,8 @@ pub enum Command {
         spec: Box<JobSpec>,
         /// Who submits it.
         owner: Option<OwnerId>,
+        /// How much that owner may have, if it is held to anything.
+        quota: Option<Quota>,
     },
     /// Stop granting tiles of a job; leases in flight may finish.
     PauseJob {

@@ -3,7 +3,9 @@
 //! Nothing is changed here. The scheduler applies the facts to the state and
 //! then lets the floor follow.
 
-use super::command::{Command, FailureKind, NodeChange};
+use std::time::Duration;
+
+use super::command::{Command, FailureKind, NodeChange, Quota};
 use super::effect::{Answer, Effect, RefusedReason, Verdict};
 use super::fact::Fact;
 use super::floor::Floor;
@@ -53,8 +55,8 @@ pub(super) fn decide(
     command: &Command,
 ) -> Decision {
     match command {
-        Command::SubmitJob { request, spec, owner } => {
-            answer(*request, submit(state, floor, limits, now, spec, *owner))
+        Command::SubmitJob { request, spec, owner, quota } => {
+            answer(*request, submit(state, floor, limits, now, spec, (*owner, *quota)))
         }
         Command::PauseJob { request, job } => {
             let fact = |record: &JobRecord| (!record.paused).then_some(Fact::JobPaused { job: *job });
@@ -153,7 +155,7 @@ fn submit(
     limits: &Limits,
     now: Timestamp,
     spec: &JobSpec,
-    owner: Option<OwnerId>,
+    (owner, quota): (Option<OwnerId>, Option<Quota>),
 ) -> Outcome {
     spec.validate(limits)?;
     if !floor.tags.has_room_for(&spec.needs.tags, limits) {
@@ -162,9 +164,34 @@ fn submit(
     if state.open_jobs >= limits.open_jobs {
         return Err(RefusedReason::TooManyJobs(state.open_jobs));
     }
+    if let (Some(owner), Some(quota)) = (owner, quota) {
+        keep_to(quota, state, now, spec, owner)?;
+    }
     let job = state.next_job();
     let fact = Fact::JobSubmitted { job, at: now, spec: Box::new(spec.clone()), owner };
     Ok((vec![fact], Answer::Submitted(job)))
+}
+
+/// Whether an owner that submits a job now stays within its quota.
+fn keep_to(
+    quota: Quota,
+    state: &State,
+    now: Timestamp,
+    spec: &JobSpec,
+    owner: OwnerId,
+) -> Result<(), RefusedReason> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let of_owner = || state.jobs.values().filter(|record| record.owner == Some(owner));
+    let open = of_owner().filter(|record| !record.is_over()).count() as u64;
+    if open >= quota.open_jobs {
+        return Err(RefusedReason::OpenJobsOfOwner(open));
+    }
+    let lately = of_owner().filter(|record| now.since(record.submitted_at) < HOUR);
+    let samples = lately.fold(spec.samples(), |sum, record| sum.saturating_add(record.samples()));
+    if samples > quota.samples_per_hour {
+        return Err(RefusedReason::SamplesOfOwner { samples, most: quota.samples_per_hour });
+    }
+    Ok(())
 }
 
 fn weigh(state: &State, limits: &Limits, job: JobId, weight: u32) -> Outcome {

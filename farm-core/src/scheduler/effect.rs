@@ -81,6 +81,20 @@ pub enum RefusedReason {
     /// The farm is full.
     #[error("the farm already has {0} open jobs, its limit; cancel one or wait until one is done")]
     TooManyJobs(u64),
+    /// One of its users has too many.
+    #[error("you already have {0} open jobs, the most that you may; cancel one or wait until one is done")]
+    OpenJobsOfOwner(u64),
+    /// One of its users asks for too much.
+    #[error(
+        "with this job you would have submitted {samples} samples within an hour, and you may {most}; wait, \
+         or ask for fewer samples or pixels"
+    )]
+    SamplesOfOwner {
+        /// Samples of the jobs of the last hour, and of this one.
+        samples: u64,
+        /// The most.
+        most: u64,
+    },
     /// Somebody invents tags.
     #[error(
         "open jobs already require {0} distinct tags, the most that there may be; use one of theirs, \

@@ -284,8 +284,7 @@ impl JobRecord {
 
     /// Samples of the whole job.
     pub(super) fn samples(&self) -> u64 {
-        let frame = self.spec.resolution.area() * u64::from(self.spec.settings.samples_per_pixel);
-        frame.saturating_mul(self.spec.frames.count())
+        self.spec.samples()
     }
 
     /// Whether nothing is left to render of a frame.

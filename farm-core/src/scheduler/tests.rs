@@ -75,7 +75,7 @@ impl Farm {
     }
 
     fn submit(&mut self, spec: JobSpec) {
-        self.handle(Command::SubmitJob { request: 1, spec: Box::new(spec), owner: None });
+        self.handle(Command::SubmitJob { request: 1, spec: Box::new(spec), owner: None, quota: None });
     }
 
     fn join(&mut self, node: NodeId) {

@@ -1,6 +1,6 @@
 //! The way to the driver for everyone else.
 
-use farm_core::scheduler::{Answer, Command, Equipment, HeldLease, NodeChange, RefusedReason};
+use farm_core::scheduler::{Answer, Command, Equipment, HeldLease, NodeChange, Quota, RefusedReason};
 use farm_core::{BlobDigest, JobId, JobSpec, NodeId, OwnerId, Scheduler, Timestamp};
 use farm_wire::message::{JobChange, ToNode};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,7 +49,7 @@ impl From<RefusedReason> for Refusal {
 /// What a person asks of the scheduler.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Submit(Box<JobSpec>, OwnerId),
+    Submit(Box<JobSpec>, OwnerId, Option<Quota>),
     Change(JobId, JobChange),
     ChangeNode(NodeId, NodeChange),
 }
@@ -57,7 +57,9 @@ pub(crate) enum Ask {
 impl Ask {
     pub(crate) fn into_command(self, request: u64) -> Command {
         match self {
-            Self::Submit(spec, owner) => Command::SubmitJob { request, spec, owner: Some(owner) },
+            Self::Submit(spec, owner, quota) => {
+                Command::SubmitJob { request, spec, owner: Some(owner), quota }
+            }
             Self::ChangeNode(node, change) => Command::ChangeNode { request, node, change },
             Self::Change(job, JobChange::Pause) => Command::PauseJob { request, job },
             Self::Change(job, JobChange::Resume) => Command::ResumeJob { request, job },

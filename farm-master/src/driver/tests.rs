@@ -89,7 +89,7 @@ async fn start_compacting(journal: Memory, facts_per_snapshot: u64) -> Running {
 impl Running {
     fn submit(&self) -> tokio::task::JoinHandle<Reply> {
         let (handle, spec) = (self.handle.clone(), Box::new(spec(64, 64, 32, 16)));
-        tokio::spawn(async move { handle.ask(Ask::Submit(spec, OwnerId(1))).await })
+        tokio::spawn(async move { handle.ask(Ask::Submit(spec, OwnerId(1), None)).await })
     }
 
     async fn join(&self, connection: u64, shader_digest: BlobDigest) -> mpsc::Receiver<ToNode> {

@@ -212,7 +212,7 @@ impl Farm {
 
         let (began, before) = (self.now, self.count_capacity());
         self.complete = false;
-        self.tell(Command::SubmitJob { request: job.0, spec: Box::new(spec), owner: None });
+        self.tell(Command::SubmitJob { request: job.0, spec: Box::new(spec), owner: None, quota: None });
         while !self.complete {
             let Some(Reverse((at, _, event))) = self.events.pop() else { break };
             self.now = at;

@@ -357,7 +357,7 @@ impl World {
         let Some(master) = &mut self.master else { return Ok(()) };
         master.requests.insert(request, job);
         let spec = Box::new(self.plan.jobs[job].clone());
-        self.command(Command::SubmitJob { request, spec, owner: None })
+        self.command(Command::SubmitJob { request, spec, owner: None, quota: None })
     }
 
     /// Kills the master: before its commit, between the commit and what follows

@@ -101,9 +101,9 @@ impl World {
             (Some(Plant::IgnoreLeaving), Command::LeaveNode(_)) => true,
             (Some(Plant::IgnoreTime), Command::Tick) => true,
             (Some(Plant::PreferFirst), Command::SubmitJob { request, .. }) if request % 64 == 0 => {
-                let Command::SubmitJob { request, mut spec, owner } = command else { return None };
+                let Command::SubmitJob { request, mut spec, owner, quota } = command else { return None };
                 spec.priority += 1;
-                return Some(Command::SubmitJob { request, spec, owner });
+                return Some(Command::SubmitJob { request, spec, owner, quota });
             }
             (Some(Plant::IgnoreResume), Command::ResumeJob { .. }) => true,
             (Some(Plant::IgnoreRetry), Command::RetryJob { .. }) => true,

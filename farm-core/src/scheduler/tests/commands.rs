@@ -2,6 +2,7 @@
 //! back, regions rendered again.
 
 use super::*;
+use crate::OwnerId;
 
 #[test]
 fn job_of_new_priority_goes_before_or_behind_the_others_at_once() {
@@ -199,4 +200,28 @@ fn rerendering_what_is_not_there_is_refused() {
     farm.effects();
     farm.rerender((1, 1), None);
     assert_eq!(farm.effects(), [refused(RefusedReason::JobOver(JOB))]);
+}
+
+#[test]
+fn owners_are_held_to_their_quotas_and_nobody_else() {
+    let mut farm = Farm::new(small_limits());
+    let samples = spec(8, 64).samples();
+    let mut submit = |owner, open_jobs, samples_per_hour| {
+        let quota = Some(Quota { open_jobs, samples_per_hour });
+        let spec = Box::new(spec(8, 64));
+        farm.handle(Command::SubmitJob { request: 5, spec, owner, quota });
+        let answers = farm.effects().into_iter().filter_map(|effect| match effect {
+            Effect::Answer { request: 5, answer } => Some(answer),
+            _ => None,
+        });
+        answers.last().expect("it is answered").map(|_| ())
+    };
+    let (anna, ben) = (Some(OwnerId(1)), Some(OwnerId(2)));
+    assert_eq!(submit(anna, 2, 10 * samples), Ok(()));
+    assert_eq!(submit(anna, 1, 10 * samples), Err(RefusedReason::OpenJobsOfOwner(1)));
+    let most = 2 * samples - 1;
+    assert_eq!(submit(anna, 2, most), Err(RefusedReason::SamplesOfOwner { samples: 2 * samples, most }));
+    assert_eq!(submit(anna, 2, 2 * samples), Ok(()));
+    assert_eq!(submit(ben, 1, samples), Ok(()), "what others have does not count");
+    assert_eq!(submit(None, 0, 0), Ok(()), "nobody's quota is nobody's");
 }

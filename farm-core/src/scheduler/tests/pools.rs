@@ -52,7 +52,7 @@ fn job_goes_to_nodes_with_enough_memory_only() {
     farm.submit(JobSpec { needs, ..spec(8, 64) });
     let with = |gib: u64| Equipment { memory_bytes: Some(gib * GIB), ..Equipment::default() };
     farm.join_with(A, with(8));
-    assert_eq!(farm.jobs_of(A), []);
+    assert_eq!(farm.jobs_of(A), Vec::<u64>::new());
     assert_eq!(
         farm.job().explanation,
         "waiting: it needs 12.0 GiB of memory on each lane, and of the connected nodes none has more than 8.0 GiB"
