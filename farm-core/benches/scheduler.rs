@@ -11,6 +11,10 @@ use farm_core::{
     Scheduler, Timestamp,
 };
 
+/// As in the programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A job of 4 million tiles of one base block in each of many frames: more than
 /// any measurement takes.
 fn spec() -> JobSpec {

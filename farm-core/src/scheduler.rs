@@ -22,6 +22,7 @@ mod grant;
 mod node;
 mod part;
 mod pool;
+mod ratio;
 mod share;
 mod stakes;
 mod state;

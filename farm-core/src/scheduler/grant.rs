@@ -35,6 +35,7 @@ use super::effect::{Effect, Lease};
 use super::floor::Floor;
 use super::node::{Held, Node};
 use super::pool::Appetite;
+use super::ratio::mul_div;
 use super::share::{self, ReadyKey};
 use super::state::{JobRecord, State};
 use crate::id::{FrameNumber, JobId, LeaseId, NodeId};
@@ -338,15 +339,11 @@ fn appetite(
     let Some(speed) = speed else {
         return Appetite { level: 0, whole: false };
     };
-    let target = u128::from(speed) * u128::from(micros(limits.lease_target)) / 1_000_000;
-    let mut target = u64::try_from(target).unwrap_or(u64::MAX);
+    let mut target = mul_div(speed, micros(limits.lease_target), 1_000_000);
     if lanes > 1 {
         let left = record.samples().saturating_sub(record.samples_done).saturating_sub(floor.leased_samples);
         let fair = match node.power.known().filter(|power| floor.power >= *power) {
-            Some(power) => {
-                let fair = u128::from(left) * u128::from(power) / u128::from(floor.power);
-                u64::try_from(fair).unwrap_or(u64::MAX)
-            }
+            Some(power) => mul_div(left, power, floor.power),
             None => left / lanes,
         };
         target = target.min(fair / (2 * u64::from(limits.leases_per_lane.max(1))));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::Equipment;
 use super::fit::Fit;
+use super::ratio::mul_div;
 use super::share::{self, Estimate};
 use super::state::Hold;
 use crate::id::{BlobDigest, JobId, LeaseId};
@@ -172,8 +173,7 @@ impl Node {
     /// Takes a measurement into the job's speed: an exponential average of
     /// weight 1/4, begun with the first.
     pub(super) fn measure(&mut self, job: JobId, samples: u64, render_us: u64, limits: &Limits) {
-        let measured = u128::from(samples) * 1_000_000 / u128::from(render_us.max(1));
-        let measured = u64::try_from(measured).unwrap_or(u64::MAX).clamp(1, MAX_SPEED);
+        let measured = mul_div(samples, 1_000_000, render_us).clamp(1, MAX_SPEED);
         if let Some((_, speed)) = self.speeds.iter_mut().find(|(other, _)| *other == job) {
             *speed = (*speed * 3 + measured) / 4;
             return;

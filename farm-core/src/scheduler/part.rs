@@ -22,6 +22,16 @@ impl Floor {
         }
     }
 
+    /// Whether all that is lent by a lease is this one range.
+    fn lends_exactly(&self, id: NodeId, lease: LeaseId, range: BlockRange) -> bool {
+        let Some(node) = self.nodes.get(&id) else { return false };
+        match (node.parted.get(&lease), node.leases.get(&lease)) {
+            (Some(ranges), _) => ranges[..] == [range],
+            (None, Some(held)) => held.tile.range == range,
+            (None, None) => false,
+        }
+    }
+
     /// Takes a part of a lease out of what is lent by it; false if it is none, or all
     /// of it, or not lent any more. The part is neither free nor lent after this. A
     /// lease of which nothing is left ends.
@@ -33,10 +43,10 @@ impl Floor {
         if self.nodes.get(&id).and_then(|node| node.leases.get(&lease)).is_some_and(|held| held.is_backup) {
             return false;
         }
-        let mut ranges = self.lent_ranges(id, lease);
-        if ranges[..] == [part.range] {
+        if self.lends_exactly(id, lease, part.range) {
             return false;
         }
+        let mut ranges = self.lent_ranges(id, lease);
         let Some(at) = ranges.iter().position(|range| range.contains(&part.range)) else { return false };
         let Some(pool) = self.jobs.get_mut(&leased.job).and_then(|desk| desk.pools.get_mut(&leased.frame))
         else {
@@ -74,7 +84,7 @@ impl Floor {
         tile: &TileId,
     ) -> Option<Held> {
         let is_its = self.tile_of(id, lease).is_some_and(|leased| leased.contains(tile))
-            && self.lent_ranges(id, lease)[..] == [tile.range];
+            && self.lends_exactly(id, lease, tile.range);
         if is_its { self.finish(state, id, lease) } else { None }
     }
 }

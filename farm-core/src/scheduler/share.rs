@@ -25,6 +25,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::ratio::mul_div;
 use crate::id::{JobId, NodeId};
 use crate::time::Timestamp;
 
@@ -85,10 +86,16 @@ pub(super) fn measure(
     render_us: u64,
     is_alone: bool,
 ) -> u64 {
-    let (samples, render_us) = (u128::from(samples.max(1)), u128::from(render_us.max(1)));
+    let (samples, render_us) = (samples.max(1), render_us.max(1));
     // Of a power, the cost that the result shows, and the other way around.
-    let cost_by = |power: u64| (u128::from(power) << COST_SHIFT) * render_us / (samples * 1_000_000);
-    let power_by = |cost: u64| (u128::from(cost) * samples * 1_000_000 / render_us) >> COST_SHIFT;
+    let cost_by = |power: u64| {
+        let work = (u128::from(power) << COST_SHIFT) * u128::from(render_us);
+        quotient(work, u128::from(samples) * 1_000_000)
+    };
+    let power_by = |cost: u64| {
+        let work = u128::from(cost) * u128::from(samples) * 1_000_000;
+        quotient(work, u128::from(render_us)) >> COST_SHIFT
+    };
     match (power.known(), cost.known().or(usual_cost)) {
         (None, None) => {
             power.take(UNIT.into(), POWER_RESULTS);
@@ -106,8 +113,15 @@ pub(super) fn measure(
             cost.take(cost_by(known_power), COST_RESULTS);
         }
     }
-    let work = u128::from(power.value) * render_us / 1_000_000;
-    u64::try_from(work).unwrap_or(MOST).min(MOST)
+    mul_div(power.value, render_us, 1_000_000).min(MOST)
+}
+
+/// A quotient, by words where both fit one.
+fn quotient(dividend: u128, divisor: u128) -> u128 {
+    match (u64::try_from(dividend), u64::try_from(divisor)) {
+        (Ok(dividend), Ok(divisor)) => (dividend / divisor).into(),
+        _ => dividend / divisor,
+    }
 }
 
 /// What so many samples of a cost are worth.
@@ -118,15 +132,13 @@ pub(super) fn work_of(cost: u64, samples: u64) -> u64 {
 
 /// Samples a second of a lane of this power on a job of this cost.
 pub(super) fn speed_of(power: u64, cost: u64) -> u64 {
-    let speed = (u128::from(power) << COST_SHIFT) / u128::from(cost.max(1));
-    u64::try_from(speed).unwrap_or(MOST).clamp(1, MOST)
+    mul_div(power, 1 << COST_SHIFT, cost).clamp(1, MOST)
 }
 
 /// How many microseconds `work` takes where `power` does a second's worth in a
 /// second.
 pub(super) fn time_of(work: u64, power: u64) -> u64 {
-    let time = u128::from(work) * 1_000_000 / u128::from(power.max(1));
-    u64::try_from(time).unwrap_or(u64::MAX)
+    mul_div(work, 1_000_000, power)
 }
 
 /// How many lanes there are of which power, by its power of two.

@@ -8,6 +8,7 @@ use super::desk::Desk;
 use super::fit::{Fit, Profile};
 use super::floor::{Floor, Timer};
 use super::node::Node;
+use super::ratio::mul_div;
 use super::share::{self, UNIT};
 use super::state::{JobRecord, State};
 use crate::id::{JobId, NodeId};
@@ -114,8 +115,7 @@ impl Floor {
         if self.measured_lanes == 0 {
             return self.active_lanes.saturating_mul(UNIT);
         }
-        let all = u128::from(self.active_power) * u128::from(self.active_lanes);
-        u64::try_from(all / u128::from(self.measured_lanes)).unwrap_or(u64::MAX)
+        mul_div(self.active_power, self.active_lanes, self.measured_lanes)
     }
 
     /// Removes a job that is over from the share.
