@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use farm_wire::WireError;
 
+use crate::audit::AuditError;
 use crate::blobs::BlobError;
 use crate::journal::JournalError;
 use crate::tickets::TicketError;
@@ -13,6 +14,9 @@ use crate::tickets::TicketError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MasterError {
+    /// The audit log cannot be read, or is not what was written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Another master uses the data folder.
     #[error("the data folder {path} is in use by another master")]
     Locked {
@@ -64,7 +68,10 @@ impl MasterError {
             Self::Folder { .. } => Some("check the folder's owner and the room on its disk"),
             Self::Journal(error) => error.hint(),
             Self::Config { .. } => Some("see `farm-master serve --help` for what may be set"),
-            Self::Runtime { .. } | Self::Blobs(_) | Self::Tickets(_) | Self::Wire(_) => None,
+            Self::Audit(AuditError::Broken { .. }) => Some(
+                "somebody changed it, or the disk did; an earlier copy shows what. It goes on after this",
+            ),
+            Self::Audit(_) | Self::Runtime { .. } | Self::Blobs(_) | Self::Tickets(_) | Self::Wire(_) => None,
         }
     }
 

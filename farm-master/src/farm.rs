@@ -10,6 +10,7 @@ use farm_wire::message::LaneDescription;
 use tokio::sync::Semaphore;
 
 use crate::assemble::FrameFolder;
+use crate::audit::AuditLog;
 use crate::blobs::BlobStore;
 use crate::config::Bounds;
 use crate::driver::DriverHandle;
@@ -30,6 +31,7 @@ pub(crate) struct Farm {
     pub(crate) roster: Roster,
     pub(crate) revocations: Revocations,
     pub(crate) uploads: Uploads,
+    pub(crate) audit: AuditLog,
     /// Bytes of tiles that are on their way to the disk.
     tile_memory: Arc<Semaphore>,
     /// Tiles that are being decoded and checked: one for each core.
@@ -44,6 +46,7 @@ impl Farm {
         frames: FrameFolder,
         bounds: Bounds,
         revocations: Revocations,
+        audit: AuditLog,
         takes_empty_tiles: bool,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -55,6 +58,7 @@ impl Farm {
             roster: Roster::default(),
             revocations,
             uploads: Uploads::default(),
+            audit,
             tile_memory: Arc::new(Semaphore::new(units as usize)),
             decoders: Semaphore::new(cores),
             connections: AtomicU64::new(0),

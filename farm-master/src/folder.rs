@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::MasterError;
 
+/// The audit log's name.
+pub(crate) const AUDIT_LOG: &str = "audit.jsonl";
+
 /// The layout of a data folder.
 #[derive(Clone, Debug)]
 pub struct DataFolder {
@@ -62,6 +65,12 @@ impl DataFolder {
     #[must_use]
     pub fn tickets(&self) -> PathBuf {
         self.root.join("tickets.sqlite")
+    }
+
+    /// The audit log; the ticket book has it beside it.
+    #[must_use]
+    pub fn audit(&self) -> PathBuf {
+        self.tickets().with_file_name(AUDIT_LOG)
     }
 
     /// The blob store's folder.

@@ -7,6 +7,7 @@
 
 mod artists;
 pub mod assemble;
+pub mod audit;
 pub mod blobs;
 pub mod config;
 pub mod display;

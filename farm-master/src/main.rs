@@ -79,6 +79,15 @@ enum Command {
         #[command(subcommand)]
         command: TicketCommand,
     },
+    /// Print the audit log, or see whether it is what was written; works beside a
+    /// running master.
+    Audit {
+        /// The data folder [default: in this user's data folder].
+        #[arg(long, value_name = "DIR", global = true)]
+        data: Option<PathBuf>,
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// List, revoke and restore who joined; works beside a running master.
     #[command(alias = "member")]
     Identity {
@@ -88,6 +97,16 @@ enum Command {
         #[command(subcommand)]
         command: IdentityCommand,
     },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Print its lines, each a JSON object: who did what when, oldest first.
+    List,
+    /// Say how many lines there are and the last chain value, or name the first line
+    /// that is not what was written and exit with 1. To be sure of the end too, keep
+    /// the last value somewhere else.
+    Verify,
 }
 
 #[derive(Subcommand)]
@@ -161,6 +180,7 @@ fn main() -> ExitCode {
                 collect_garbage(&config.data, keep, dry_run)
             }),
         Command::Ticket { data, command } => tickets(&data.unwrap_or_else(default_data_folder), command),
+        Command::Audit { data, command } => audit(&data.unwrap_or_else(default_data_folder), &command),
         Command::Identity { data, command } => {
             identities(&data.unwrap_or_else(default_data_folder), &command)
         }
@@ -257,6 +277,19 @@ fn print_first_tickets(master: &Master) -> Result<(), MasterError> {
         tracing::warn!(%error, "the tickets could not be printed; `farm-master ticket create` makes others");
     }
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the log is data")]
+fn audit(data: &std::path::Path, command: &AuditCommand) -> Result<ExitCode, MasterError> {
+    let path = DataFolder::open(data)?.audit();
+    let end = match command {
+        AuditCommand::List => farm_master::audit::read(&path, |line, _| println!("{line}"))?,
+        AuditCommand::Verify => farm_master::audit::verify(&path)?,
+    };
+    if let AuditCommand::Verify = command {
+        println!("{}\t{}", end.number, end.chain);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Resolves on SIGINT or SIGTERM.

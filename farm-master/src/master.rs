@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::assemble::{self, FrameFolder};
+use crate::audit::AuditLog;
 use crate::blobs::{BlobStore, Keep};
 use crate::config::{default_listen, ticket_addresses};
 use crate::driver::{Assembler, Driver};
@@ -84,7 +85,9 @@ impl Master {
         let collector = tokio::spawn(gc::run(handle.clone(), Arc::clone(&blobs), keep));
         let revocations = Revocations::watch(tickets.clone());
         let (bounds, takes_empty_tiles) = (config.bounds, config.takes_empty_tiles);
-        let farm = Farm::new(handle, Arc::clone(&blobs), frames, bounds, revocations, takes_empty_tiles);
+        let audit = AuditLog::new(folder.audit());
+        let farm =
+            Farm::new(handle, Arc::clone(&blobs), frames, bounds, revocations, audit, takes_empty_tiles);
         let farm = Arc::new(farm);
         let driver = tokio::spawn(driver.run());
         let peers = tokio::spawn(peers::serve(farm, Arc::clone(&server)));

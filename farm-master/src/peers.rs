@@ -6,11 +6,12 @@ use std::time::Duration;
 use farm_core::OwnerId;
 use farm_wire::client::{RecvStream, SendStream};
 use farm_wire::message::{Request, Response};
-use farm_wire::{Peer, Role, Server, WireError};
+use farm_wire::{Identity, Peer, Role, Server, WireError};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::audit::{self, Action, Actor};
 use crate::driver::Refusal;
 use crate::farm::Farm;
 use crate::rights::Person;
@@ -107,6 +108,7 @@ async fn answer(
     mut receive: RecvStream,
 ) -> Result<(), WireError> {
     let Some(request) = receive_step::<Request>(&mut receive).await? else { return Ok(()) };
+    let what = Action::of(&request);
     let outcome = match (asker, request) {
         (_, Request::RenewCertificate { signing_request }) => {
             match peer.certify(signing_request.into_vec()).await {
@@ -128,10 +130,20 @@ async fn answer(
             artists::answer(farm, *person, request, &mut send, &mut receive).await?
         }
     };
+    if let Some(what) = what {
+        let seen = outcome.as_ref().map_err(|refusal| refusal.reason.clone());
+        farm.audit.record(actor(peer), what, audit::Outcome::from(&seen)).await;
+    }
     if let Err(Refusal { reason, hint }) = outcome {
         send.send(&Response::Refused { reason, hint }).await?;
     }
     send.finish().await
+}
+
+/// A peer, as the audit log has it.
+fn actor(peer: &Peer) -> Actor {
+    let Identity { role, id, name } = peer.identity().clone();
+    Actor::Member { role, id: format!("{id:016x}"), name, address: Some(peer.address().to_string()) }
 }
 
 /// Receives a message, within the time that one step may take.

@@ -16,6 +16,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 pub use self::members::Member;
+use crate::audit::{Action, Actor, AuditLog, Outcome};
+use crate::folder::AUDIT_LOG;
 
 /// How long an operation waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,6 +86,7 @@ pub struct TicketEntry {
 #[derive(Clone, Debug)]
 pub struct Tickets {
     path: PathBuf,
+    audit: AuditLog,
 }
 
 impl Tickets {
@@ -92,7 +95,8 @@ impl Tickets {
     /// # Errors
     /// Names the file that cannot be opened or is not a ticket book.
     pub fn open(path: &Path) -> Result<Self, TicketError> {
-        let book = Self { path: path.to_owned() };
+        let audit = AuditLog::new(path.with_file_name(AUDIT_LOG));
+        let book = Self { path: path.to_owned(), audit };
         book.perform(async |connection| {
             let table = "CREATE TABLE IF NOT EXISTS tickets (id BIGINT PRIMARY KEY, \
                 name TEXT NOT NULL, role TEXT NOT NULL, secret_digest BYTEA NOT NULL, \
@@ -125,14 +129,18 @@ impl Tickets {
         let id = i64::from_le_bytes(id) & i64::MAX; // SQL integers are signed.
         let now = now_ms();
         let expires = now.saturating_add(i64::try_from(valid_for.as_millis()).unwrap_or(i64::MAX));
-        let (name, digest) = (name.to_owned(), blake3::hash(&secret).as_bytes().to_vec());
-        self.perform(async |connection| {
+        let digest = blake3::hash(&secret).as_bytes().to_vec();
+        let what = Action::CreateTicket { ticket: format!("{id:x}"), name: name.to_owned(), role };
+        let name = name.to_owned();
+        let made = self.perform(async |connection| {
             let insert = "INSERT INTO tickets (id, name, role, secret_digest, expires_at_ms, \
                 uses_left, revoked) VALUES ($1, $2, $3, $4, $5, $6, 0)";
             let query = sqlx::query(insert).bind(id).bind(name).bind(role.to_string());
             let query = query.bind(digest).bind(expires).bind(uses.map(i64::from));
             query.execute(connection).await.map(|_| ())
-        })?;
+        });
+        self.audit.append(Actor::Local, what, Outcome::from(&made));
+        made?;
         Ok(NewTicket { id: id.cast_unsigned(), secret, expires_at_ms: expires.cast_unsigned() })
     }
 
@@ -155,12 +163,20 @@ impl Tickets {
     /// # Errors
     /// [`TicketError::Unknown`] when there is none, or the book cannot be written.
     pub fn revoke(&self, name_or_id: &str) -> Result<u64, TicketError> {
-        self.mark_revoked("UPDATE tickets SET revoked = 1 WHERE name = $1 OR id = $2", name_or_id)
+        let update = "UPDATE tickets SET revoked = 1 WHERE name = $1 OR id = $2";
+        let what = Action::RevokeTicket { ticket: shortened(name_or_id) };
+        self.mark_revoked(update, name_or_id, what)
     }
 
     /// Runs an update that takes a name and a number, which is hexadecimal;
     /// returns how many entries it changed, at least one.
-    fn mark_revoked(&self, update: &'static str, name_or_id: &str) -> Result<u64, TicketError> {
+    fn mark_revoked(&self, update: &'static str, name_or_id: &str, what: Action) -> Result<u64, TicketError> {
+        let marked = self.mark(update, name_or_id);
+        self.audit.append(Actor::Local, what, Outcome::from(&marked));
+        marked
+    }
+
+    fn mark(&self, update: &'static str, name_or_id: &str) -> Result<u64, TicketError> {
         let id = u64::from_str_radix(name_or_id, 16).ok().map(u64::cast_signed);
         let name = name_or_id.to_owned();
         let count = self.perform(async |connection| {
@@ -217,11 +233,16 @@ impl TicketBook for Tickets {
             }
             Ok(verdict)
         });
-        outcome.unwrap_or_else(|error| Err(unusable(&error)))
+        let outcome = outcome.unwrap_or_else(|error| Err(unusable(&error)));
+        let what = Action::Join { ticket: format!("{ticket:x}"), role };
+        self.audit.append(Actor::Stranger, what, Outcome::from(&outcome));
+        outcome
     }
 
     fn joined(&self, identity: &Identity) -> Result<(), String> {
-        self.note_member(identity).map_err(|error| unusable(&error))
+        let noted = self.note_member(identity).map_err(|error| unusable(&error));
+        self.audit.append(Actor::from(identity), Action::Certify, Outcome::from(&noted));
+        noted
     }
 
     fn admit(&self, identity: &Identity) -> Result<(), String> {
@@ -230,6 +251,11 @@ impl TicketBook for Tickets {
             false => Ok(()),
         }
     }
+}
+
+/// A name as it was typed, as far as an entry has room for it.
+fn shortened(name: &str) -> String {
+    name.chars().take(NAME_CHARACTERS).collect()
 }
 
 fn unusable(error: &TicketError) -> String {

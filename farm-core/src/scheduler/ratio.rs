@@ -19,7 +19,8 @@ mod tests {
         let numbers = [0, 1, 2, 3, 999_999, 1 << 31, 1 << 32, (1 << 32) + 1, 1 << 50, u64::MAX - 1, u64::MAX];
         for (a, b, c) in numbers
             .iter()
-            .flat_map(|a| numbers.iter().flat_map(move |b| numbers.iter().map(move |c| (*a, *b, *c))))
+            .flat_map(|a| numbers.map(|b| (a, b)))
+            .flat_map(|(a, b)| numbers.map(|c| (*a, b, c)))
         {
             let exact = u128::from(a) * u128::from(b) / u128::from(c.max(1));
             assert_eq!(u128::from(mul_div(a, b, c)), exact.min(u64::MAX.into()), "{a} {b} {c}");

@@ -1,6 +1,7 @@
 //! A whole master over QUIC on loopback, with a node that draws the test
 //! picture instead of rendering and an artist that speaks the protocol.
 
+mod audit;
 mod rights;
 
 use std::collections::BTreeMap;

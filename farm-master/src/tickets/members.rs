@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use farm_wire::{Identity, Role};
 use sqlx::Row;
 
-use super::{TicketError, Tickets, parse_role};
+use super::{TicketError, Tickets, parse_role, shortened};
+use crate::audit::Action;
 
 /// Members that joined, one row for each certificate.
 pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS members (id BIGINT NOT NULL, \
@@ -48,7 +49,9 @@ impl Tickets {
     /// # Errors
     /// [`TicketError::Unknown`] when there is none, or the book cannot be written.
     pub fn revoke_member(&self, name_or_id: &str) -> Result<u64, TicketError> {
-        self.mark_revoked("UPDATE members SET revoked = 1 WHERE name = $1 OR id = $2", name_or_id)
+        let update = "UPDATE members SET revoked = 1 WHERE name = $1 OR id = $2";
+        let what = Action::RevokeIdentity { identity: shortened(name_or_id) };
+        self.mark_revoked(update, name_or_id, what)
     }
 
     /// Takes the members of this name or number in again, with the certificates
@@ -57,7 +60,9 @@ impl Tickets {
     /// # Errors
     /// [`TicketError::Unknown`] when there is none, or the book cannot be written.
     pub fn restore_member(&self, name_or_id: &str) -> Result<u64, TicketError> {
-        self.mark_revoked("UPDATE members SET revoked = 0 WHERE name = $1 OR id = $2", name_or_id)
+        let update = "UPDATE members SET revoked = 0 WHERE name = $1 OR id = $2";
+        let what = Action::RestoreIdentity { identity: shortened(name_or_id) };
+        self.mark_revoked(update, name_or_id, what)
     }
 
     /// Everybody who is revoked.

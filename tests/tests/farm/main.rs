@@ -7,6 +7,7 @@
 mod artist;
 mod processes;
 mod scene;
+mod secrets;
 
 use farm_core::scheduler::JobStatus;
 use farm_core::{BlobDigest, JobSpec};

@@ -3,12 +3,16 @@
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+
+/// What is logged unless a test wants more.
+const USUAL: &str = "info";
 
 /// Lines kept for a test that does not wait for any yet.
 const LINES_AHEAD: usize = 4096;
@@ -32,7 +36,11 @@ struct Process {
     name: String,
     child: Child,
     lines: mpsc::Receiver<String>,
+    said: Said,
 }
+
+/// All that a process said.
+type Said = Arc<Mutex<String>>;
 
 impl Process {
     fn start(name: &str, mut command: Command) -> Self {
@@ -40,9 +48,16 @@ impl Process {
         let mut child = command.spawn().expect("the program starts");
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        tokio::spawn(echo_lines(name.to_owned(), stdout.expect("it is piped"), sender.clone()));
-        tokio::spawn(echo_lines(name.to_owned(), stderr.expect("it is piped"), sender));
-        Self { name: name.to_owned(), child, lines }
+        // What is printed is for people and may hold what no log may.
+        let said = Said::default();
+        tokio::spawn(echo_lines(
+            name.to_owned(),
+            stdout.expect("it is piped"),
+            sender.clone(),
+            Said::default(),
+        ));
+        tokio::spawn(echo_lines(name.to_owned(), stderr.expect("it is piped"), sender, Arc::clone(&said)));
+        Self { name: name.to_owned(), child, lines, said }
     }
 
     /// The next line that contains `text`.
@@ -75,10 +90,15 @@ pub(crate) fn echo(name: &str, line: &str) {
     eprintln!("{name}: {line}");
 }
 
-async fn echo_lines(name: String, stream: impl AsyncRead + Unpin, lines: mpsc::Sender<String>) {
+async fn echo_lines(name: String, stream: impl AsyncRead + Unpin, lines: mpsc::Sender<String>, said: Said) {
     let mut reader = BufReader::new(stream).lines();
     while let Ok(Some(line)) = reader.next_line().await {
         echo(&name, &line);
+        {
+            let mut said = said.lock().expect("nobody panics while he holds this");
+            said.push_str(&line);
+            said.push('\n');
+        }
         // A test that waits for no further line still wants them echoed.
         let _ = lines.try_send(line);
     }
@@ -96,13 +116,18 @@ pub(crate) struct Master {
 impl Master {
     /// Starts a new farm.
     pub(crate) async fn start() -> Self {
+        Self::start_at(USUAL).await
+    }
+
+    /// Starts a new farm that logs from this level on.
+    pub(crate) async fn start_at(level: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // A restarted master must listen where it did; so the port is chosen
         // here, from those that are free.
         let probe = UdpSocket::bind("127.0.0.1:0").expect("loopback can be bound");
         let port = probe.local_addr().expect("it is bound").port();
         drop(probe);
-        let mut process = serve(folder.path(), port);
+        let mut process = serve(folder.path(), port, level);
         let node_ticket = ticket(&process.line("farm-node join").await);
         let artist_ticket = ticket(&process.line("farm login").await);
         Self { process, folder, port, node_ticket, artist_ticket }
@@ -111,19 +136,33 @@ impl Master {
     /// Kills the master as `kill -9` does it and starts it again.
     pub(crate) async fn kill_and_restart(mut self) -> Self {
         self.process.kill().await;
-        let process = serve(self.folder.path(), self.port);
+        let process = serve(self.folder.path(), self.port, USUAL);
         Self { process, ..self }
     }
 
     pub(crate) fn artist_ticket(&self) -> &str {
         &self.artist_ticket
     }
+
+    pub(crate) fn node_ticket(&self) -> &str {
+        &self.node_ticket
+    }
+
+    /// Its data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("master")
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.said.lock().expect("nobody panics while he holds this").clone()
+    }
 }
 
-fn serve(folder: &Path, port: u16) -> Process {
+fn serve(folder: &Path, port: u16, level: &str) -> Process {
     let mut command = Command::new(program("farm-master"));
     command.arg("serve").arg("--data").arg(folder.join("master"));
-    command.args(["--listen", &format!("127.0.0.1:{port}")]);
+    command.args(["--listen", &format!("127.0.0.1:{port}")]).env("RUST_LOG", level);
     Process::start("master", command)
 }
 
@@ -142,8 +181,14 @@ pub(crate) struct Node {
 impl Node {
     /// Joins the farm and returns when the node is connected.
     pub(crate) async fn join(master: &Master, name: &str) -> Self {
+        Self::join_at(USUAL, master, name).await
+    }
+
+    /// As [`Node::join`], of a node that logs from this level on.
+    pub(crate) async fn join_at(level: &str, master: &Master, name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let process = node(folder.path(), name, &["join", &master.node_ticket, "--name", name]);
+        let arguments = ["join", &master.node_ticket, "--name", name];
+        let process = node(folder.path(), name, &arguments, level);
         Self { process, folder, name: name.to_owned() }.connected().await
     }
 
@@ -151,13 +196,23 @@ impl Node {
     pub(crate) async fn restart(self) -> Self {
         let Self { process, folder, name } = self;
         assert_eq!(process.terminate().await, Some(0));
-        let process = node(folder.path(), &name, &["run"]);
+        let process = node(folder.path(), &name, &["run"], USUAL);
         Self { process, folder, name }.connected().await
     }
 
     async fn connected(mut self) -> Self {
         self.process.line("connected as node").await;
         self
+    }
+
+    /// The folder of its key and its cache.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.said.lock().expect("nobody panics while he holds this").clone()
     }
 
     /// As `kill -9` does it.
@@ -171,9 +226,9 @@ impl Node {
     }
 }
 
-fn node(folder: &Path, name: &str, arguments: &[&str]) -> Process {
+fn node(folder: &Path, name: &str, arguments: &[&str], level: &str) -> Process {
     let mut command = Command::new(program("farm-node"));
-    command.args(arguments).args(["--adapter", "cpu"]);
+    command.args(arguments).args(["--adapter", "cpu"]).env("RUST_LOG", level);
     command.arg("--data").arg(folder.join("key")).arg("--cache").arg(folder.join("cache"));
     Process::start(name, command)
 }
