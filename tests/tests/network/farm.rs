@@ -133,21 +133,8 @@ pub(crate) fn node(number: usize) -> String {
 /// # Panics
 /// When the job is not done in time, or anybody fails.
 pub(crate) fn run(weather: Weather, nodes: usize, faults: &[(Duration, Fault)]) -> Account {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(weather.seed)
-        .simulation_duration(LONGEST)
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(weather.latency)
-        .fail_rate(weather.loss)
-        .repair_rate(REPAIR)
-        .udp_capacity(1 << 14)
-        .enable_random_order()
-        .build();
-    let shared = Shared::new(&folder, weather);
+    let (mut sim, shared) = master_alone(weather);
     let account = Rc::new(RefCell::new(Account::default()));
-    let at_master = shared.clone();
-    sim.host(MASTER, move || serve(at_master.clone()));
     for number in 1..=nodes {
         let at_node = shared.clone();
         sim.host(node(number), move || render(at_node.clone(), node(number)));
@@ -169,28 +156,47 @@ pub(crate) fn run(weather: Weather, nodes: usize, faults: &[(Duration, Fault)]) 
     account.take()
 }
 
+/// A network with no more on it than a master.
+pub(crate) fn master_alone<'a>(weather: Weather) -> (Sim<'a>, Shared) {
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(weather.seed)
+        .simulation_duration(LONGEST)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(weather.latency)
+        .fail_rate(weather.loss)
+        .repair_rate(REPAIR)
+        .udp_capacity(1 << 14)
+        .enable_random_order()
+        .build();
+    let shared = Shared::new(weather);
+    let at_master = shared.clone();
+    sim.host(MASTER, move || serve(at_master.clone()));
+    (sim, shared)
+}
+
 /// What every host knows.
 #[derive(Clone)]
-struct Shared {
-    folder: PathBuf,
+pub(crate) struct Shared {
+    folder: Rc<TempDir>,
     network: Arc<SimulatedNetwork>,
     /// A node's and the artist's, once the master has made them.
     tickets: Rc<RefCell<Option<(Ticket, Ticket)>>>,
 }
 
 impl Shared {
-    fn new(folder: &TempDir, weather: Weather) -> Self {
+    fn new(weather: Weather) -> Self {
+        let folder = Rc::new(tempfile::tempdir().expect("a temporary folder"));
         let network = Arc::new(SimulatedNetwork { duplicate_every: weather.duplicate_every });
-        Self { folder: folder.path().to_owned(), network, tickets: Rc::default() }
+        Self { folder, network, tickets: Rc::default() }
     }
 
     fn at(&self, host: &str) -> PathBuf {
-        self.folder.join(host)
+        self.folder.path().join(host)
     }
 
     /// Joins by a ticket, for as long as it takes; who joined before has kept the
     /// credentials.
-    async fn join(&self, host: &str, role: Role) -> Result<Credentials, WireError> {
+    pub(crate) async fn join(&self, host: &str, role: Role) -> Result<Credentials, WireError> {
         let path = self.at(host).join("credentials");
         if path.exists() {
             return Ok(Credentials::load(&path)?.over(self.network.clone()));

@@ -6,6 +6,7 @@
 
 #![cfg(unix)]
 
+mod attacks;
 mod farm;
 mod journal;
 mod socket;
