@@ -272,3 +272,36 @@ fn pages_link_only_to_files_that_exist() {
         }
     }
 }
+
+/// Names of tests that a document's tables have in backticks.
+fn tests_named_in(document: &str) -> BTreeSet<String> {
+    let rows = document.lines().filter(|line| line.starts_with('|'));
+    let quoted = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let is_name =
+        |text: &&str| text.bytes().all(|byte| byte.is_ascii_lowercase() || b"0123456789_".contains(&byte));
+    quoted.filter(is_name).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_attack_of_the_table_has_its_test() {
+    let document = fs::read_to_string(root().join("docs/attacks.md")).expect("the table is there");
+    let named = tests_named_in(&document);
+    assert!(named.len() > 40, "{named:?}");
+    let mut found = BTreeSet::new();
+    for entry in WalkDir::new(root()).into_iter().filter_entry(|entry| entry.file_name() != "target") {
+        let path = entry.expect("the tree can be walked").into_path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("sources are UTF-8");
+        // Tests of a macro's making are named by its arguments.
+        found.extend(
+            named
+                .iter()
+                .filter(|name| ["fn ", "    "].iter().any(|before| text.contains(&format!("{before}{name}"))))
+                .cloned(),
+        );
+    }
+    let missing: Vec<_> = named.difference(&found).collect();
+    assert!(missing.is_empty(), "no test has the name of {missing:?}");
+}

@@ -30,7 +30,10 @@ fn run(mut sim: Sim<'_>) {
 async fn list_nodes(credentials: &Credentials) -> turmoil::Result {
     let client = Client::connect(credentials).await?;
     match client.request(&Request::ListNodes).await? {
-        Response::Nodes { .. } => Ok(client.close().await),
+        Response::Nodes { .. } => {
+            client.close().await;
+            Ok(())
+        }
         other => Err(format!("not a list: {other:?}").into()),
     }
 }
