@@ -14,16 +14,15 @@ pub fn rect_count(resolution: Resolution, tile_size: u32) -> u32 {
 #[must_use]
 pub fn rect_at(resolution: Resolution, tile_size: u32, index: RectIndex) -> Option<Rect> {
     let columns = resolution.width.div_ceil(tile_size);
-    if index.0 >= rect_count(resolution, tile_size) {
-        return None;
-    }
+    let is_there = index.0 < rect_count(resolution, tile_size);
+    is_there.then(|| rect_in(resolution, tile_size, columns, index))
+}
+
+/// As [`rect_at`], of a rectangle that is there, where the number of columns is known
+/// already: dividing is most of the work.
+pub(crate) fn rect_in(resolution: Resolution, tile_size: u32, columns: u32, index: RectIndex) -> Rect {
     let (x, y) = (index.0 % columns * tile_size, index.0 / columns * tile_size);
-    Some(Rect {
-        x,
-        y,
-        width: tile_size.min(resolution.width - x),
-        height: tile_size.min(resolution.height - y),
-    })
+    Rect { x, y, width: tile_size.min(resolution.width - x), height: tile_size.min(resolution.height - y) }
 }
 
 /// The rectangles that share a pixel with `region`, in increasing order.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use farm_wire::{Network, PEER_LIFE, SystemNetwork};
+use farm_wire::{Network, PEER_LIFE, Passphrase, SystemNetwork};
 use serde::{Deserialize, Deserializer};
 
 pub use self::limits::parse_duration;
@@ -36,6 +36,8 @@ pub struct MasterConfig {
     pub takes_empty_tiles: bool,
     /// How long certificates of nodes, artists and admins are good.
     pub certificate_life: Duration,
+    /// What the authority's key is encrypted with, where it is.
+    pub passphrase: Option<Passphrase>,
     /// The network to listen on: the system's but in a simulation, so no
     /// configuration file has it either.
     pub network: Arc<dyn Network>,
@@ -53,6 +55,7 @@ impl MasterConfig {
             bounds: Bounds::default(),
             takes_empty_tiles: false,
             certificate_life: PEER_LIFE,
+            passphrase: None,
             network: Arc::new(SystemNetwork),
         }
     }

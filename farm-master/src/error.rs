@@ -14,6 +14,12 @@ use crate::tickets::TicketError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MasterError {
+    /// There is no passphrase for the authority's key.
+    #[error("the authority's key needs its passphrase: {source}")]
+    Passphrase {
+        /// Why there is none.
+        source: io::Error,
+    },
     /// The audit log cannot be read, or is not what was written.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -71,6 +77,9 @@ impl MasterError {
             Self::Audit(AuditError::Broken { .. }) => Some(
                 "somebody changed it, or the disk did; an earlier copy shows what. It goes on after this",
             ),
+            Self::Passphrase { .. } => {
+                Some("give it by `--passphrase-file FILE`, or in the environment as FARM_PASSPHRASE")
+            }
             Self::Audit(_) | Self::Runtime { .. } | Self::Blobs(_) | Self::Tickets(_) | Self::Wire(_) => None,
         }
     }
@@ -79,7 +88,7 @@ impl MasterError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Config { .. } => true,
+            Self::Config { .. } | Self::Passphrase { .. } => true,
             Self::Tickets(error) => matches!(error, TicketError::Name | TicketError::Unknown(_)),
             _ => false,
         }

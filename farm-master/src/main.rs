@@ -3,9 +3,9 @@
 //! Data goes to stdout, the log and errors to stderr. Exit codes: 0 done,
 //! 1 the master failed, 2 wrong use or bad input.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,10 +15,14 @@ use farm_master::config::{ConfigFile, default_data_folder, default_listen, parse
 use farm_master::folder::DataFolder;
 use farm_master::tickets::{TicketEntry, Tickets};
 use farm_master::{Master, MasterConfig, MasterError};
-use farm_wire::{Identity, Role};
+use farm_wire::{CertificateAuthority, Identity, Passphrase, Role};
+use zeroize::Zeroizing;
 
 /// The tickets of a first start are good for a week.
 const FIRST_TICKETS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Where the passphrase of the authority's key may be.
+const PASSPHRASE_VARIABLE: &str = "FARM_PASSPHRASE";
 
 /// How long work on threads may hold up the end of the process.
 const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
@@ -49,6 +53,23 @@ enum Command {
         /// in TOML.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// The file whose first line is the passphrase of the authority's key, where that
+        /// is encrypted [default: FARM_PASSPHRASE in the environment, or it is asked for].
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Encrypt the authority's key with a passphrase, which the master then needs when
+    /// it starts, or take that off again. Back the folder up before.
+    Authority {
+        /// The data folder [default: in this user's data folder].
+        #[arg(long, value_name = "DIR", global = true)]
+        data: Option<PathBuf>,
+        /// The file whose first line is the passphrase [default: FARM_PASSPHRASE in the
+        /// environment, or it is asked for].
+        #[arg(long, value_name = "FILE", global = true)]
+        passphrase_file: Option<PathBuf>,
+        #[command(subcommand)]
+        command: AuthorityCommand,
     },
     /// Remove blobs that no job needs any more. A running master does so every
     /// hour by itself; this is for one that does not run.
@@ -97,6 +118,14 @@ enum Command {
         #[command(subcommand)]
         command: IdentityCommand,
     },
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum AuthorityCommand {
+    /// Encrypt the key.
+    Encrypt,
+    /// Take the encryption off.
+    Decrypt,
 }
 
 #[derive(Subcommand)]
@@ -170,8 +199,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log();
     let outcome = match arguments.command {
-        Command::Serve { data, listen, advertise, config } => {
-            configure(data, listen, advertise, config).and_then(serve)
+        Command::Serve { data, listen, advertise, config, passphrase_file } => {
+            configure(data, listen, advertise, config)
+                .and_then(|config| unlock(config, passphrase_file.as_deref()))
+                .and_then(serve)
+        }
+        Command::Authority { data, passphrase_file, command } => {
+            seal(&data.unwrap_or_else(default_data_folder), passphrase_file.as_deref(), command)
         }
         Command::Gc { data, dry_run, grace, keep, config } => configure(data, None, Vec::new(), config)
             .and_then(|config| {
@@ -225,6 +259,46 @@ fn configure(
     Ok(config)
 }
 
+/// Adds the passphrase, where the authority's key needs one.
+fn unlock(mut config: MasterConfig, file: Option<&Path>) -> Result<MasterConfig, MasterError> {
+    if CertificateAuthority::is_encrypted(&DataFolder::open(&config.data)?.authority())? {
+        config.passphrase = Some(passphrase(file, false)?);
+    }
+    Ok(config)
+}
+
+/// The passphrase of the authority's key: from a file, the environment or whoever sits
+/// at the terminal, who types a new one twice.
+fn passphrase(file: Option<&Path>, is_new: bool) -> Result<Passphrase, MasterError> {
+    let failed = |source| MasterError::Passphrase { source };
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.map_err(|source| MasterError::Folder { path: path.to_owned(), source })?;
+        return Ok(Passphrase::new(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())));
+    }
+    if let Ok(text) = std::env::var(PASSPHRASE_VARIABLE) {
+        return Ok(Passphrase::new(Zeroizing::new(text)));
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(failed(std::io::Error::other("nobody is at a terminal to type it")));
+    }
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(failed);
+    let typed = ask("passphrase of the authority's key: ")?;
+    if is_new && ask("once more: ")? != typed {
+        return Err(failed(std::io::Error::other("the two were not the same")));
+    }
+    Ok(Passphrase::new(typed))
+}
+
+fn seal(data: &Path, file: Option<&Path>, command: AuthorityCommand) -> Result<ExitCode, MasterError> {
+    let folder = DataFolder::open(data)?.authority();
+    match command {
+        AuthorityCommand::Encrypt => CertificateAuthority::encrypt(&folder, &passphrase(file, true)?)?,
+        AuthorityCommand::Decrypt => CertificateAuthority::decrypt(&folder, &passphrase(file, false)?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime, MasterError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().build().map_err(|source| MasterError::Runtime { source })
@@ -232,7 +306,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, MasterError> {
 
 /// Prints what stays and what goes: state, blobs, bytes.
 #[expect(clippy::print_stdout, reason = "what was found is data")]
-fn collect_garbage(data: &std::path::Path, keep: Keep, dry_run: bool) -> Result<ExitCode, MasterError> {
+fn collect_garbage(data: &Path, keep: Keep, dry_run: bool) -> Result<ExitCode, MasterError> {
     let found = runtime()?.block_on(farm_master::collect_garbage(data, keep, dry_run))?;
     let gone = if dry_run { "would be removed" } else { "removed" };
     let rows = [("needed by jobs", found.named), ("unused but kept", found.kept), (gone, found.removed)];
@@ -280,7 +354,7 @@ fn print_first_tickets(master: &Master) -> Result<(), MasterError> {
 }
 
 #[expect(clippy::print_stdout, reason = "the log is data")]
-fn audit(data: &std::path::Path, command: &AuditCommand) -> Result<ExitCode, MasterError> {
+fn audit(data: &Path, command: &AuditCommand) -> Result<ExitCode, MasterError> {
     let path = DataFolder::open(data)?.audit();
     let end = match command {
         AuditCommand::List => farm_master::audit::read(&path, |line, _| println!("{line}"))?,
@@ -311,7 +385,7 @@ async fn told_to_stop() {
 }
 
 #[expect(clippy::print_stdout, reason = "tickets and their list are data")]
-fn tickets(data: &std::path::Path, command: TicketCommand) -> Result<ExitCode, MasterError> {
+fn tickets(data: &Path, command: TicketCommand) -> Result<ExitCode, MasterError> {
     let book = Tickets::open(&DataFolder::open(data)?.tickets())?;
     match command {
         TicketCommand::Create { role, name, valid_for, uses, advertise } => {
@@ -330,7 +404,7 @@ fn tickets(data: &std::path::Path, command: TicketCommand) -> Result<ExitCode, M
 }
 
 #[expect(clippy::print_stdout, reason = "the list of identities is data")]
-fn identities(data: &std::path::Path, command: &IdentityCommand) -> Result<ExitCode, MasterError> {
+fn identities(data: &Path, command: &IdentityCommand) -> Result<ExitCode, MasterError> {
     let book = Tickets::open(&DataFolder::open(data)?.tickets())?;
     match command {
         IdentityCommand::List => {

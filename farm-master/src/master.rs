@@ -75,7 +75,10 @@ impl Master {
         let restored = Driver::restore(journal, config.limits, assembler, facts, stop.clone());
         let (driver, handle) = restored.await?;
 
-        let authority = CertificateAuthority::open_or_create(&folder.authority())?;
+        let authority = match CertificateAuthority::open(&folder.authority(), config.passphrase.as_ref())? {
+            Some(authority) => authority,
+            None => CertificateAuthority::open_or_create(&folder.authority())?,
+        };
         let authority = authority.certifying_for(config.certificate_life);
         let book: Arc<dyn TicketBook> = Arc::new(tickets.clone());
         let server = Arc::new(Server::bind_over(&*config.network, config.listen, &authority, book)?);
@@ -191,7 +194,10 @@ pub fn create_ticket(
     uses: Option<u32>,
 ) -> Result<Ticket, MasterError> {
     let folder = DataFolder::open(data)?;
-    let authority = CertificateAuthority::open_or_create(&folder.authority())?;
+    let fingerprint = match CertificateAuthority::fingerprint_in(&folder.authority())? {
+        Some(fingerprint) => fingerprint,
+        None => CertificateAuthority::open_or_create(&folder.authority())?.fingerprint(),
+    };
     let made = Tickets::open(&folder.tickets())?.create(name, role, valid_for, uses)?;
     let addresses = match advertise {
         [] => noted_addresses(&folder.addresses()).unwrap_or_else(|| ticket_addresses(&[], default_listen())),
@@ -199,7 +205,7 @@ pub fn create_ticket(
     };
     Ok(Ticket {
         addresses,
-        ca_fingerprint: authority.fingerprint(),
+        ca_fingerprint: fingerprint,
         role,
         id: made.id,
         secret: made.secret,

@@ -1,5 +1,7 @@
 //! The master's certificate authority.
 
+mod sealed;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,6 +14,8 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
+pub use self::sealed::Passphrase;
+use self::sealed::{PLAIN, SEALED};
 use crate::tls::{self, MASTER_NAME};
 use crate::{Identity, WireError, secret_file};
 
@@ -52,13 +56,39 @@ impl CertificateAuthority {
     /// # Errors
     /// Names the file that could not be read, parsed or written.
     pub fn open_or_create(folder: &Path) -> Result<Self, WireError> {
-        let path = folder.join(FILE_NAME);
-        if let Some(text) = secret_file::read(&path)? {
-            return Self::parse(&text).map_err(|problem| WireError::bad_file(&path, problem));
+        if let Some(authority) = Self::open(folder, None)? {
+            return Ok(authority);
         }
+        let path = folder.join(FILE_NAME);
         let text = generate().map_err(|error| WireError::bad_file(&path, error))?;
         secret_file::write(&path, &text)?;
-        Self::parse(&text).map_err(|problem| WireError::bad_file(&path, problem))
+        Self::parse(&text, None).map_err(|problem| WireError::bad_file(&path, problem))
+    }
+
+    /// Opens the CA in `folder`, if there is one, by a passphrase where its key is
+    /// encrypted.
+    ///
+    /// # Errors
+    /// Names the file that could not be read or parsed, or says that the passphrase is
+    /// wrong or missing.
+    pub fn open(folder: &Path, passphrase: Option<&Passphrase>) -> Result<Option<Self>, WireError> {
+        let path = folder.join(FILE_NAME);
+        let Some(text) = secret_file::read(&path)? else { return Ok(None) };
+        let parsed = Self::parse(&text, passphrase);
+        parsed.map(Some).map_err(|problem| WireError::bad_file(&path, problem))
+    }
+
+    /// SHA-256 of the certificate of the CA in `folder`, if there is one: its key is not
+    /// needed for that.
+    ///
+    /// # Errors
+    /// Names the file that could not be read or parsed.
+    pub fn fingerprint_in(folder: &Path) -> Result<Option<[u8; 32]>, WireError> {
+        let sections = sealed::sections(folder)?;
+        let certificate = sections.and_then(|sections| {
+            sections.into_iter().find(|section| section.tag() == "CERTIFICATE").map(pem::Pem::into_contents)
+        });
+        Ok(certificate.map(|bytes| tls::fingerprint(&bytes.into())))
     }
 
     /// The same, which certifies nodes, artists and admins for this long.
@@ -83,19 +113,24 @@ impl CertificateAuthority {
     #[cfg(fuzzing)]
     pub(crate) fn in_memory() -> Self {
         let text = generate().expect("there is randomness");
-        Self::parse(&text).expect("it was just made")
+        Self::parse(&text, None).expect("it was just made")
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str, passphrase: Option<&Passphrase>) -> Result<Self, String> {
         let sections = pem::parse_many(text).map_err(|error| error.to_string())?;
         let [certificate, key] = sections.as_slice() else {
             return Err("expected a certificate and a key".into());
         };
-        if (certificate.tag(), key.tag()) != ("CERTIFICATE", "PRIVATE KEY") {
-            return Err("expected a certificate and then a key".into());
-        }
+        let key = match (certificate.tag(), key.tag(), passphrase) {
+            ("CERTIFICATE", PLAIN, _) => Zeroizing::new(key.contents().to_vec()),
+            ("CERTIFICATE", SEALED, Some(passphrase)) => passphrase.open(key.contents())?,
+            ("CERTIFICATE", SEALED, None) => {
+                return Err("its key is encrypted: its passphrase is needed".into());
+            }
+            _ => return Err("expected a certificate and then a key".into()),
+        };
         let certificate = CertificateDer::from(certificate.contents().to_vec());
-        let key = PrivatePkcs8KeyDer::from(key.contents());
+        let key = PrivatePkcs8KeyDer::from(key.as_slice());
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
             .map_err(|error| format!("the key cannot be used: {error}"))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key)

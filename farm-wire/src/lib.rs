@@ -28,7 +28,7 @@ pub mod tile;
 mod tls;
 pub mod transfer;
 
-pub use authority::{CertificateAuthority, PEER_LIFE};
+pub use authority::{CertificateAuthority, PEER_LIFE, Passphrase};
 pub use client::{Client, Credentials};
 pub use error::WireError;
 pub use identity::{Identity, Role};

@@ -30,7 +30,6 @@ use super::share;
 use super::state::{JobRecord, State};
 use crate::id::{FrameNumber, JobId, NodeId};
 use crate::limits::Limits;
-use crate::plan;
 use crate::tile::{RectIndex, TileId};
 use crate::time::Timestamp;
 
@@ -159,7 +158,7 @@ impl Round<'_> {
 
     fn copy(&mut self, id: NodeId, record: &JobRecord, late: &Late, emit: &mut impl FnMut(Effect)) -> bool {
         let tile = late.tile;
-        let Some(rect) = plan::rect_at(record.spec.resolution, record.spec.tile_size, tile.rect) else {
+        let Some(rect) = record.rect(tile.rect) else {
             return false;
         };
         self.floor.assign(id, tile.job);

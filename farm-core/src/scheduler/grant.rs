@@ -40,7 +40,6 @@ use super::share::{self, ReadyKey};
 use super::state::{JobRecord, State};
 use crate::id::{FrameNumber, JobId, LeaseId, NodeId};
 use crate::limits::Limits;
-use crate::plan;
 use crate::tile::{BASE_BLOCK_SAMPLES, BlockRange, RectIndex, TileId};
 use crate::time::Timestamp;
 
@@ -191,7 +190,7 @@ impl Round<'_> {
         }
         let Some(tile) = self.take_tile(id, job) else { return false };
         let Some(record) = self.state.jobs.get(&job) else { return false };
-        let Some(rect) = plan::rect_at(record.spec.resolution, record.spec.tile_size, tile.rect) else {
+        let Some(rect) = record.rect(tile.rect) else {
             return false;
         };
         self.floor.assign(id, job);

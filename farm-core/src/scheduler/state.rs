@@ -53,6 +53,8 @@ pub(super) struct JobRecord {
     pub(super) cancelled: bool,
     /// Rectangles of a frame.
     pub(super) rects: u32,
+    /// Rectangles of a row.
+    columns: u32,
     /// Base blocks of a pixel.
     pub(super) blocks: u32,
     /// Frames of which a tile was accepted and that are not delivered yet.
@@ -214,6 +216,7 @@ impl JobRecord {
     fn new(spec: Box<JobSpec>, submitted_at: Timestamp, owner: Option<OwnerId>) -> Self {
         Self {
             rects: plan::rect_count(spec.resolution, spec.tile_size),
+            columns: spec.resolution.width.div_ceil(spec.tile_size),
             blocks: spec.settings.blocks(),
             spec,
             submitted_at,
@@ -250,6 +253,7 @@ impl JobRecord {
             paused: _,
             cancelled: _,
             rects: _,
+            columns: _,
             blocks: _,
             delivered: _,
             strikes: _,
@@ -325,9 +329,15 @@ impl JobRecord {
         })
     }
 
+    /// The rectangle at a place of the plan, if it is there.
+    pub(super) fn rect(&self, index: RectIndex) -> Option<Rect> {
+        let JobSpec { resolution, tile_size, .. } = *self.spec;
+        (index.0 < self.rects).then(|| plan::rect_in(resolution, tile_size, self.columns, index))
+    }
+
     /// Samples of a tile of this job's plan, over all its pixels.
     pub(super) fn samples_of(&self, tile: &TileId) -> u64 {
-        let rect = plan::rect_at(self.spec.resolution, self.spec.tile_size, tile.rect);
+        let rect = self.rect(tile.rect);
         let per_pixel = tile.range.samples(self.spec.settings.samples_per_pixel);
         rect.map_or(0, |rect| rect.area() * u64::from(per_pixel))
     }

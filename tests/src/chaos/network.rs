@@ -3,8 +3,12 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Failed;
+
+/// Counts the networks that this process made.
+static TURNS: AtomicU32 = AtomicU32::new(0);
 
 /// A place for one program.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ struct Namespace {
 #[derive(Debug)]
 struct Bridge {
     name: String,
+    /// The first three numbers of its addresses.
+    subnet: String,
 }
 
 impl Place {
@@ -33,18 +39,20 @@ impl Place {
         if !in_namespaces {
             return Ok(vec![Self { address: "127.0.0.1".into(), namespace: None }; count]);
         }
-        // Names of interfaces have at most 15 characters.
-        let run = std::process::id() % 100_000;
-        let bridge = Arc::new(Bridge { name: format!("tsb{run}") });
+        // Names of interfaces have at most 15 characters, and what an earlier run had
+        // may take a moment longer.
+        let turn = TURNS.fetch_add(1, Ordering::Relaxed) % 200;
+        let run = std::process::id() % 1000 * 1000 + turn;
+        let bridge = Arc::new(Bridge { name: format!("tsb{run}"), subnet: format!("10.213.{turn}") });
         ip(&["link", "add", &bridge.name, "type", "bridge"])?;
-        ip(&["addr", "add", "10.213.7.254/24", "dev", &bridge.name])?;
+        ip(&["addr", "add", &format!("{}.254/24", bridge.subnet), "dev", &bridge.name])?;
         ip(&["link", "set", &bridge.name, "up"])?;
         (1..=count).map(|number| Self::in_namespace(run, number, &bridge)).collect()
     }
 
     fn in_namespace(run: u32, number: usize, bridge: &Arc<Bridge>) -> Result<Self, Failed> {
         let (name, cable) = (format!("tsn{run}-{number}"), format!("tsv{run}-{number}"));
-        let address = format!("10.213.7.{number}");
+        let address = format!("{}.{number}", bridge.subnet);
         ip(&["netns", "add", &name])?;
         let namespace = Namespace { name, cable, _bridge: Arc::clone(bridge) };
         let Namespace { name, cable, .. } = &namespace;

@@ -300,8 +300,9 @@ impl JobRecord {
             owner,
             paused,
             cancelled,
-            rects: _,  // Of the spec's plan.
-            blocks: _, // Of the spec's settings.
+            rects: _,   // Of the spec's plan.
+            columns: _, // Likewise.
+            blocks: _,  // Of the spec's settings.
             frames,
             delivered,
             strikes,

@@ -210,11 +210,11 @@ fn owners_are_held_to_their_quotas_and_nobody_else() {
         let quota = Some(Quota { open_jobs, samples_per_hour });
         let spec = Box::new(spec(8, 64));
         farm.handle(Command::SubmitJob { request: 5, spec, owner, quota });
-        let answers = farm.effects().into_iter().filter_map(|effect| match effect {
+        let mut answers = farm.effects().into_iter().filter_map(|effect| match effect {
             Effect::Answer { request: 5, answer } => Some(answer),
             _ => None,
         });
-        answers.last().expect("it is answered").map(|_| ())
+        answers.next_back().expect("it is answered").map(|_| ())
     };
     let (anna, ben) = (Some(OwnerId(1)), Some(OwnerId(2)));
     assert_eq!(submit(anna, 2, 10 * samples), Ok(()));
