@@ -10,6 +10,7 @@ mod artist;
 mod disk;
 mod network;
 mod process;
+mod siege;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use self::account::Account;
 use self::artist::Artist;
 use self::network::Place;
 use self::process::{Master, Node};
+use self::siege::Siege;
 use crate::random::Random;
 
 /// Room for the job's tiles in a small data folder, several times over.
@@ -76,12 +78,14 @@ pub enum Weather {
     /// The disk of a node is full until half of the samples are there, and the
     /// master's for some seconds in between. Needs root.
     FullDisks(u64),
+    /// A thousand peers that mean ill are at the master for as long as the job takes.
+    Besieged,
 }
 
 impl Weather {
     fn seed(self) -> u64 {
         match self {
-            Self::Calm => 0,
+            Self::Calm | Self::Besieged => 0,
             Self::Killed(seed) | Self::Storm(seed) | Self::Renewed(seed) | Self::FullDisks(seed) => seed,
         }
     }
@@ -102,6 +106,8 @@ pub struct Outcome {
     pub rendered: u64,
     /// Tiles that were begun although they were accepted.
     pub rendered_again: Vec<String>,
+    /// The most memory that the master had, in bytes, where the system tells.
+    pub master_peak_bytes: Option<u64>,
 }
 
 impl Outcome {
@@ -123,6 +129,10 @@ pub async fn run(plan: &Plan, weather: Weather) -> Result<Outcome, Failed> {
     let mut artist = Artist::join(farm.master.artist_ticket()).await?;
     artist.upload(&scene).await?;
     let spec = spec(plan, &scene);
+    let _siege = match weather {
+        Weather::Besieged => Some(Siege::begin(farm.master.artist_ticket()).await?),
+        _ => None,
+    };
     let job = artist.submit(spec.clone()).await?;
     let began = Instant::now();
     let mut blows = Blows::new(weather, plan.nodes, spec);
@@ -145,6 +155,7 @@ pub async fn run(plan: &Plan, weather: Weather) -> Result<Outcome, Failed> {
     {
         return Err("the node did not work when its disk had room again".into());
     }
+    let master_peak_bytes = farm.master.peak_bytes();
     let mut account = Account::default();
     for log in farm.stop().await {
         account.add_process(&log);
@@ -156,6 +167,7 @@ pub async fn run(plan: &Plan, weather: Weather) -> Result<Outcome, Failed> {
         samples: view.samples,
         rendered: account.rendered(),
         rendered_again: account.rendered_again(),
+        master_peak_bytes,
     })
 }
 

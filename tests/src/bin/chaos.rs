@@ -53,6 +53,8 @@ enum Kind {
     Renewed,
     /// A node's disk and the master's are full for a while (needs root).
     FullDisks,
+    /// A thousand peers that mean ill are at the master.
+    Besieged,
 }
 
 #[tokio::main]
@@ -77,10 +79,14 @@ async fn render_all(arguments: &Arguments) -> Result<(), Failed> {
             Kind::Storm => Weather::Storm(seed),
             Kind::Renewed => Weather::Renewed(seed),
             Kind::FullDisks => Weather::FullDisks(seed),
+            Kind::Besieged => Weather::Besieged,
         };
         let outcome = run(&plan, weather).await.map_err(|error| format!("seed {seed}: {error}"))?;
         print_outcome(&format!("seed {seed}"), &outcome);
         most = most.max(outcome.twice());
+        if arguments.weather == Kind::Besieged {
+            faults.extend(besieged(&calm, &outcome).map(|fault| format!("seed {seed}: {fault}")));
+        }
         if outcome.pixel_digest != calm.pixel_digest {
             faults.push(format!("seed {seed}: the picture is another: {}", outcome.pixel_digest));
         }
@@ -99,6 +105,21 @@ async fn render_all(arguments: &Arguments) -> Result<(), Failed> {
         most * 100.0
     );
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }
+}
+
+/// Least speed under siege, as a share of the speed without.
+const LEAST_SPEED: f64 = 0.8;
+
+/// Most memory of the master under siege.
+const MOST_BYTES: u64 = 512 << 20;
+
+/// What a siege must not do to a farm, if it did.
+fn besieged(calm: &Outcome, outcome: &Outcome) -> Option<String> {
+    let speed = calm.seconds / outcome.seconds;
+    let peak = outcome.master_peak_bytes.unwrap_or(0);
+    println!("  {:.0} % of the speed without, the master had {} MiB at most", speed * 100.0, peak >> 20);
+    (speed < LEAST_SPEED || peak > MOST_BYTES)
+        .then(|| format!("{:.0} % of the speed, {} MiB", speed * 100.0, peak >> 20))
 }
 
 fn print_outcome(name: &str, outcome: &Outcome) {

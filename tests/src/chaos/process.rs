@@ -161,6 +161,13 @@ impl Master {
         self.disk.as_ref()
     }
 
+    /// The most memory that it had (`VmHWM` of proc(5)), in bytes.
+    pub(super) fn peak_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id()?)).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+    }
+
     pub(super) async fn kill_and_restart(&mut self) -> Result<(), Failed> {
         self.process.kill().await?;
         self.process = serve(self.folder.path(), &self.place, self.port)?;
