@@ -45,16 +45,17 @@ fn network_that_loses_delays_repeats_and_reorders_costs_time_and_not_the_picture
 }
 
 #[test]
-fn node_that_is_cut_off_is_noticed_within_three_seconds_and_comes_back() {
+fn node_that_is_cut_off_is_noticed_in_time_and_comes_back() {
     let weather = Weather::fair(2);
     let (cut, mended) = (seconds(15), seconds(30));
     let faults = [(cut, Fault::Cut(node(2))), (mended, Fault::Mend(node(2)))];
     let account = run(weather, NODES, &faults);
     check(&account, weather);
     let gone = account.first(NODES - 1, cut).expect("it is noticed");
-    // The last word from it may be as old as a keep-alive's pause, and the artist
-    // looks every 50 ms.
-    assert!(gone <= cut + Duration::from_millis(3200), "{gone:?}");
+    // QUIC's idle timeout of 3 s begins anew with the first packet that is sent after
+    // the last that came (RFC 9000, 10.1), up to a keep-alive's 0.5 s later; and the
+    // artist looks every 50 ms.
+    assert!(gone <= cut + Duration::from_millis(3700), "{gone:?}");
     let back = account.first(NODES, mended).expect("it comes back");
     assert!(back <= mended + seconds(15), "{back:?}");
 }
